@@ -1,0 +1,42 @@
+//! What is deployed: the checked words that people use to describe an app.
+//!
+//! Every text that comes from outside has a type of its own here. A value of
+//! such a type has been checked, so no backend checks again and none forgets.
+
+mod checked;
+mod command;
+mod domain;
+mod env;
+mod health;
+mod image;
+mod name;
+mod resources;
+mod source;
+mod spec;
+
+pub use command::{Argv, RelativePath};
+pub use domain::Domain;
+pub use env::{EnvKey, EnvVars, Secret};
+pub use health::{HealthCheck, HealthPath};
+pub use image::{Artifact, ImageRef};
+pub use name::AppName;
+pub use resources::Resources;
+pub use source::{BranchName, CommitSha, RepositoryUrl, Source};
+pub use spec::{App, Timing};
+
+pub(crate) use checked::checked_text;
+
+/// Durations as whole milliseconds, under field names that end in `_ms`.
+pub(crate) mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(duration.as_millis() as u64)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}

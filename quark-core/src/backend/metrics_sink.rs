@@ -1,0 +1,60 @@
+//! `MetricsSink`: takes numbers about the engine.
+
+use std::time::Duration;
+
+use crate::deployment::{Conclusion, StepName};
+
+/// Something that can be counted or measured. Closed, so that labels stay
+/// bounded: no app, deployment or user is ever one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Metric {
+    /// A deployment was asked for.
+    DeploymentCreated {
+        /// `deploy`, `rollback` or `remove`.
+        kind: &'static str,
+    },
+    /// A deployment ended.
+    DeploymentCompleted {
+        /// `deploy`, `rollback` or `remove`.
+        kind: &'static str,
+        /// How.
+        conclusion: Conclusion,
+        /// From its creation to its end.
+        took: Duration,
+    },
+    /// A step ended.
+    StepCompleted {
+        /// Which.
+        step: StepName,
+        /// Whether it was done.
+        succeeded: bool,
+        /// From its intent to its outcome.
+        took: Duration,
+    },
+    /// The number of deployments that workers hold at this moment.
+    ActiveDeployments(i64),
+    /// The number of jobs that wait.
+    QueueDepth(i64),
+    /// Log lines that were dropped because the store could not keep up.
+    LogLinesDropped(u64),
+}
+
+/// Takes numbers about the engine. Never blocks and never fails.
+///
+/// # Contract
+///
+/// - A number is visible to readers when `record` has returned.
+/// - Calls from several threads lose nothing.
+pub trait MetricsSink: std::fmt::Debug + Send + Sync + 'static {
+    /// Takes one number.
+    fn record(&self, metric: Metric);
+}
+
+/// A sink that forgets everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoMetrics;
+
+impl MetricsSink for NoMetrics {
+    fn record(&self, _: Metric) {}
+}

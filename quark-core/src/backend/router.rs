@@ -1,0 +1,119 @@
+//! `Router`: sends users' requests to the slot that serves.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::call::Call;
+use crate::Result;
+use crate::app::{AppName, Domain};
+use crate::deployment::{Endpoint, Fence, Generation, Slot};
+
+/// How an app shall be reached. A description, not a command: applying it
+/// twice is the same as applying it once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Which app.
+    pub app: AppName,
+    /// Grows with each intended change.
+    pub generation: Generation,
+    /// The lease under which the change is wanted.
+    pub fence: Fence,
+    /// The host names to answer to; at least one.
+    pub domains: Vec<Domain>,
+    /// The address of the blue slot.
+    pub blue: Endpoint,
+    /// The address of the green slot.
+    pub green: Endpoint,
+    /// The slot that serves.
+    pub active: Slot,
+    /// Whether the other slot is warm and may stand in when the active one
+    /// does not accept connections.
+    pub backup: bool,
+}
+
+impl Route {
+    /// The address of a slot.
+    #[must_use]
+    pub fn endpoint(&self, slot: Slot) -> &Endpoint {
+        match slot {
+            Slot::Blue => &self.blue,
+            Slot::Green => &self.green,
+        }
+    }
+}
+
+/// What really serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EffectiveRoute {
+    /// The slot that gets new requests.
+    pub active: Slot,
+    /// Whether the other slot stands in.
+    pub backup: bool,
+    /// The generation of the last change that the router knows.
+    pub generation: Generation,
+}
+
+/// Whether the requests to a slot have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "they have ended or they have not")]
+pub enum Drained {
+    /// None is left.
+    Fully,
+    /// Some were left when the time was up.
+    TimedOut {
+        /// How many.
+        open: u64,
+    },
+}
+
+/// Sends users' requests to the slot that serves.
+///
+/// # Contract
+///
+/// - After `apply`, new requests for each of the app's names reach the active slot.
+/// - `apply` of the route that is in force succeeds and changes nothing.
+/// - `apply` returns when what it describes is confirmed to be in force.
+/// - A change of the active slot loses no request: not on idle or busy keep-alive connections, not one in flight.
+/// - `apply` with a lower fence than one seen before is `Fenced` and changes nothing.
+/// - `apply` of a route that is refused is `InvalidConfig` and leaves the route before in force.
+/// - A refused route of one app does not hinder the routes of others.
+/// - A host name that another app has is a `Conflict` with code `domain_taken`.
+/// - `observe` tells what is really in force, also from another router object; `None` for an unknown app.
+/// - With `backup`, a request that cannot connect to the active slot is answered by the other one.
+/// - `drained` is `Fully` when no request that the slot was given is left, and waits for those that are.
+/// - `drained` is `TimedOut` with their number when some are left at the deadline.
+/// - After `remove`, the app's names are not served; removing what is gone succeeds.
+#[async_trait]
+pub trait Router: std::fmt::Debug + Send + Sync + 'static {
+    /// Brings a route into force and confirms it. Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// As the contract says; [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the router cannot be reached,
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if it could not be confirmed.
+    async fn apply(&self, call: &Call, route: &Route) -> Result<()>;
+
+    /// Tells what is in force. Safe to drop.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
+    async fn observe(&self, app: &AppName) -> Result<Option<EffectiveRoute>>;
+
+    /// Waits until no request is left at a slot that gets no new ones, at most
+    /// `longest`. Safe to drop.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
+    async fn drained(&self, app: &AppName, slot: Slot, endpoint: &Endpoint, longest: Duration) -> Result<Drained>;
+
+    /// Takes the route of an app away. Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
+    async fn remove(&self, call: &Call, app: &AppName) -> Result<()>;
+}

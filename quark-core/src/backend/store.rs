@@ -1,0 +1,336 @@
+//! `Store`: keeps what was intended and what became of it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::queue::NewJob;
+use crate::app::{App, AppName};
+use crate::clock::Timestamp;
+use crate::deployment::{
+    AppRecord, Deployment, DeploymentId, Event, EventKind, Fence, Instance, LogLine, LogStream, OwnerId, Serving,
+    StepRecord, Version,
+};
+use crate::{Error, ErrorKind, Result};
+
+/// Everything about one deployment, read at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The deployment.
+    pub deployment: Deployment,
+    /// Its app; `None` once the app is gone for good.
+    pub app: Option<AppRecord>,
+    /// Its journal, in the order in which the steps were begun.
+    pub steps: Vec<StepRecord>,
+    /// The instances of the app, of this and other deployments, that are not removed.
+    pub instances: Vec<Instance>,
+}
+
+/// The right to act on an app, until it runs out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The app.
+    pub app: AppName,
+    /// Who holds it.
+    pub owner: OwnerId,
+    /// Grows with each acquisition.
+    pub fence: Fence,
+}
+
+/// What a write compares before it changes anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// The lease that the writer holds.
+    pub lease: Lease,
+    /// The version of the deployment that the writer has read.
+    pub version: Version,
+    /// Whether the write must fail if somebody asked the deployment to stop.
+    pub unless_cancelled: bool,
+    /// Whether the write makes the deployment its app's one active deployment.
+    pub admits: bool,
+}
+
+/// One atomic change. All of it happens, or nothing.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// What is compared first.
+    pub guard: Guard,
+    /// The deployment as it shall be. Its version is set by the store, its
+    /// cancel request is left as it is.
+    pub deployment: Deployment,
+    /// What serves, if it changes.
+    pub serving: Option<Serving>,
+    /// A step that begins or ends.
+    pub step: Option<StepRecord>,
+    /// Instances that are new or changed.
+    pub instances: Vec<Instance>,
+    /// What happened.
+    pub events: Vec<EventKind>,
+    /// Jobs that follow from it.
+    pub jobs: Vec<NewJob>,
+    /// Whether the app itself is gone.
+    pub forget_app: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What became of a wish to cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a wish comes in time or it does not")]
+pub enum CancelOutcome {
+    /// It is written down; the deployment will stop.
+    Requested,
+    /// The deployment has gone too far, or has ended.
+    TooLate,
+}
+
+/// Keeps what was intended and what became of it.
+///
+/// # Contract
+///
+/// - An app that was created is read back equal; names are unique (`AlreadyExists`).
+/// - A host name belongs to one app; a second one that wants it is a `Conflict` with code `domain_taken`.
+/// - `update_app` with an outdated version is a `Conflict` with code `version_changed` and changes nothing.
+/// - `create_deployment` counts sequences per app from 1 without gaps, also when called at the same time.
+/// - `create_deployment` writes the deployment, its `Created` event and its job in one transaction.
+/// - `create_deployment` for an app that is unknown is `NotFound`, for one being removed a `Conflict` (`app_removed`).
+/// - A `Remove` deployment marks its app as being removed.
+/// - `acquire_lease` yields a growing fence; while it lasts no other owner gets it (`Conflict`, `lease_held`).
+/// - The same owner gets its lease again, with a higher fence; anyone gets one that ran out.
+/// - `renew_lease` extends; with an old fence it is `Fenced`.
+/// - `commit` under an old or released lease is `Fenced` and changes nothing.
+/// - `commit` with an outdated version is a `Conflict` (`version_changed`) and changes nothing.
+/// - `commit` with `unless_cancelled` after a cancel request is `Cancelled` and changes nothing.
+/// - `commit` with `admits` while another deployment of the app is active is a `Conflict` (`app_busy`).
+/// - `commit` with `admits` while an earlier deployment of the app is queued is a `Conflict` (`app_busy`).
+/// - A completed deployment keeps its state, conclusion and failure; a commit that says otherwise is a
+///   `Conflict` (`deployment_ended`).
+/// - Two apps never hold the same endpoint; the second is a `Conflict` (`endpoint_taken`).
+/// - A step is identified by name and attempt: writing it again replaces it.
+/// - A `commit` that is refused leaves no trace: no step, instance, event, job or serving.
+/// - `request_cancel` before promotion is `Requested`, once, with one event; later it is `TooLate`.
+/// - Events have growing sequence numbers and are read in their order, from any point, without gaps.
+/// - Log lines are numbered from 1 without gaps per deployment and read in order, from any point.
+/// - `unfinished` yields every deployment that has not ended, and nothing else.
+/// - Everything written is there after the store was closed and opened again (where it is durable).
+#[async_trait]
+pub trait Store: std::fmt::Debug + Send + Sync + 'static {
+    /// Names this store for ever; containers carry it as a label.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`], like every call of this trait.
+    async fn installation(&self) -> Result<String>;
+
+    /// Whether jobs given to `create_deployment` and `commit` reach the queue
+    /// in the same transaction. If not, the engine queues them afterwards.
+    fn queues_jobs(&self) -> bool;
+
+    /// Creates an app.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`], [`ErrorKind::Conflict`] (`domain_taken`).
+    async fn create_app(&self, spec: App, at: Timestamp) -> Result<AppRecord>;
+
+    /// Replaces what is said about an app.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] (`version_changed`, `domain_taken`, `app_removed`).
+    async fn update_app(&self, spec: App, expected: Version, at: Timestamp) -> Result<AppRecord>;
+
+    /// Reads an app.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn app(&self, name: &AppName) -> Result<Option<AppRecord>>;
+
+    /// Reads all apps in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn apps(&self) -> Result<Vec<AppRecord>>;
+
+    /// Writes a deployment down. `deployment.sequence` and `version` are set by
+    /// the store.
+    ///
+    /// # Errors
+    ///
+    /// As the contract says.
+    async fn create_deployment(&self, deployment: Deployment, job: NewJob) -> Result<Deployment>;
+
+    /// Reads a deployment.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>>;
+
+    /// Reads the deployments of an app, newest first, at most `most`, with a
+    /// sequence below `before` if it is given.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>>;
+
+    /// Reads everything about a deployment at one moment.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn snapshot(&self, id: DeploymentId) -> Result<Option<Snapshot>>;
+
+    /// The deployments that have not ended, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn unfinished(&self) -> Result<Vec<Deployment>>;
+
+    /// Takes the right to act on an app for `ttl`. The store's clock decides.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conflict`] (`lease_held`) with the time to wait.
+    async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease>;
+
+    /// Extends a lease to `ttl` from now.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Fenced`] if somebody else has it, or it was released.
+    async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<()>;
+
+    /// Gives a lease back. Releasing a lost one does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn release_lease(&self, lease: &Lease) -> Result<()>;
+
+    /// Makes one atomic change and returns the deployment's new version.
+    ///
+    /// # Errors
+    ///
+    /// As the contract says.
+    async fn commit(&self, commit: Commit) -> Result<Version>;
+
+    /// Asks a deployment to stop.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`].
+    async fn request_cancel(&self, id: DeploymentId, by: &str, at: Timestamp) -> Result<CancelOutcome>;
+
+    /// Reads events with a sequence above `after`, oldest first, at most
+    /// `most`; of one deployment if it is given.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>>;
+
+    /// Appends lines to a deployment's log and numbers them.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if there is no such deployment.
+    async fn append_log(&self, id: DeploymentId, lines: Vec<(Timestamp, LogStream, String)>) -> Result<()>;
+
+    /// Reads log lines with a sequence above `after`, oldest first, at most `most`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>>;
+}
+
+/// Errors that every store reports in the same words.
+pub mod refusal {
+    use super::{AppName, DeploymentId, Duration, Error, ErrorKind};
+
+    /// There is no such app.
+    #[must_use]
+    pub fn app_not_found(name: &AppName) -> Error {
+        Error::new(ErrorKind::NotFound, format!("there is no app `{name}`")).with_code("app_not_found")
+    }
+
+    /// There is an app of that name.
+    #[must_use]
+    pub fn app_exists(name: &AppName) -> Error {
+        Error::new(ErrorKind::AlreadyExists, format!("an app `{name}` exists already"))
+            .with_code("app_exists")
+            .with_field("app.name")
+    }
+
+    /// The app is being removed.
+    #[must_use]
+    pub fn app_removed(name: &AppName) -> Error {
+        Error::new(ErrorKind::Conflict, format!("the app `{name}` is being removed")).with_code("app_removed")
+    }
+
+    /// Another app has the host name.
+    #[must_use]
+    pub fn domain_taken(domain: &str) -> Error {
+        Error::new(ErrorKind::Conflict, format!("`{domain}` belongs to another app"))
+            .with_code("domain_taken")
+            .with_field("app.domains")
+    }
+
+    /// Another app has the endpoint.
+    #[must_use]
+    pub fn endpoint_taken(endpoint: &str) -> Error {
+        Error::new(ErrorKind::Conflict, format!("`{endpoint}` belongs to another app")).with_code("endpoint_taken")
+    }
+
+    /// There is no such deployment.
+    #[must_use]
+    pub fn deployment_not_found(id: DeploymentId) -> Error {
+        Error::new(ErrorKind::NotFound, format!("there is no deployment `{id}`")).with_code("deployment_not_found")
+    }
+
+    /// Somebody else wrote in between.
+    #[must_use]
+    pub fn version_changed() -> Error {
+        Error::new(ErrorKind::Conflict, "it was changed by somebody else meanwhile")
+            .with_code("version_changed")
+            .with_hint("read it again and repeat the change")
+    }
+
+    /// Another deployment of the app comes first.
+    #[must_use]
+    pub fn app_busy(other: DeploymentId) -> Error {
+        Error::new(ErrorKind::Conflict, format!("deployment `{other}` of the same app comes first"))
+            .with_code("app_busy")
+    }
+
+    /// The deployment has ended.
+    #[must_use]
+    pub fn deployment_ended(id: DeploymentId) -> Error {
+        Error::new(ErrorKind::Conflict, format!("deployment `{id}` has ended")).with_code("deployment_ended")
+    }
+
+    /// Another engine has the lease.
+    #[must_use]
+    pub fn lease_held(app: &AppName, remaining: Duration) -> Error {
+        Error::new(ErrorKind::Conflict, format!("another engine is at work on `{app}`"))
+            .with_code("lease_held")
+            .with_retry_after(remaining)
+    }
+
+    /// The lease was lost.
+    #[must_use]
+    pub fn fenced(app: &AppName) -> Error {
+        Error::new(ErrorKind::Fenced, format!("another engine took over `{app}`"))
+    }
+
+    /// Somebody asked the deployment to stop.
+    #[must_use]
+    pub fn cancelled(id: DeploymentId) -> Error {
+        Error::new(ErrorKind::Cancelled, format!("deployment `{id}` was cancelled"))
+    }
+}

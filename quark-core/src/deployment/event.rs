@@ -1,0 +1,133 @@
+//! What happened: written with each change, read by everyone who wants to know.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{DeploymentId, Generation};
+use super::record::Failure;
+use super::slot::Slot;
+use super::state::{Conclusion, State};
+use super::step::StepName;
+use crate::app::AppName;
+use crate::clock::Timestamp;
+
+/// Something that happened to a deployment. Sequence numbers grow over the
+/// whole store and are never used twice; those of one deployment have gaps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place in the store's one order of events.
+    pub sequence: u64,
+    /// Of which app.
+    pub app: AppName,
+    /// Of which deployment.
+    pub deployment: DeploymentId,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened. The names are public API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The deployment was asked for.
+    Created,
+    /// It went from one state to another.
+    StateChanged {
+        /// Where it was.
+        from: State,
+        /// Where it is.
+        to: State,
+    },
+    /// A step was begun.
+    StepStarted {
+        /// Which.
+        step: StepName,
+        /// From 1.
+        attempt: u32,
+    },
+    /// A step was done.
+    StepSucceeded {
+        /// Which.
+        step: StepName,
+        /// Whether its work was found done.
+        reused: bool,
+        /// What people may want to know about it.
+        note: Option<String>,
+    },
+    /// A step failed.
+    StepFailed {
+        /// Which.
+        step: StepName,
+        /// From 1.
+        attempt: u32,
+        /// Why.
+        failure: Failure,
+    },
+    /// Somebody asked it to stop.
+    CancelRequested {
+        /// Who.
+        by: String,
+    },
+    /// The route points at this deployment.
+    Promoted {
+        /// The slot that serves now.
+        slot: Slot,
+        /// The route's generation.
+        generation: Generation,
+    },
+    /// Its instances were taken away.
+    Retired,
+    /// It has ended.
+    Completed {
+        /// How.
+        conclusion: Conclusion,
+        /// Why, if it failed.
+        failure: Option<Failure>,
+    },
+}
+
+/// Which kind of text a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LogStream {
+    /// Said by the engine.
+    System,
+    /// Written to standard output.
+    Stdout,
+    /// Written to standard error.
+    Stderr,
+}
+
+impl LogStream {
+    /// The name in APIs and stores.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+/// One line of a deployment's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// From 1, without gaps, within the deployment.
+    pub sequence: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Which kind.
+    pub stream: LogStream,
+    /// The text, without its line end; at most [`LogLine::LONGEST`] bytes.
+    pub text: String,
+}
+
+impl LogLine {
+    /// The longest line that is kept whole, in bytes; longer ones are split.
+    pub const LONGEST: usize = 8 * 1024;
+}

@@ -1,0 +1,24 @@
+//! One attempt to change what runs: its records, states and events.
+//!
+//! ```text
+//! queued → admitted → fetching → building → preparing → starting → probing → promoting → completed
+//!             any of them before promoting, on failure or cancel → unwinding → completed
+//!             promoting, when the router refuses → reverting → unwinding → completed
+//! ```
+
+mod event;
+mod id;
+mod record;
+mod slot;
+mod state;
+mod step;
+
+pub use event::{Event, EventKind, LogLine, LogStream};
+pub use id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, OwnerId, Version};
+pub use record::{
+    AppRecord, CancelRequest, Deployment, DeploymentKind, Failure, Instance, InstanceState, Occupant, Revision,
+    Serving, Standby, TeamId,
+};
+pub use slot::Slot;
+pub use state::{Conclusion, State};
+pub use step::{StepName, StepOutput, StepPhase, StepRecord};

@@ -1,0 +1,297 @@
+//! What a store keeps about apps, deployments and instances.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, Version};
+use super::slot::Slot;
+use super::state::{Conclusion, State};
+use super::step::StepName;
+use crate::app::{App, AppName, Artifact, BranchName, CommitSha};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorClass, ErrorKind};
+
+/// The tenant that rows belong to. Until teams exist there is one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TeamId(String);
+
+impl Default for TeamId {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+impl TeamId {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An app with what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppRecord {
+    /// Whom it belongs to.
+    pub team: TeamId,
+    /// What people said about it. The next deployment takes a copy.
+    pub spec: App,
+    /// What serves, what stands by. Written by the holder of the lease only.
+    pub serving: Serving,
+    /// Counts the changes of `spec`.
+    pub version: Version,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When `spec` was last changed.
+    pub updated_at: Timestamp,
+    /// When it was asked to be removed; no deployment is accepted after that.
+    pub removed_at: Option<Timestamp>,
+}
+
+/// What serves an app's users, and what could.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serving {
+    /// What the route points at.
+    pub live: Option<Occupant>,
+    /// The version before, still running, for an instant rollback.
+    pub standby: Option<Standby>,
+    /// The deployment that was live before, running or not.
+    pub previous: Option<DeploymentId>,
+    /// The last intended change of the route.
+    pub generation: Generation,
+    /// The address of the blue slot, once it has one.
+    pub blue: Option<Endpoint>,
+    /// The address of the green slot, once it has one.
+    pub green: Option<Endpoint>,
+}
+
+impl Serving {
+    /// The address of a slot, once it has one.
+    #[must_use]
+    pub fn endpoint(&self, slot: Slot) -> Option<&Endpoint> {
+        match slot {
+            Slot::Blue => self.blue.as_ref(),
+            Slot::Green => self.green.as_ref(),
+        }
+    }
+
+    /// Gives a slot its address.
+    pub fn set_endpoint(&mut self, slot: Slot, endpoint: Endpoint) {
+        match slot {
+            Slot::Blue => self.blue = Some(endpoint),
+            Slot::Green => self.green = Some(endpoint),
+        }
+    }
+
+    /// The slot that the next deployment takes.
+    #[must_use]
+    pub fn idle_slot(&self) -> Slot {
+        self.live.as_ref().map_or(Slot::Blue, |live| live.slot.other())
+    }
+}
+
+/// What is in a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Occupant {
+    /// The deployment that put it there, or that rolled back to it.
+    pub deployment: DeploymentId,
+    /// Where.
+    pub slot: Slot,
+}
+
+/// A version that serves nobody and could in an instant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standby {
+    /// What it is.
+    #[serde(flatten)]
+    pub occupant: Occupant,
+    /// When it is retired.
+    pub retire_at: Timestamp,
+    /// Set by whoever decided to retire it: from then on no rollback takes it.
+    pub retiring: bool,
+}
+
+/// What a deployment does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+#[non_exhaustive]
+pub enum DeploymentKind {
+    /// Brings a revision into service.
+    Deploy,
+    /// Brings an earlier deployment back into service.
+    Rollback {
+        /// The deployment whose release is restored.
+        to: DeploymentId,
+    },
+    /// Takes the app out of service for good.
+    Remove,
+}
+
+impl DeploymentKind {
+    /// The name in APIs and metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Rollback { .. } => "rollback",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// Which code a deployment is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Revision {
+    /// The branch to take, instead of the app's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<BranchName>,
+    /// The commit; resolved from the branch if it was not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitSha>,
+}
+
+/// One attempt to change what runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Which.
+    pub id: DeploymentId,
+    /// Of which app.
+    pub app: AppName,
+    /// Whom it belongs to.
+    pub team: TeamId,
+    /// Counts the deployments of the app, from 1.
+    pub sequence: u64,
+    /// What it does.
+    pub kind: DeploymentKind,
+    /// What the app was said to be when this was created; a rollback brings
+    /// exactly this back.
+    pub release: App,
+    /// Which code.
+    pub revision: Revision,
+    /// The image, once there is one.
+    pub artifact: Option<Artifact>,
+    /// The slot, once it has one.
+    pub slot: Option<Slot>,
+    /// Where it stands.
+    pub state: State,
+    /// How it ended.
+    pub conclusion: Option<Conclusion>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// Who asked it to stop, if somebody did. Kept beside the row: writing the
+    /// row does not change it.
+    pub cancel: Option<CancelRequest>,
+    /// The lease under which it was last written.
+    pub fence: Fence,
+    /// Counts the writes.
+    pub version: Version,
+    /// Who wanted it.
+    pub created_by: String,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When a worker took it.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// A wish that a deployment stop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelRequest {
+    /// Who wished it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Why a deployment failed, for programs and for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The step that failed.
+    pub step: Option<StepName>,
+    /// What went wrong, as far as a caller can act on it.
+    pub kind: ErrorKind,
+    /// The stable name of this very failure.
+    pub code: String,
+    /// What is known about the effect.
+    pub class: ErrorClass,
+    /// What happened, in one sentence.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// The input at fault, if it is one.
+    pub field: Option<String>,
+}
+
+impl Failure {
+    /// What `error` means for a deployment that was at `step`.
+    #[must_use]
+    pub fn from_error(step: StepName, error: &Error) -> Self {
+        let mut message = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            message.push_str(": ");
+            message.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        Self {
+            step: Some(step),
+            kind: error.kind(),
+            code: error.code().to_owned(),
+            class: error.class(),
+            message,
+            hint: error.hint().map(str::to_owned),
+            field: error.field().map(str::to_owned),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(step) = self.step {
+            write!(f, "{step} failed: ")?;
+        }
+        f.write_str(&self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, " ({hint})")?;
+        }
+        Ok(())
+    }
+}
+
+/// A container that a deployment made, or means to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its name.
+    pub name: ContainerName,
+    /// The deployment that made it.
+    pub deployment: DeploymentId,
+    /// From 0.
+    pub replica: u16,
+    /// Where.
+    pub slot: Slot,
+    /// How far it has come.
+    pub state: InstanceState,
+    /// Where it is reached.
+    pub endpoint: Endpoint,
+}
+
+/// How far an instance has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum InstanceState {
+    /// Written down; it may exist or not.
+    Planned,
+    /// It exists.
+    Created,
+    /// It was started.
+    Started,
+    /// It has passed its health check since it was started.
+    Healthy,
+    /// It is gone.
+    Removed,
+}

@@ -1,0 +1,124 @@
+//! The journal of a deployment: one row per step, written before and after.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::Fence;
+use super::record::Failure;
+use crate::app::{Artifact, CommitSha};
+use crate::clock::Timestamp;
+
+/// What is done to the world, in the order of a deployment. The names are
+/// part of the journal's format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StepName {
+    /// Resolve the commit and fetch the source.
+    Fetch,
+    /// Build or pull the image.
+    Build,
+    /// Take what is left in the idle slot away.
+    Clear,
+    /// Create the container.
+    Create,
+    /// Start the container.
+    Start,
+    /// Ask the container until it is healthy.
+    Probe,
+    /// Point the route at the slot.
+    Promote,
+    /// Put the route back.
+    Revert,
+    /// Stop and remove what the deployment made.
+    Undo,
+    /// Let the old version finish its requests.
+    Drain,
+    /// Stop and remove the old version.
+    Retire,
+    /// Take the route of the app away.
+    Unroute,
+}
+
+impl StepName {
+    /// The name in APIs, stores and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Build => "build",
+            Self::Clear => "clear",
+            Self::Create => "create",
+            Self::Start => "start",
+            Self::Probe => "probe",
+            Self::Promote => "promote",
+            Self::Revert => "revert",
+            Self::Undo => "undo",
+            Self::Drain => "drain",
+            Self::Retire => "retire",
+            Self::Unroute => "unroute",
+        }
+    }
+}
+
+impl fmt::Display for StepName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How far a step has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(clippy::exhaustive_enums, reason = "intent, done and failed are all there is")]
+pub enum StepPhase {
+    /// It may have been done or not: only observing the world can tell.
+    Intent,
+    /// It was done.
+    Done,
+    /// It was not done, or was undone.
+    Failed,
+}
+
+/// What a step has yielded, for the steps after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StepOutput {
+    /// The commit that the source was resolved to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitSha>,
+    /// The image that was built, found or pulled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Artifact>,
+    /// Whether the step found its work done already.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reused: bool,
+    /// What people may want to know, such as the time it took to become healthy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// One step of one deployment. `(deployment, name, attempt)` is unique; all
+/// attempts share the idempotency key `<deployment>:<name>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Which step.
+    pub name: StepName,
+    /// From 1.
+    pub attempt: u32,
+    /// How far it has come.
+    pub phase: StepPhase,
+    /// The lease under which it was begun.
+    pub fence: Fence,
+    /// When the intent was written.
+    pub started_at: Timestamp,
+    /// When the outcome was written.
+    pub finished_at: Option<Timestamp>,
+    /// When it counts as failed; does not move when an engine restarts.
+    pub deadline: Timestamp,
+    /// What it yielded.
+    pub output: Option<StepOutput>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+}

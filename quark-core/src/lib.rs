@@ -1,0 +1,25 @@
+//! Deployment automation as a library: the domain, the backend traits and the
+//! blue-green engine.
+//!
+//! Work in progress: front page follows with the engine.
+
+pub mod app;
+pub mod backend;
+pub mod clock;
+pub mod deployment;
+pub mod error;
+
+pub use app::{
+    App, AppName, Argv, Artifact, BranchName, CommitSha, Domain, EnvKey, EnvVars, HealthCheck, HealthPath, ImageRef,
+    RelativePath, RepositoryUrl, Resources, Secret, Source, Timing,
+};
+pub use backend::{ContainerRuntime, ImageBuilder, MetricsSink, Prober, Queue, Router, SourceFetcher, Store};
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use deployment::{
+    AppRecord, Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Event, EventKind,
+    Failure, LogLine, LogStream, OwnerId, Revision, Slot, State, StepName,
+};
+pub use error::{Error, ErrorClass, ErrorKind, Result};
+
+#[cfg(feature = "process")]
+pub mod process;
