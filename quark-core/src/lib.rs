@@ -23,3 +23,6 @@ pub use error::{Error, ErrorClass, ErrorKind, Result};
 
 #[cfg(feature = "process")]
 pub mod process;
+
+#[cfg(feature = "test-util")]
+pub mod testing;
