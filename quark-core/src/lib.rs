@@ -8,6 +8,7 @@ pub mod backend;
 pub mod clock;
 pub mod deployment;
 pub mod error;
+pub mod memory;
 
 pub use app::{
     App, AppName, Argv, Artifact, BranchName, CommitSha, Domain, EnvKey, EnvVars, HealthCheck, HealthPath, ImageRef,
@@ -23,6 +24,9 @@ pub use error::{Error, ErrorClass, ErrorKind, Result};
 
 #[cfg(feature = "process")]
 pub mod process;
+
+#[cfg(feature = "test-util")]
+pub mod conformance;
 
 #[cfg(feature = "test-util")]
 pub mod testing;

@@ -1,0 +1,1 @@
+//! Conformance suites: each backend proves itself against its trait's contract.
