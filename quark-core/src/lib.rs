@@ -7,8 +7,12 @@ pub mod app;
 pub mod backend;
 pub mod clock;
 pub mod deployment;
+pub mod engine;
 pub mod error;
+pub mod probe;
 pub mod memory;
+#[cfg(feature = "prometheus")]
+pub mod metrics;
 
 pub use app::{
     App, AppName, Argv, Artifact, BranchName, CommitSha, Domain, EnvKey, EnvVars, HealthCheck, HealthPath, ImageRef,
@@ -20,6 +24,7 @@ pub use deployment::{
     AppRecord, Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Event, EventKind,
     Failure, LogLine, LogStream, OwnerId, Revision, Slot, State, StepName,
 };
+pub use engine::{DeployRequest, DeploymentEngine, DeploymentEngineBuilder, EngineConfig, RollbackRequest};
 pub use error::{Error, ErrorClass, ErrorKind, Result};
 
 #[cfg(feature = "process")]

@@ -1,6 +1,7 @@
 //! `Domain`: a host name that an app answers to.
 
 use super::checked::{checked_text, excerpt};
+use super::name::AppName;
 use crate::{Error, Result};
 
 checked_text! {
@@ -11,6 +12,26 @@ checked_text! {
     /// are given in their `xn--` form. It is written into proxy configurations,
     /// so nothing else is let through.
     Domain, check
+}
+
+impl Domain {
+    /// The name that every machine gives to itself (RFC 6761, section 6.3).
+    #[must_use]
+    pub fn localhost() -> Self {
+        Self("localhost".to_owned())
+    }
+
+    /// The name of an app below this one.
+    #[must_use]
+    pub fn subdomain(&self, app: &AppName) -> Self {
+        Self(format!("{app}.{}", self.0))
+    }
+
+    /// Whether this name lies below `base`.
+    #[must_use]
+    pub fn is_below(&self, base: &Self) -> bool {
+        self.0.strip_suffix(base.as_str()).is_some_and(|rest| rest.ends_with('.'))
+    }
 }
 
 fn check(text: &str) -> Result<String> {

@@ -8,7 +8,7 @@ use super::id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, Versio
 use super::slot::Slot;
 use super::state::{Conclusion, State};
 use super::step::StepName;
-use crate::app::{App, AppName, Artifact, BranchName, CommitSha};
+use crate::app::{App, AppName, Artifact, BranchName, CommitSha, Domain};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorClass, ErrorKind};
 
@@ -61,6 +61,9 @@ pub struct Serving {
     pub previous: Option<DeploymentId>,
     /// The last intended change of the route.
     pub generation: Generation,
+    /// The host names that the route answers to, once there is one.
+    #[serde(default)]
+    pub domains: Vec<Domain>,
     /// The address of the blue slot, once it has one.
     pub blue: Option<Endpoint>,
     /// The address of the green slot, once it has one.

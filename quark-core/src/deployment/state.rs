@@ -114,13 +114,15 @@ impl State {
             }
             Self::Fetching => matches!(next, Self::Building | Self::Preparing | Self::Unwinding),
             Self::Building => matches!(next, Self::Preparing | Self::Unwinding),
-            Self::Preparing => matches!(next, Self::Starting | Self::Unwinding),
+            // Back to fetching when the image of a rollback is gone.
+            Self::Preparing => matches!(next, Self::Starting | Self::Fetching | Self::Unwinding),
             Self::Starting => matches!(next, Self::Probing | Self::Unwinding),
-            Self::Probing => matches!(next, Self::Promoting | Self::Unwinding),
-            Self::Promoting => matches!(next, Self::Completed | Self::Reverting | Self::Unwinding),
+            // Back to preparing when the standby of a rollback turns out to be dead.
+            Self::Probing => matches!(next, Self::Promoting | Self::Preparing | Self::Unwinding),
+            Self::Promoting => matches!(next, Self::Completed | Self::Reverting | Self::Unwinding | Self::Stuck),
             Self::Reverting => matches!(next, Self::Unwinding | Self::Stuck),
             Self::Unwinding => matches!(next, Self::Completed | Self::Stuck),
-            Self::Stuck => matches!(next, Self::Unwinding | Self::Reverting | Self::Completed),
+            Self::Stuck => matches!(next, Self::Unwinding | Self::Reverting | Self::Promoting),
             Self::Completed => false,
         }
     }

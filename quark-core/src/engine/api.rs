@@ -1,0 +1,460 @@
+//! `DeploymentEngine`: what programs, the HTTP API and Python call.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::builder::DeploymentEngineBuilder;
+use super::config::EngineConfig;
+use super::requests::{DeployRequest, RollbackRequest};
+use super::{recovery, watch as live};
+use crate::app::{App, AppName, Source};
+use crate::backend::store::refusal;
+use crate::backend::{
+    CancelOutcome, ContainerRuntime, ImageBuilder, LogChunk, LogSelection, Metric, MetricsSink, Prober, Queue, Router,
+    SourceFetcher, Store,
+};
+use crate::clock::Clock;
+use crate::deployment::{
+    AppRecord, Conclusion, Deployment, DeploymentId, DeploymentKind, Event, Fence, InstanceState, LogLine, Revision,
+    State, StepRecord, Version,
+};
+use crate::{Error, ErrorKind, Result};
+
+/// What all parts of an engine share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: EngineConfig,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) queue: Arc<dyn Queue>,
+    pub(super) runtime: Arc<dyn ContainerRuntime>,
+    pub(super) router: Arc<dyn Router>,
+    pub(super) builder: Option<Arc<dyn ImageBuilder>>,
+    pub(super) source: Option<Arc<dyn SourceFetcher>>,
+    pub(super) prober: Arc<dyn Prober>,
+    pub(super) metrics: Arc<dyn MetricsSink>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) installation: String,
+    /// Counts what was written, to wake those who read.
+    pub(super) changed: watch::Sender<u64>,
+    pub(super) stopping: CancellationToken,
+    /// How to reach the driver of a deployment at once when it is cancelled.
+    pub(super) running: Mutex<HashMap<DeploymentId, CancellationToken>>,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Shared {
+    pub(super) fn source(&self) -> Result<&dyn SourceFetcher> {
+        self.source.as_deref().ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "this engine has no source fetcher")
+                .with_hint("build it `with_source`, or deploy an image")
+        })
+    }
+
+    pub(super) fn builder(&self) -> Result<&dyn ImageBuilder> {
+        self.builder.as_deref().ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "this engine has no image builder")
+                .with_hint("build it `with_builder`, or deploy an image")
+        })
+    }
+
+    /// Where the source of a deployment is checked out.
+    pub(super) fn checkout(&self, id: DeploymentId) -> PathBuf {
+        self.config.work_dir.join(id.to_string())
+    }
+
+    pub(super) async fn remove_checkout(&self, id: DeploymentId) -> Result<()> {
+        match tokio::fs::remove_dir_all(self.checkout(id)).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => {
+                Err(Error::new(ErrorKind::Unavailable, "the checkout could not be removed").with_source(error))
+            }
+        }
+    }
+
+    /// Wakes those who read events and logs.
+    pub(super) fn announce(&self) {
+        self.changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// Makes a driver reachable for as long as the result lives.
+    pub(super) fn register(self: &Arc<Self>, id: DeploymentId, token: CancellationToken) -> Registration {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.insert(id, token);
+        self.metrics.record(Metric::ActiveDeployments(i64::try_from(running.len()).unwrap_or(i64::MAX)));
+        Registration { shared: Arc::clone(self), id }
+    }
+}
+
+/// A driver that can be reached.
+pub(super) struct Registration {
+    shared: Arc<Shared>,
+    id: DeploymentId,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.remove(&self.id);
+        self.shared.metrics.record(Metric::ActiveDeployments(i64::try_from(running.len()).unwrap_or(i64::MAX)));
+    }
+}
+
+/// Deploys apps. Cheap to clone; all clones are the same engine.
+///
+/// Dropping the last one leaves the work to the tasks that do it; call
+/// [`shutdown`](Self::shutdown) to end in order. Applications keep running
+/// either way.
+#[derive(Clone, Debug)]
+pub struct DeploymentEngine {
+    shared: Arc<Shared>,
+}
+
+impl DeploymentEngine {
+    /// Begins to put an engine together from the backends it cannot do without.
+    pub fn builder(
+        store: impl Store,
+        queue: impl Queue,
+        runtime: impl ContainerRuntime,
+        router: impl Router,
+    ) -> DeploymentEngineBuilder {
+        DeploymentEngineBuilder::new(Arc::new(store), Arc::new(queue), Arc::new(runtime), Arc::new(router))
+    }
+
+    /// As [`builder`](Self::builder), for backends that are chosen at run time.
+    pub fn builder_dyn(
+        store: Arc<dyn Store>,
+        queue: Arc<dyn Queue>,
+        runtime: Arc<dyn ContainerRuntime>,
+        router: Arc<dyn Router>,
+    ) -> DeploymentEngineBuilder {
+        DeploymentEngineBuilder::new(store, queue, runtime, router)
+    }
+
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Makes an app known. Nothing runs yet. Safe to drop.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] with the field, [`ErrorKind::AlreadyExists`],
+    /// [`ErrorKind::Conflict`] if a host name belongs to another app.
+    pub async fn create_app(&self, app: App) -> Result<AppRecord> {
+        self.check(&app)?;
+        self.shared.store.create_app(app, self.shared.clock.now()).await
+    }
+
+    /// Replaces what is said about an app; the next deployment takes it up.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_app`](Self::create_app); [`ErrorKind::NotFound`];
+    /// [`ErrorKind::Conflict`] if `expected` is not the app's version any more.
+    pub async fn update_app(&self, app: App, expected: Version) -> Result<AppRecord> {
+        self.check(&app)?;
+        self.shared.store.update_app(app, expected, self.shared.clock.now()).await
+    }
+
+    /// What is known of an app.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`].
+    pub async fn app(&self, name: &AppName) -> Result<AppRecord> {
+        self.shared.store.app(name).await?.ok_or_else(|| refusal::app_not_found(name))
+    }
+
+    /// All apps, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if the store cannot be read.
+    pub async fn apps(&self) -> Result<Vec<AppRecord>> {
+        self.shared.store.apps().await
+    }
+
+    /// Takes an app out of service: its route, its instances, then itself.
+    /// Returns at once; [`wait`](Self::wait) for the deployment to see it done.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] if it is being removed already.
+    pub async fn remove_app(&self, name: &AppName, by: &str) -> Result<Deployment> {
+        let app = self.app(name).await?;
+        self.submit(self.draft(&app, DeploymentKind::Remove, Some(by))).await
+    }
+
+    /// Asks for a version of an app to be brought into service. Returns when
+    /// that is written down; the work goes on by itself, also if the caller
+    /// goes away. Safe to drop.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidInput`] if the request does
+    /// not fit the app, [`ErrorKind::Conflict`] if the app is being removed.
+    pub async fn deploy(&self, name: &AppName, request: DeployRequest) -> Result<Deployment> {
+        let app = self.app(name).await?;
+        self.check(&app.spec)?;
+        let mut deployment = self.draft(&app, DeploymentKind::Deploy, request.by.as_deref());
+        match &mut deployment.release.source {
+            Source::Git { .. } if request.image.is_some() => {
+                return Err(Error::invalid(
+                    "image",
+                    "source_mismatch",
+                    "this app is built from git, not from an image",
+                ));
+            }
+            Source::Git { .. } => {
+                self.shared.source()?;
+                self.shared.builder()?;
+                deployment.revision = Revision { branch: request.branch, commit: request.commit };
+            }
+            Source::Image { .. } if request.branch.is_some() || request.commit.is_some() => {
+                return Err(Error::invalid("commit", "source_mismatch", "this app is an image; it has no commits"));
+            }
+            Source::Image { image } => {
+                if let Some(wanted) = request.image {
+                    *image = wanted;
+                }
+            }
+        }
+        self.submit(deployment).await
+    }
+
+    /// Asks for an earlier deployment to be brought back, exactly as it was.
+    /// If it still runs this takes a moment, else it is started anew.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] with code
+    /// `nothing_to_roll_back_to`, `deployment_not_of_app`, `not_a_release` or `already_live`.
+    pub async fn rollback(&self, name: &AppName, request: RollbackRequest) -> Result<Deployment> {
+        let app = self.app(name).await?;
+        let conflict = |code, message: String| Err(Error::new(ErrorKind::Conflict, message).with_code(code));
+        let Some(to) = request.to.or(app.serving.previous) else {
+            return conflict("nothing_to_roll_back_to", format!("`{name}` has no earlier version"));
+        };
+        let target = self.deployment(to).await?;
+        if target.app != *name {
+            return conflict("deployment_not_of_app", format!("deployment `{to}` belongs to another app"));
+        }
+        if target.conclusion != Some(Conclusion::Succeeded) || target.kind == DeploymentKind::Remove {
+            return conflict("not_a_release", format!("deployment `{to}` never served"));
+        }
+        if app.serving.live.as_ref().is_some_and(|live| live.deployment == to) {
+            return conflict("already_live", format!("deployment `{to}` is live"));
+        }
+        let mut deployment = self.draft(&app, DeploymentKind::Rollback { to }, request.by.as_deref());
+        deployment.release = target.release;
+        deployment.revision = target.revision;
+        deployment.artifact = target.artifact;
+        self.submit(deployment).await
+    }
+
+    /// Asks a deployment to stop. What it has made is taken away; what serves
+    /// is not touched.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] (`too_late`) once it is
+    /// being promoted or has ended.
+    pub async fn cancel(&self, id: DeploymentId, by: &str) -> Result<()> {
+        let outcome = self.shared.store.request_cancel(id, by, self.shared.clock.now()).await?;
+        if outcome == CancelOutcome::TooLate {
+            return Err(Error::new(ErrorKind::Conflict, format!("deployment `{id}` cannot be cancelled any more"))
+                .with_code("too_late")
+                .with_hint("roll back instead, if it is live"));
+        }
+        self.shared.announce();
+        let running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(token) = running.get(&id) {
+            token.cancel();
+        }
+        Ok(())
+    }
+
+    /// Tries once more to clean up after a stuck deployment.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] (`not_stuck`) if it is not stuck.
+    pub async fn retry(&self, id: DeploymentId) -> Result<()> {
+        let deployment = self.deployment(id).await?;
+        if deployment.state != State::Stuck {
+            return Err(
+                Error::new(ErrorKind::Conflict, format!("deployment `{id}` is not stuck")).with_code("not_stuck")
+            );
+        }
+        super::driver::unstick(&self.shared, id).await
+    }
+
+    /// What is known of a deployment.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`].
+    pub async fn deployment(&self, id: DeploymentId) -> Result<Deployment> {
+        self.shared.store.deployment(id).await?.ok_or_else(|| refusal::deployment_not_found(id))
+    }
+
+    /// The deployments of an app, newest first, at most `most`, with a sequence
+    /// below `before` if it is given.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if the store cannot be read.
+    pub async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {
+        self.shared.store.deployments(app, before, most).await
+    }
+
+    /// The journal of a deployment, in the order in which its steps were begun.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`].
+    pub async fn steps(&self, id: DeploymentId) -> Result<Vec<StepRecord>> {
+        let snapshot = self.shared.store.snapshot(id).await?.ok_or_else(|| refusal::deployment_not_found(id))?;
+        Ok(snapshot.steps)
+    }
+
+    /// Waits until a deployment has ended, or is stuck. Safe to drop.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Cancelled`] if the engine shuts down meanwhile.
+    pub async fn wait(&self, id: DeploymentId) -> Result<Deployment> {
+        let mut changes = self.shared.changed.subscribe();
+        loop {
+            changes.mark_unchanged();
+            let deployment = self.deployment(id).await?;
+            if deployment.state.is_terminal() || deployment.state == State::Stuck {
+                return Ok(deployment);
+            }
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = self.shared.clock.sleep(Duration::from_millis(500)) => {}
+                () = self.shared.stopping.cancelled() => {
+                    return Err(Error::new(ErrorKind::Cancelled, "the engine is shutting down"));
+                }
+            }
+        }
+    }
+
+    /// The events of a deployment after the sequence number `after` (0 for all),
+    /// as they happen, up to its end. Nothing is lost, however slow the reader.
+    #[must_use]
+    pub fn watch(&self, id: DeploymentId, after: u64) -> BoxStream<'static, Result<Event>> {
+        live::events(Arc::clone(&self.shared), id, after)
+    }
+
+    /// What was said while a deployment was made, after line `after` (0 for
+    /// all); with `follow` up to its end.
+    #[must_use]
+    pub fn log(&self, id: DeploymentId, after: u64, follow: bool) -> BoxStream<'static, Result<LogLine>> {
+        live::log(Arc::clone(&self.shared), id, after, follow)
+    }
+
+    /// What the live instance of an app prints.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] (`not_live`) if nothing is live.
+    pub async fn runtime_log(
+        &self,
+        name: &AppName,
+        selection: LogSelection,
+    ) -> Result<BoxStream<'static, Result<LogChunk>>> {
+        let app = self.app(name).await?;
+        let not_live = || Error::new(ErrorKind::NotFound, format!("nothing of `{name}` is live")).with_code("not_live");
+        let live = app.serving.live.ok_or_else(not_live)?;
+        let snapshot = self.shared.store.snapshot(live.deployment).await?.ok_or_else(not_live)?;
+        let is_live = |state| state != InstanceState::Removed;
+        let instance = snapshot.instances.into_iter().find(|i| i.slot == live.slot && is_live(i.state));
+        let observed = self.shared.runtime.inspect(&instance.ok_or_else(not_live)?.name).await?.ok_or_else(not_live)?;
+        Ok(self.shared.runtime.logs(&observed.id, selection).await?.boxed())
+    }
+
+    /// Whether the store can be read: what a readiness check should ask.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if not.
+    pub async fn ready(&self) -> Result<()> {
+        self.shared.store.installation().await.map(|_| ())
+    }
+
+    /// Ends in order: no new work is taken, short steps are finished, long ones
+    /// are broken off and left to the next engine. Applications keep running.
+    pub async fn shutdown(&self) {
+        self.shared.stopping.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    fn check(&self, app: &App) -> Result<()> {
+        app.check()?;
+        let base = &self.shared.config.base_domain;
+        let own = base.subdomain(&app.name);
+        if let Some(domain) = app.domains.iter().find(|d| (d.is_below(base) && **d != own) || *d == base) {
+            return Err(Error::invalid("app.domains", "domain_reserved", format!("`{domain}` is reserved"))
+                .with_hint(format!("every app has its own name below `{base}`; this one has `{own}`")));
+        }
+        let Source::Git { repository, .. } = &app.source else { return Ok(()) };
+        let Some(path) = repository.as_local_path() else { return Ok(()) };
+        if self.shared.config.local_repositories.iter().any(|root| path.starts_with(root)) {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "app.source.repository",
+            "repo_scheme_not_allowed",
+            "local repositories are not allowed here",
+        )
+        .with_hint("use an https or ssh URL, or allow the folder when the engine is built"))
+    }
+
+    fn draft(&self, app: &AppRecord, kind: DeploymentKind, by: Option<&str>) -> Deployment {
+        Deployment {
+            id: DeploymentId::generate(),
+            app: app.spec.name.clone(),
+            team: app.team.clone(),
+            sequence: 0,
+            kind,
+            release: app.spec.clone(),
+            revision: Revision::default(),
+            artifact: None,
+            slot: None,
+            state: State::Queued,
+            conclusion: None,
+            failure: None,
+            cancel: None,
+            fence: Fence::default(),
+            version: Version::default(),
+            created_by: by.unwrap_or("engine").to_owned(),
+            created_at: self.shared.clock.now(),
+            started_at: None,
+            finished_at: None,
+        }
+    }
+
+    async fn submit(&self, deployment: Deployment) -> Result<Deployment> {
+        let job = recovery::job(&deployment, deployment.created_at);
+        let kind = deployment.kind.as_str();
+        let created = self.shared.store.create_deployment(deployment, job.clone()).await?;
+        if !self.shared.store.queues_jobs() {
+            self.shared.queue.enqueue(job).await?;
+        }
+        self.shared.metrics.record(Metric::DeploymentCreated { kind });
+        self.shared.announce();
+        Ok(created)
+    }
+}

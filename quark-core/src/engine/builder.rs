@@ -1,0 +1,159 @@
+//! Puts an engine together.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::api::{DeploymentEngine, Shared};
+use super::config::EngineConfig;
+use super::{recovery, worker};
+use crate::app::Domain;
+use crate::backend::{
+    ContainerRuntime, ImageBuilder, MetricsSink, NoMetrics, Prober, Queue, Router, SourceFetcher, Store,
+};
+use crate::clock::{Clock, SystemClock};
+use crate::deployment::OwnerId;
+use crate::probe::HttpProber;
+use crate::{Error, ErrorKind, Result};
+
+/// Puts an engine together: the four backends that it cannot do without are
+/// given first, the rest has defaults.
+#[derive(Debug)]
+#[must_use = "an engine does nothing before it is started"]
+pub struct DeploymentEngineBuilder {
+    config: EngineConfig,
+    store: Arc<dyn Store>,
+    queue: Arc<dyn Queue>,
+    runtime: Arc<dyn ContainerRuntime>,
+    router: Arc<dyn Router>,
+    builder: Option<Arc<dyn ImageBuilder>>,
+    source: Option<Arc<dyn SourceFetcher>>,
+    prober: Arc<dyn Prober>,
+    metrics: Arc<dyn MetricsSink>,
+    clock: Arc<dyn Clock>,
+}
+
+impl DeploymentEngineBuilder {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        queue: Arc<dyn Queue>,
+        runtime: Arc<dyn ContainerRuntime>,
+        router: Arc<dyn Router>,
+    ) -> Self {
+        Self {
+            config: EngineConfig::new(std::env::temp_dir().join("quark")),
+            store,
+            queue,
+            runtime,
+            router,
+            builder: None,
+            source: None,
+            prober: Arc::new(HttpProber::new()),
+            metrics: Arc::new(NoMetrics),
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    /// Builds images with this; without it, apps from git are refused.
+    pub fn with_builder(mut self, builder: impl ImageBuilder) -> Self {
+        self.builder = Some(Arc::new(builder));
+        self
+    }
+
+    /// Fetches sources with this; without it, apps from git are refused.
+    pub fn with_source(mut self, source: impl SourceFetcher) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Asks for health with this, instead of over HTTP.
+    pub fn with_prober(mut self, prober: impl Prober) -> Self {
+        self.prober = Arc::new(prober);
+        self
+    }
+
+    /// Counts into this.
+    pub fn with_metrics(mut self, metrics: Arc<dyn MetricsSink>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Takes the time from this.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets everything that can be said in numbers and words at once.
+    pub fn with_config(mut self, config: EngineConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Names the engine; see [`EngineConfig::owner`].
+    pub fn with_owner(mut self, owner: OwnerId) -> Self {
+        self.config.owner = owner;
+        self
+    }
+
+    /// Checks sources out below this folder.
+    pub fn with_work_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.config.work_dir = folder.into();
+        self
+    }
+
+    /// Lets every app answer to `<name>.<base>`.
+    pub fn with_base_domain(mut self, base: Domain) -> Self {
+        self.config.base_domain = base;
+        self
+    }
+
+    /// Allows `file://` repositories below this folder.
+    pub fn with_local_repositories(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.config.local_repositories.push(folder.into());
+        self
+    }
+
+    /// Recovers what an earlier engine left and starts to work.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidConfig`] if the configuration cannot be meant;
+    /// [`ErrorKind::Unavailable`] if the store or the work folder cannot be used.
+    pub async fn start(self) -> Result<DeploymentEngine> {
+        let config = &self.config;
+        if config.workers == 0 || config.lease.as_millis() < 100 {
+            return Err(Error::new(ErrorKind::InvalidConfig, "at least one worker and a lease of 100 ms are needed"));
+        }
+        tokio::fs::create_dir_all(&config.work_dir).await.map_err(|error| {
+            Error::new(ErrorKind::Unavailable, format!("`{}` cannot be made", config.work_dir.display()))
+                .with_hint("give the engine a work folder that it may write to")
+                .with_source(error)
+        })?;
+        let installation = self.store.installation().await?;
+        let (changed, _) = watch::channel(0);
+        let shared = Arc::new(Shared {
+            config: self.config,
+            store: self.store,
+            queue: self.queue,
+            runtime: self.runtime,
+            router: self.router,
+            builder: self.builder,
+            source: self.source,
+            prober: self.prober,
+            metrics: self.metrics,
+            clock: self.clock,
+            installation,
+            changed,
+            stopping: CancellationToken::new(),
+            running: std::sync::Mutex::default(),
+            tasks: TaskTracker::new(),
+        });
+        recovery::recover(&shared).await?;
+        shared.tasks.spawn(worker::work(Arc::clone(&shared)));
+        Ok(DeploymentEngine::new(shared))
+    }
+}

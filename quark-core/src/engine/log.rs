@@ -1,0 +1,141 @@
+//! The log of a deployment: redacted, batched, never in the way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::app::EnvVars;
+use crate::backend::{LogSink, Metric, MetricsSink, Store};
+use crate::clock::{Clock, Timestamp};
+use crate::deployment::{DeploymentId, LogLine, LogStream};
+
+/// Lines that may wait for the store before further ones are dropped.
+const WAITING: usize = 8192;
+/// Lines that are written at once.
+const BATCH: usize = 256;
+/// Shorter values are not redacted: they would blacken ordinary words.
+const SHORTEST_SECRET: usize = 6;
+
+enum Entry {
+    Line(Timestamp, LogStream, String),
+    Flush(oneshot::Sender<()>),
+}
+
+/// The log of one deployment.
+pub(super) struct DeploymentLog {
+    entries: mpsc::Sender<Entry>,
+    clock: Arc<dyn Clock>,
+    secrets: Vec<String>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// Where a log goes to.
+pub(super) struct LogTarget {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<dyn MetricsSink>,
+    pub(super) changed: watch::Sender<u64>,
+}
+
+impl DeploymentLog {
+    /// Opens the log; its writer ends when the log is dropped and written.
+    pub(super) fn open(target: LogTarget, id: DeploymentId, env: &EnvVars) -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let clock = Arc::clone(&target.clock);
+        tokio::spawn(write(target, id, receiver, Arc::clone(&dropped)));
+        Self { entries: sender, clock, secrets: secrets(env), dropped }
+    }
+
+    /// Says something in the engine's own voice.
+    pub(super) fn say(&self, text: &str) {
+        self.write(LogStream::System, text);
+    }
+
+    /// Waits until everything said so far is in the store.
+    pub(super) async fn flush(&self) {
+        let (sender, receiver) = oneshot::channel();
+        if self.entries.send(Entry::Flush(sender)).await.is_ok() {
+            // An error means that the writer has ended, which says so itself.
+            let _ = receiver.await;
+        }
+    }
+}
+
+/// What must not appear in a log: the values of the app's variables, line by
+/// line, since a log has lines.
+fn secrets(env: &EnvVars) -> Vec<String> {
+    let lines =
+        env.iter().flat_map(|(_, value)| value.expose().lines().map(str::trim).map(str::to_owned).collect::<Vec<_>>());
+    let mut secrets: Vec<_> = lines.filter(|line| line.len() >= SHORTEST_SECRET).collect();
+    // The longest first: one may be a part of another.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.dedup();
+    secrets
+}
+
+impl LogSink for DeploymentLog {
+    fn write(&self, stream: LogStream, text: &str) {
+        let mut text = text.replace('\0', "\u{fffd}");
+        for secret in &self.secrets {
+            if text.contains(secret.as_str()) {
+                text = text.replace(secret.as_str(), "***");
+            }
+        }
+        let now = self.clock.now();
+        let mut rest = text.as_str();
+        loop {
+            let mut end = rest.len().min(LogLine::LONGEST);
+            while !rest.is_char_boundary(end) {
+                end -= 1;
+            }
+            let (line, after) = rest.split_at(end);
+            if self.entries.try_send(Entry::Line(now, stream, line.to_owned())).is_err() {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+            rest = after;
+            if rest.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+async fn write(target: LogTarget, id: DeploymentId, mut entries: mpsc::Receiver<Entry>, dropped: Arc<AtomicU64>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        batch.clear();
+        if entries.recv_many(&mut batch, BATCH).await == 0 {
+            return;
+        }
+        let mut lines = Vec::with_capacity(batch.len());
+        let mut flushed = Vec::new();
+        for entry in batch.drain(..) {
+            match entry {
+                Entry::Line(at, stream, text) => lines.push((at, stream, text)),
+                Entry::Flush(done) => flushed.push(done),
+            }
+        }
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            target.metrics.record(Metric::LogLinesDropped(lost));
+            let text = format!("{lost} lines were dropped here because they came faster than they could be kept");
+            lines.push((target.clock.now(), LogStream::System, text));
+        }
+        if !lines.is_empty() {
+            let count = lines.len();
+            match target.store.append_log(id, lines).await {
+                Ok(()) => target.changed.send_modify(|changes| *changes += 1),
+                // A deployment does not fail for its log.
+                Err(error) => {
+                    tracing::warn!(deployment = %id, count, %error, "log lines could not be kept");
+                    target.metrics.record(Metric::LogLinesDropped(u64::try_from(count).unwrap_or(u64::MAX)));
+                }
+            }
+        }
+        for done in flushed {
+            let _ = done.send(());
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What is done once when an engine starts, and looked after from time to time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::api::Shared;
+use super::route::route;
+use crate::backend::{Call, ContainerState, JobKind, Lease, NewJob, Priority};
+use crate::clock::Timestamp;
+use crate::deployment::{AppRecord, Deployment, DeploymentId, DeploymentKind, Slot, State};
+use crate::{ErrorKind, Result};
+
+/// How long one effect of the recovery may take.
+const RESTORE: Duration = Duration::from_secs(30);
+
+/// Brings the world to what the store says, before any new work: claims of an
+/// earlier process are freed, lost jobs queued again, live instances that have
+/// exited started again, routes put back, leftovers removed.
+pub(super) async fn recover(shared: &Arc<Shared>) -> Result<()> {
+    let freed = shared.queue.reclaim(&shared.config.owner).await?;
+    if freed > 0 {
+        tracing::info!(freed, "going on with jobs that an earlier process left");
+    }
+    sweep(shared).await?;
+    let unfinished = shared.store.unfinished().await?;
+    for app in shared.store.apps().await? {
+        if let Err(error) = restore(shared, &app, &unfinished).await {
+            // One app that cannot be restored must not keep the others waiting.
+            tracing::error!(app = %app.spec.name, report = error.report(), "the app could not be restored");
+        }
+    }
+    sweep_checkouts(shared, &unfinished).await
+}
+
+/// Queues what has no job: the queue is a hint, the store knows.
+pub(super) async fn sweep(shared: &Shared) -> Result<()> {
+    let now = shared.clock.now();
+    for deployment in shared.store.unfinished().await? {
+        if deployment.state != State::Stuck {
+            shared.queue.enqueue(job(&deployment, now)).await?;
+        }
+    }
+    for app in shared.store.apps().await? {
+        if let Some(standby) = &app.serving.standby {
+            let name = app.spec.name.clone();
+            let id = standby.occupant.deployment;
+            let job = NewJob::new(JobKind::Retire, id, name, Priority::RETIRE, standby.retire_at);
+            shared.queue.enqueue(NewJob { max_attempts: 1000, ..job }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The job that brings a deployment to its end.
+pub(super) fn job(deployment: &Deployment, now: Timestamp) -> NewJob {
+    let priority = match deployment.kind {
+        DeploymentKind::Rollback { .. } => Priority::ROLLBACK,
+        _ => Priority::DEPLOY,
+    };
+    let job = NewJob::new(JobKind::Deploy, deployment.id, deployment.app.clone(), priority, now);
+    // Attempts are counted to find jobs that engines die of, not to give up:
+    // what such a deployment has made must still be taken away.
+    NewJob { max_attempts: 1000, ..job }
+}
+
+async fn restore(shared: &Shared, app: &AppRecord, unfinished: &[Deployment]) -> Result<()> {
+    let Some(live) = &app.serving.live else { return Ok(()) };
+    let name = &app.spec.name;
+    let lease = match shared.store.acquire_lease(name, &shared.config.owner, shared.config.lease).await {
+        Ok(lease) => lease,
+        // Another engine is at work on the app: it is in good hands.
+        Err(error) if error.code() == "lease_held" => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let restored = restore_under(shared, app, live.deployment, live.slot, &lease, unfinished).await;
+    shared.store.release_lease(&lease).await?;
+    restored
+}
+
+async fn restore_under(
+    shared: &Shared,
+    app: &AppRecord,
+    live: DeploymentId,
+    slot: Slot,
+    lease: &Lease,
+    unfinished: &[Deployment],
+) -> Result<()> {
+    let call = Call::new(format!("restore:{}", app.spec.name), lease.fence, RESTORE);
+    let instances = shared.store.snapshot(live).await?.map(|snapshot| snapshot.instances).unwrap_or_default();
+    for instance in instances.iter().filter(|instance| instance.slot == slot) {
+        let Some(observed) = shared.runtime.inspect(&instance.name).await? else {
+            tracing::error!(app = %app.spec.name, container = %instance.name, "the live container has disappeared");
+            continue;
+        };
+        if observed.state != ContainerState::Running {
+            tracing::warn!(app = %app.spec.name, container = %instance.name, "starting the live container again");
+            shared.runtime.start(&call, &observed.id).await?;
+        }
+    }
+    let observed = shared.router.observe(&app.spec.name).await?;
+    let is_switching =
+        |other: &Deployment| other.app == app.spec.name && matches!(other.state, State::Promoting | State::Reverting);
+    // A switch that was intended is finished by the deployment itself; only a
+    // router that has forgotten the app gets the old route until then.
+    if observed.as_ref().is_some_and(|route| route.active == slot)
+        || (observed.is_some() && unfinished.iter().any(is_switching))
+    {
+        return Ok(());
+    }
+    let backup = app.serving.standby.as_ref().is_some_and(|standby| !standby.retiring)
+        && instances.iter().any(|instance| instance.slot == slot.other());
+    let wanted = route(&app.spec.name, &app.serving, lease, app.serving.generation, slot, backup)?;
+    shared.router.apply(&call, &wanted).await
+}
+
+/// Removes checkouts that no unfinished deployment needs.
+async fn sweep_checkouts(shared: &Shared, unfinished: &[Deployment]) -> Result<()> {
+    let unreadable =
+        |error| crate::Error::new(ErrorKind::Unavailable, "the work folder cannot be read").with_source(error);
+    let mut entries = tokio::fs::read_dir(&shared.config.work_dir).await.map_err(unreadable)?;
+    while let Some(entry) = entries.next_entry().await.map_err(unreadable)? {
+        // Only what carries the name of a deployment is ours.
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<DeploymentId>().ok()) else { continue };
+        if !unfinished.iter().any(|deployment| deployment.id == id) {
+            shared.remove_checkout(id).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! Build the image from the source, or pull it.
+
+use super::StepContext;
+use crate::app::Source;
+use crate::backend::{BuildKey, BuildRequest, Call, Snapshot};
+use crate::deployment::StepOutput;
+use crate::{Error, ErrorKind, Result};
+
+pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
+    let deployment = &snapshot.deployment;
+    let shared = &context.shared;
+    let artifact = match &deployment.release.source {
+        Source::Image { image } => {
+            context.log.say(&format!("looking for image {image}"));
+            shared.runtime.ensure_image(call, image).await?
+        }
+        Source::Git { .. } => {
+            let Some(commit) = &deployment.revision.commit else {
+                return Err(Error::new(ErrorKind::Internal, "the commit was not resolved"));
+            };
+            let builder = shared.builder()?;
+            let key = BuildKey::of(&deployment.app, commit, &deployment.release.dockerfile);
+            // An engine that died after the build left the image, not the outcome.
+            let artifact = match builder.find(&key).await? {
+                Some(artifact) => artifact,
+                None => {
+                    let checkout = shared.checkout(deployment.id);
+                    let request = BuildRequest {
+                        app: &deployment.app,
+                        key: &key,
+                        commit,
+                        source: &checkout,
+                        dockerfile: &deployment.release.dockerfile,
+                    };
+                    builder.build(call, request, context.log.as_ref()).await?
+                }
+            };
+            shared.remove_checkout(deployment.id).await?;
+            artifact
+        }
+    };
+    context.log.say(&format!("the image is {}", artifact.label));
+    Ok(StepOutput { note: Some(artifact.label.clone()), artifact: Some(artifact), ..StepOutput::default() })
+}

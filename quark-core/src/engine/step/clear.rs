@@ -1,0 +1,62 @@
+//! Take what is left in the idle slot away: at the end of its grace, or at
+//! once when the slot is needed.
+
+use super::{StepContext, app, dispose};
+use crate::Result;
+use crate::backend::{Call, Drained, Snapshot};
+use crate::deployment::{Instance, Serving, Slot, Standby, StepOutput};
+use crate::engine::route::route;
+use crate::engine::settle::Change;
+
+/// Marks the standby as retiring: from this row on no rollback takes it.
+pub(super) fn plan(snapshot: &Snapshot) -> Result<Change> {
+    let mut change = Change::of(snapshot);
+    let serving = &app(snapshot)?.serving;
+    let standby = serving.standby.clone().map(|standby| Standby { retiring: true, ..standby });
+    change.serving = Some(Serving { standby, generation: serving.generation.next(), ..serving.clone() });
+    Ok(change)
+}
+
+/// Drains and removes at once.
+pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
+    drain(context, snapshot, call).await?;
+    retire(context, snapshot, call).await
+}
+
+/// Takes the standby out of the route and waits for its last requests.
+pub(super) async fn drain(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
+    let app = app(snapshot)?;
+    let slot = idle_slot(snapshot)?;
+    let (Some(live), Some(endpoint)) = (&app.serving.live, app.serving.endpoint(slot)) else {
+        return Ok(StepOutput::default());
+    };
+    let alone = route(&app.spec.name, &app.serving, &context.lease, app.serving.generation, live.slot, false)?;
+    context.shared.router.apply(call, &alone).await?;
+    let longest = snapshot.deployment.release.timing.drain;
+    let drained =
+        call.bound("router.drained", context.shared.router.drained(&app.spec.name, slot, endpoint, longest)).await?;
+    let note = match drained {
+        Drained::Fully => format!("the {slot} slot has no request left"),
+        Drained::TimedOut { open } => format!("{open} requests of the {slot} slot did not end within {longest:?}"),
+    };
+    context.log.say(&note);
+    Ok(StepOutput { note: Some(note), ..StepOutput::default() })
+}
+
+/// Stops and removes what is in the idle slot.
+pub(super) async fn retire(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
+    let slot = idle_slot(snapshot)?;
+    let leftover = |instance: &&Instance| {
+        instance.slot == slot
+            // A retry of this deployment may have made its own instance there already.
+            && (instance.deployment != snapshot.deployment.id || snapshot.deployment.state.is_terminal())
+    };
+    for instance in snapshot.instances.iter().filter(leftover) {
+        dispose(context, instance, call, snapshot.deployment.release.timing.stop).await?;
+    }
+    Ok(StepOutput::default())
+}
+
+fn idle_slot(snapshot: &Snapshot) -> Result<Slot> {
+    Ok(app(snapshot)?.serving.idle_slot())
+}

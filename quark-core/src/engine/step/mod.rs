@@ -1,0 +1,141 @@
+//! What each step does to the world. Every step observes before it acts, so
+//! that doing it a second time, after a crash, does no harm.
+
+mod build;
+mod clear;
+mod create;
+mod fetch;
+mod probe;
+mod promote;
+mod start;
+mod undo;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::api::Shared;
+use super::log::DeploymentLog;
+use super::settle::Change;
+use crate::app::App;
+use crate::backend::{Call, Labels, Lease, Snapshot, container_runtime::label};
+use crate::clock::Timestamp;
+use crate::deployment::{AppRecord, DeploymentId, Instance, StepName, StepOutput};
+use crate::{Error, ErrorKind, Result};
+
+/// What every step can reach.
+#[derive(Clone)]
+pub(super) struct StepContext {
+    pub(super) shared: Arc<Shared>,
+    pub(super) lease: Lease,
+    pub(super) log: Arc<DeploymentLog>,
+}
+
+/// What the intent of a step writes besides the step itself. `resumed` says
+/// that an intent of this very attempt is there already.
+pub(super) async fn plan(
+    context: &StepContext,
+    snapshot: &Snapshot,
+    step: StepName,
+    resumed: bool,
+) -> Result<Option<Change>> {
+    match step {
+        StepName::Create => create::plan(context, snapshot).await.map(Some),
+        StepName::Promote if !resumed => promote::plan(snapshot).map(Some),
+        StepName::Revert if !resumed => promote::plan_revert(snapshot).map(Some),
+        StepName::Drain | StepName::Clear => clear::plan(snapshot).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Does a step.
+pub(super) async fn run(
+    context: &StepContext,
+    snapshot: &Snapshot,
+    step: StepName,
+    call: &Call,
+    deadline: Timestamp,
+) -> Result<StepOutput> {
+    match step {
+        StepName::Fetch => fetch::run(context, snapshot, call).await,
+        StepName::Build => build::run(context, snapshot, call).await,
+        StepName::Clear => clear::run(context, snapshot, call).await,
+        StepName::Create => create::run(context, snapshot, call).await,
+        StepName::Start => start::run(context, snapshot, call).await,
+        StepName::Probe => probe::run(context, snapshot, call, deadline).await,
+        StepName::Promote => promote::run(context, snapshot, call).await,
+        StepName::Revert => promote::revert(context, snapshot, call).await,
+        StepName::Undo => undo::run(context, snapshot, call).await,
+        StepName::Drain => clear::drain(context, snapshot, call).await,
+        StepName::Retire => clear::retire(context, snapshot, call).await,
+        StepName::Unroute => undo::unroute(context, snapshot, call).await,
+    }
+}
+
+/// How long a step may take.
+pub(super) fn limit(step: StepName, release: &App) -> Duration {
+    let timing = release.timing;
+    match step {
+        StepName::Fetch => Duration::from_secs(120).min(timing.build),
+        StepName::Build => timing.build,
+        StepName::Create | StepName::Start | StepName::Promote | StepName::Revert | StepName::Unroute => {
+            Duration::from_secs(30)
+        }
+        StepName::Probe => release.health.deadline,
+        StepName::Drain => timing.drain + Duration::from_secs(30),
+        StepName::Clear => timing.drain + timing.stop + Duration::from_secs(60),
+        StepName::Undo | StepName::Retire => timing.drain + timing.stop + Duration::from_secs(30),
+    }
+}
+
+/// Whether a wish to cancel stops this step.
+pub(super) fn can_be_cancelled(step: StepName) -> bool {
+    matches!(
+        step,
+        StepName::Fetch | StepName::Build | StepName::Clear | StepName::Create | StepName::Start | StepName::Probe
+    )
+}
+
+/// Whether the intent of this step must not be written after a cancel. The
+/// promotion's effect cannot be cancelled, its intent can: one row decides.
+pub(super) fn yields_to_cancel(step: StepName) -> bool {
+    can_be_cancelled(step) || step == StepName::Promote
+}
+
+/// Whether a shutdown of the engine breaks the step off; the next engine does
+/// it again from its start. The others are short and are finished.
+pub(super) fn is_interruptible(step: StepName) -> bool {
+    matches!(step, StepName::Fetch | StepName::Build | StepName::Probe | StepName::Drain | StepName::Clear)
+}
+
+/// Whether a step takes away what an earlier one made.
+pub(super) fn is_cleanup(step: StepName) -> bool {
+    matches!(
+        step,
+        StepName::Undo | StepName::Revert | StepName::Drain | StepName::Retire | StepName::Clear | StepName::Unroute
+    )
+}
+
+/// The app, which is there as long as a deployment of it is active.
+fn app(snapshot: &Snapshot) -> Result<&AppRecord> {
+    snapshot
+        .app
+        .as_ref()
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "the app is gone in the middle of a deployment"))
+}
+
+/// The labels that mark the containers of a deployment.
+fn labels(installation: &str, deployment: DeploymentId) -> Labels {
+    [(label::INSTALLATION, installation.to_owned()), (label::DEPLOYMENT, deployment.to_string())]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// Stops and removes an instance, whatever has become of it.
+async fn dispose(context: &StepContext, instance: &Instance, call: &Call, grace: Duration) -> Result<()> {
+    let runtime = &context.shared.runtime;
+    let Some(observed) = runtime.inspect(&instance.name).await? else { return Ok(()) };
+    let outcome = runtime.stop(call, &observed.id, grace).await?;
+    context.log.say(&format!("stopped {} ({outcome:?})", instance.name));
+    runtime.remove(call, &observed.id, &labels(&context.shared.installation, instance.deployment)).await
+}

@@ -1,0 +1,160 @@
+//! Ask the container until it is healthy.
+//!
+//! An answer at the right port is not enough: something else may listen there.
+//! A success counts only if the container itself listens, runs, and is the same
+//! process as at the success before.
+
+use futures_util::StreamExt;
+
+use super::StepContext;
+use crate::app::Domain;
+use crate::backend::{
+    Call, ContainerId, ContainerState, Listening, LogSelection, LogSink, ObservedContainer, ProbeFailure, ProbeTarget,
+    Snapshot, container_runtime::port_taken,
+};
+use crate::clock::Timestamp;
+use crate::deployment::{Instance, StepOutput};
+use crate::{Error, ErrorKind, Result};
+
+/// Why the last look did not count as healthy.
+enum Unwell {
+    NotListening(Vec<u16>),
+    Answer(ProbeFailure),
+}
+
+pub(super) async fn run(
+    context: &StepContext,
+    snapshot: &Snapshot,
+    call: &Call,
+    deadline: Timestamp,
+) -> Result<StepOutput> {
+    let slot = snapshot.deployment.slot;
+    let began = context.shared.clock.monotonic();
+    // By slot, not by deployment: a warm rollback probes what an earlier deployment made.
+    for instance in snapshot.instances.iter().filter(|instance| Some(instance.slot) == slot) {
+        wait_until_healthy(context, snapshot, call, deadline, instance).await?;
+    }
+    let took = context.shared.clock.monotonic().saturating_sub(began);
+    context.log.say(&format!("healthy after {} ms", took.as_millis()));
+    Ok(StepOutput { note: Some(format!("healthy after {} ms", took.as_millis())), ..StepOutput::default() })
+}
+
+async fn wait_until_healthy(
+    context: &StepContext,
+    snapshot: &Snapshot,
+    call: &Call,
+    deadline: Timestamp,
+    instance: &Instance,
+) -> Result<()> {
+    let shared = &context.shared;
+    let check = &snapshot.deployment.release.health;
+    let host = snapshot.deployment.release.domains.first();
+    let mut row = 0;
+    let mut process = None;
+    let mut unwell = Unwell::NotListening(Vec::new());
+    loop {
+        let Some(observed) = shared.runtime.inspect(&instance.name).await? else {
+            return Err(Error::new(ErrorKind::Unhealthy, format!("container `{}` has disappeared", instance.name))
+                .with_code("container_gone"));
+        };
+        if let ContainerState::Exited { code, out_of_memory } = observed.state {
+            return Err(exited(context, snapshot, &observed.id, code, out_of_memory).await);
+        }
+        if process != observed.started_at {
+            row = 0;
+            process = observed.started_at;
+        }
+        match look(context, instance, &observed, host, check).await? {
+            None => row += 1,
+            Some(why) => {
+                row = 0;
+                unwell = why;
+            }
+        }
+        if row >= check.successes {
+            return Ok(());
+        }
+        if shared.clock.now().after(check.interval) >= deadline {
+            relay_output(context, &observed.id).await;
+            return Err(never_healthy(snapshot, instance, &unwell));
+        }
+        tokio::select! {
+            () = shared.clock.sleep(check.interval) => {}
+            () = call.cancel.cancelled() => return Err(Error::new(ErrorKind::Cancelled, "no longer wanted")),
+        }
+    }
+}
+
+/// One look; `None` if the instance is well.
+async fn look(
+    context: &StepContext,
+    instance: &Instance,
+    observed: &ObservedContainer,
+    host: Option<&Domain>,
+    check: &crate::app::HealthCheck,
+) -> Result<Option<Unwell>> {
+    match context.shared.runtime.listening(&observed.id, &instance.endpoint).await? {
+        Listening::Foreign { who } => return Err(port_taken(&instance.endpoint, &who)),
+        Listening::Nothing { elsewhere } => return Ok(Some(Unwell::NotListening(elsewhere))),
+        Listening::Ours | Listening::Unknown => {}
+    }
+    let target = ProbeTarget { endpoint: &instance.endpoint, host, check };
+    Ok(context.shared.prober.probe(target).await.err().map(Unwell::Answer))
+}
+
+async fn exited(
+    context: &StepContext,
+    snapshot: &Snapshot,
+    id: &ContainerId,
+    code: Option<i32>,
+    out_of_memory: bool,
+) -> Error {
+    relay_output(context, id).await;
+    if out_of_memory {
+        let limit = snapshot.deployment.release.resources.memory_bytes() >> 20;
+        return Error::new(ErrorKind::Unhealthy, format!("the app was killed for using more than its {limit} MiB"))
+            .with_code("out_of_memory")
+            .with_hint("raise `resources.memory_bytes` or make the app use less");
+    }
+    let how = match code {
+        Some(code) if code > 128 => format!("by signal {}", code - 128),
+        Some(code) => format!("with code {code}"),
+        None => "without saying how".to_owned(),
+    };
+    Error::new(ErrorKind::Unhealthy, format!("the app exited {how} before it was healthy"))
+        .with_code("exited")
+        .with_hint("its last lines are in the deployment's log")
+}
+
+fn never_healthy(snapshot: &Snapshot, instance: &Instance, unwell: &Unwell) -> Error {
+    let health = &snapshot.deployment.release.health;
+    let within = health.deadline.as_secs_f32();
+    match unwell {
+        Unwell::NotListening(elsewhere) => {
+            let error =
+                Error::new(ErrorKind::Unhealthy, format!("the app did not listen on its port within {within} s"))
+                    .with_code("never_listened");
+            match elsewhere.first() {
+                Some(port) => error.with_hint(format!("it listens on {port}; set the app's port, or obey `PORT`")),
+                None => error.with_hint("it must listen on the port in the variable `PORT`"),
+            }
+        }
+        Unwell::Answer(failure) => {
+            let message =
+                format!("no good answer from `{}` at {} within {within} s: {failure}", health.path, instance.endpoint);
+            Error::new(ErrorKind::Unhealthy, message)
+                .with_code("unhealthy")
+                .with_hint("the health path must answer 200 to 399; the app's last lines are in the deployment's log")
+        }
+    }
+}
+
+/// Puts the last lines that the container printed into the deployment's log,
+/// where somebody who asks why will look. Doing without them is no failure.
+async fn relay_output(context: &StepContext, id: &ContainerId) {
+    let selection = LogSelection { tail: Some(50), follow: false };
+    let Ok(mut lines) = context.shared.runtime.logs(id, selection).await else { return };
+    while let Some(Ok(chunk)) = lines.next().await {
+        context.log.write(chunk.stream, &chunk.text);
+    }
+}

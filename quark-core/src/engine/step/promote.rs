@@ -1,0 +1,83 @@
+//! Point the route at the slot, and put it back when the router refuses.
+
+use super::{StepContext, app};
+use crate::backend::{Call, ContainerState, Snapshot};
+use crate::deployment::{Serving, Slot, StepOutput};
+use crate::engine::route::{domains, route};
+use crate::engine::settle::Change;
+use crate::{Error, ErrorKind, Result};
+
+/// Reserves two generations: the switch, and the backup that follows it.
+pub(super) fn plan(snapshot: &Snapshot) -> Result<Change> {
+    let mut change = Change::of(snapshot);
+    let serving = &app(snapshot)?.serving;
+    change.serving = Some(Serving { generation: serving.generation.next().next(), ..serving.clone() });
+    Ok(change)
+}
+
+pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
+    let deployment = &snapshot.deployment;
+    let app = app(snapshot)?;
+    let slot = slot_of(snapshot)?;
+    let base = &context.shared.config.base_domain;
+    let serving = Serving { domains: domains(&deployment.release, base), ..app.serving.clone() };
+    let switch = crate::deployment::Generation(serving.generation.0.saturating_sub(1));
+    let began = context.shared.clock.monotonic();
+    let wanted = route(&deployment.app, &serving, &context.lease, switch, slot, false)?;
+    context.shared.router.apply(call, &wanted).await?;
+    let took = context.shared.clock.monotonic().saturating_sub(began);
+    context.log.say(&format!("requests go to the {slot} slot since {:.1} ms", took.as_secs_f64() * 1000.0));
+    if app.serving.live.is_some() && is_running(context, snapshot, slot.other()).await? {
+        // The version before is warm: it stands in if the new one crashes.
+        let backed = route(&deployment.app, &serving, &context.lease, serving.generation, slot, true)?;
+        if let Err(error) = context.shared.router.apply(call, &backed).await {
+            // The switch stands; only the safety net is missing.
+            context.log.say(&format!("the old version does not stand in: {error}"));
+        }
+    }
+    Ok(StepOutput { note: Some(format!("switched in {:.1} ms", took.as_secs_f64() * 1000.0)), ..StepOutput::default() })
+}
+
+/// Reserves the generation of the way back.
+pub(super) fn plan_revert(snapshot: &Snapshot) -> Result<Change> {
+    let mut change = Change::of(snapshot);
+    let serving = &app(snapshot)?.serving;
+    change.serving = Some(Serving { generation: serving.generation.next(), ..serving.clone() });
+    Ok(change)
+}
+
+/// Puts the route back to what is live; takes it away if nothing was.
+pub(super) async fn revert(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
+    let app = app(snapshot)?;
+    match &app.serving.live {
+        Some(live) => {
+            let back = route(
+                &snapshot.deployment.app,
+                &app.serving,
+                &context.lease,
+                app.serving.generation,
+                live.slot,
+                false,
+            )?;
+            context.shared.router.apply(call, &back).await?;
+            context.log.say(&format!("requests stay with the {} slot", live.slot));
+        }
+        None => context.shared.router.remove(call, &snapshot.deployment.app).await?,
+    }
+    Ok(StepOutput::default())
+}
+
+fn slot_of(snapshot: &Snapshot) -> Result<Slot> {
+    snapshot.deployment.slot.ok_or_else(|| Error::new(ErrorKind::Internal, "the deployment has no slot"))
+}
+
+async fn is_running(context: &StepContext, snapshot: &Snapshot, slot: Slot) -> Result<bool> {
+    let mut any = false;
+    for instance in snapshot.instances.iter().filter(|instance| instance.slot == slot) {
+        match context.shared.runtime.inspect(&instance.name).await? {
+            Some(observed) if observed.state == ContainerState::Running => any = true,
+            _ => return Ok(false),
+        }
+    }
+    Ok(any)
+}

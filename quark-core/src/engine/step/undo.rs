@@ -1,0 +1,40 @@
+//! Stop and remove what a deployment made; for an app that is removed, all of it.
+
+use super::{StepContext, dispose};
+use crate::Result;
+use crate::app::Source;
+use crate::backend::{BuildKey, Call, Snapshot};
+use crate::deployment::{DeploymentKind, StepName, StepOutput};
+use crate::engine::decide::last;
+
+pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
+    let deployment = &snapshot.deployment;
+    let shared = &context.shared;
+    let removes_app = deployment.kind == DeploymentKind::Remove;
+    let timing = deployment.release.timing;
+    // It may have been given requests, if only for a moment.
+    let was_routed = removes_app || last(snapshot, StepName::Promote).is_some();
+    for instance in &snapshot.instances {
+        if !removes_app && instance.deployment != deployment.id {
+            continue;
+        }
+        if was_routed {
+            let drained = shared.router.drained(&deployment.app, instance.slot, &instance.endpoint, timing.drain);
+            call.bound("router.drained", drained).await?;
+        }
+        dispose(context, instance, call, timing.stop).await?;
+    }
+    if let (Source::Git { .. }, Some(commit)) = (&deployment.release.source, &deployment.revision.commit)
+        && last(snapshot, StepName::Build).is_some()
+    {
+        shared.builder()?.discard(&BuildKey::of(&deployment.app, commit, &deployment.release.dockerfile)).await?;
+    }
+    shared.remove_checkout(deployment.id).await?;
+    Ok(StepOutput::default())
+}
+
+pub(super) async fn unroute(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
+    context.shared.router.remove(call, &snapshot.deployment.app).await?;
+    context.log.say("the app has no route any more");
+    Ok(StepOutput::default())
+}

@@ -1,0 +1,146 @@
+//! Takes jobs from the queue and drives them, several at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::api::Shared;
+use super::driver::{Burst, Driver};
+use super::lease::{self, Kept};
+use super::log::{DeploymentLog, LogTarget};
+use super::recovery;
+use crate::backend::{Claim, ClaimedJob, Metric};
+use crate::{ErrorKind, Result};
+
+/// How long to wait for a hint before looking into the queue anyway.
+const LOOK: Duration = Duration::from_secs(1);
+/// Claims after which a job counts as one that engines die of.
+const POISONED: u32 = 5;
+/// How often lost jobs are looked for.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Works until the engine stops, then waits for what is being done.
+pub(super) async fn work(shared: Arc<Shared>) {
+    let places = Arc::new(Semaphore::new(shared.config.workers));
+    let mut swept = shared.clock.monotonic();
+    while !shared.stopping.is_cancelled() {
+        let free = places.available_permits();
+        let claimed = if free == 0 { Ok(Vec::new()) } else { claim(&shared, free).await };
+        let idle = match claimed {
+            Ok(jobs) => {
+                let idle = jobs.is_empty();
+                for job in jobs {
+                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
+                    let shared = Arc::clone(&shared);
+                    let tasks = shared.tasks.clone();
+                    tasks.spawn(async move {
+                        handle(&shared, job).await;
+                        drop(place);
+                    });
+                }
+                idle
+            }
+            Err(error) => {
+                tracing::warn!(report = error.report(), "the queue cannot be read");
+                true
+            }
+        };
+        if idle {
+            wait(&shared).await;
+        }
+        if shared.clock.monotonic().saturating_sub(swept) >= SWEEP {
+            swept = shared.clock.monotonic();
+            if let Err(error) = recovery::sweep(&shared).await {
+                tracing::warn!(report = error.report(), "lost jobs could not be looked for");
+            }
+        }
+    }
+}
+
+async fn claim(shared: &Shared, free: usize) -> Result<Vec<ClaimedJob>> {
+    let jobs = shared.queue.claim(&shared.config.owner, free, shared.config.lease).await?;
+    if !jobs.is_empty() {
+        let depth = shared.queue.depth().await?;
+        shared.metrics.record(Metric::QueueDepth(i64::try_from(depth.ready).unwrap_or(i64::MAX)));
+    }
+    Ok(jobs)
+}
+
+async fn wait(shared: &Shared) {
+    tokio::select! {
+        () = shared.stopping.cancelled() => {}
+        () = shared.queue.wait(LOOK) => {}
+        // The queue's own wait may be a hint that never comes.
+        () = shared.clock.sleep(LOOK) => {}
+    }
+}
+
+/// Drives one job and tells the queue what became of it.
+async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
+    let deployment = claimed.job.deployment;
+    let token = claimed.token;
+    let told = match drive(shared, &claimed).await {
+        Ok(Burst::Finished) => shared.queue.ack(token).await,
+        Ok(Burst::Parked(until)) => {
+            let delay = until.since(shared.clock.now());
+            shared.queue.nack(token, delay, false, "waiting").await
+        }
+        Ok(Burst::Interrupted) => shared.queue.nack(token, Duration::ZERO, false, "the engine stopped").await,
+        Err(error) => {
+            let held = error.code() == "lease_held";
+            if !held {
+                tracing::warn!(%deployment, report = error.report(), "work on a deployment was broken off");
+            }
+            let passing = held || matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Unavailable);
+            let delay = error.retry_after().unwrap_or(LOOK).min(LOOK);
+            shared.queue.nack(token, delay, !passing, error.message()).await
+        }
+    };
+    match told {
+        Ok(Claim::Held) => {}
+        Ok(Claim::Lost) => tracing::debug!(%deployment, "the claim had run out; another worker goes on"),
+        // The claim runs out by itself.
+        Err(error) => tracing::warn!(%deployment, report = error.report(), "the queue could not be told"),
+    }
+}
+
+async fn drive(shared: &Arc<Shared>, claimed: &ClaimedJob) -> Result<Burst> {
+    let id = claimed.job.deployment;
+    let ttl = shared.config.lease;
+    let Some(deployment) = shared.store.deployment(id).await? else { return Ok(Burst::Finished) };
+    let lease = shared.store.acquire_lease(&claimed.job.app, &shared.config.owner, ttl).await?;
+    let cancelled = CancellationToken::new();
+    let lost = CancellationToken::new();
+    let _running = shared.register(id, cancelled.clone());
+    let keeper = lease::keep(Kept {
+        store: Arc::clone(&shared.store),
+        queue: Arc::clone(&shared.queue),
+        clock: Arc::clone(&shared.clock),
+        lease: lease.clone(),
+        token: claimed.token,
+        ttl,
+        deployment: id,
+        cancelled: cancelled.clone(),
+        lost: lost.clone(),
+    });
+    let target = LogTarget {
+        store: Arc::clone(&shared.store),
+        clock: Arc::clone(&shared.clock),
+        metrics: Arc::clone(&shared.metrics),
+        changed: shared.changed.clone(),
+    };
+    let log = Arc::new(DeploymentLog::open(target, id, &deployment.release.env));
+    let poisoned = claimed.attempt > POISONED;
+    let driver =
+        Driver { shared: Arc::clone(shared), lease: lease.clone(), log: Arc::clone(&log), cancelled, lost, poisoned };
+    let burst = driver.run(claimed.job.kind, id).await;
+    log.flush().await;
+    drop(keeper);
+    // Even after an error: a lease that is not released blocks the app until it runs out.
+    let released = shared.store.release_lease(&lease).await;
+    let burst = burst?;
+    released?;
+    Ok(burst)
+}

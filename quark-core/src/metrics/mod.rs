@@ -1,0 +1,5 @@
+//! Numbers about the engine, for those who collect them.
+
+mod prometheus;
+
+pub use prometheus::PrometheusMetrics;
