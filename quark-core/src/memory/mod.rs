@@ -1,3 +1,18 @@
 //! Backends that keep everything in memory: for tests, for examples and for
 //! programs that need nothing to outlive them.
 
+mod behaviour;
+mod build;
+mod container;
+mod prober;
+mod router;
+mod runtime;
+mod source;
+
+pub use behaviour::{Behaviour, Health};
+pub use build::{Build, MemoryBuilder};
+pub use container::Held;
+pub use prober::MemoryProber;
+pub use router::{MemoryRouter, OpenRequest, Switch};
+pub use runtime::{Effect, MemoryRuntime};
+pub use source::{MemorySource, Tree};

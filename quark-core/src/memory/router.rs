@@ -1,0 +1,291 @@
+//! `MemoryRouter`: routes that are records.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::app::{AppName, Domain};
+use crate::backend::{Call, Drained, EffectiveRoute, Route, Router};
+use crate::deployment::{Endpoint, Fence, Generation, Slot};
+use crate::{Error, ErrorKind, Result};
+
+/// Routes that are records: nothing is served, but requests can be
+/// [opened](Self::open) by hand, and those that are open are waited for.
+/// Clones share one world, as two engines share one nginx.
+#[derive(Clone)]
+pub struct MemoryRouter {
+    world: Arc<World>,
+}
+
+struct World {
+    state: Mutex<State>,
+    /// Counts the changes, for those who wait for one.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    routes: BTreeMap<AppName, Route>,
+    /// Outlives the routes: an engine that was cut off must not bring one back.
+    fences: HashMap<AppName, Fence>,
+    open: HashMap<Endpoint, u64>,
+    unreachable: HashSet<Endpoint>,
+    faults: VecDeque<Fault>,
+    switches: Vec<Switch>,
+}
+
+struct Fault {
+    done: bool,
+    error: Error,
+}
+
+/// A change of what serves an app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// Which app.
+    pub app: AppName,
+    /// The slot that serves since; `None` if the route was removed.
+    pub active: Option<Slot>,
+    /// Whether the other slot stands in since.
+    pub backup: bool,
+    /// The generation of the route; that of the last one if it was removed.
+    pub generation: Generation,
+    /// The key of the call that did it.
+    pub key: String,
+}
+
+/// A request that is on its way until this is dropped.
+#[must_use]
+pub struct OpenRequest {
+    router: MemoryRouter,
+    slot: Slot,
+    endpoint: Endpoint,
+}
+
+impl OpenRequest {
+    /// The slot that got it.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// The address that it went to.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.router.change(|state| {
+            if let Some(open) = state.open.get_mut(&self.endpoint) {
+                *open = open.saturating_sub(1);
+            }
+        });
+    }
+}
+
+impl fmt::Debug for OpenRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenRequest")
+            .field("slot", &self.slot)
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MemoryRouter {
+    /// A router without routes.
+    #[must_use]
+    pub fn new() -> Self {
+        let world = World { state: Mutex::default(), changes: watch::Sender::new(0) };
+        Self { world: Arc::new(world) }
+    }
+
+    /// Sends a request to an app that stays open until the result is dropped.
+    /// `None` if the app is not served.
+    #[must_use]
+    pub fn open(&self, app: &AppName) -> Option<OpenRequest> {
+        self.open_where(|route| route.app == *app)
+    }
+
+    /// Sends a request to whatever answers to a host name, as [`open`](Self::open) does.
+    #[must_use]
+    pub fn open_host(&self, host: &Domain) -> Option<OpenRequest> {
+        self.open_where(|route| route.domains.contains(host))
+    }
+
+    fn open_where(&self, wanted: impl Fn(&Route) -> bool) -> Option<OpenRequest> {
+        self.change(|state| {
+            let route = state.routes.values().find(|route| wanted(route))?;
+            let mut slot = route.active;
+            if state.unreachable.contains(route.endpoint(slot)) && route.backup {
+                slot = slot.other();
+            }
+            let endpoint = route.endpoint(slot).clone();
+            if state.unreachable.contains(&endpoint) {
+                return None;
+            }
+            *state.open.entry(endpoint.clone()).or_default() += 1;
+            Some(OpenRequest { router: self.clone(), slot, endpoint })
+        })
+    }
+
+    /// Makes an address accept connections or not. All do until it is said.
+    pub fn set_reachable(&self, endpoint: &Endpoint, reachable: bool) {
+        self.change(|state| {
+            if reachable { state.unreachable.remove(endpoint) } else { state.unreachable.insert(endpoint.clone()) }
+        });
+    }
+
+    /// Refuses the next `apply` with `error`, and does nothing then.
+    pub fn refuse_next(&self, error: Error) {
+        self.change(|state| state.faults.push_back(Fault { done: false, error }));
+    }
+
+    /// Does the next `apply` and fails it with `error` all the same, as a
+    /// connection does that is cut before the answer.
+    pub fn lose_answer(&self, error: Error) {
+        self.change(|state| state.faults.push_back(Fault { done: true, error }));
+    }
+
+    /// The route of an app as it was last applied.
+    #[must_use]
+    pub fn route(&self, app: &AppName) -> Option<Route> {
+        self.state().routes.get(app).cloned()
+    }
+
+    /// The changes that took effect, in their order.
+    #[must_use]
+    pub fn switches(&self) -> Vec<Switch> {
+        self.state().switches.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A test that panicked while it held the lock has left whole records.
+        self.world.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let done = change(&mut self.state());
+        self.world.changes.send_modify(|changes| *changes += 1);
+        done
+    }
+
+    fn try_apply(&self, call: &Call, route: &Route) -> Result<()> {
+        self.change(|state| {
+            state.check_fence(&route.app, route.fence)?;
+            if route.domains.is_empty() {
+                return Err(Error::new(ErrorKind::InvalidConfig, format!("the route of `{}` has no name", route.app)));
+            }
+            let mut others = state.routes.values().filter(|other| other.app != route.app);
+            let wanted = |domain: &&Domain| route.domains.contains(*domain);
+            if let Some(taken) = others.find_map(|other| other.domains.iter().find(wanted)) {
+                return Err(Error::new(ErrorKind::Conflict, format!("another app answers to `{taken}`"))
+                    .with_code("domain_taken"));
+            }
+            state.fences.insert(route.app.clone(), route.fence);
+            let before = state.routes.insert(route.app.clone(), route.clone());
+            let serves = |route: &Route| (route.active, route.backup, route.generation);
+            if before.as_ref().map(serves) != Some(serves(route)) {
+                state.switches.push(Switch {
+                    app: route.app.clone(),
+                    active: Some(route.active),
+                    backup: route.backup,
+                    generation: route.generation,
+                    key: call.key.clone(),
+                });
+            }
+            Ok(())
+        })
+    }
+}
+
+impl State {
+    fn check_fence(&self, app: &AppName, fence: Fence) -> Result<()> {
+        match self.fences.get(app) {
+            Some(seen) if fence < *seen => {
+                Err(Error::new(ErrorKind::Fenced, format!("another engine has taken over the route of `{app}`")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Default for MemoryRouter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryRouter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryRouter").field("routes", &self.state().routes.len()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Router for MemoryRouter {
+    async fn apply(&self, call: &Call, route: &Route) -> Result<()> {
+        let fault = self.change(|state| state.faults.pop_front());
+        match fault {
+            Some(fault) if !fault.done => Err(fault.error),
+            Some(fault) => {
+                call.bound("router.apply", async { self.try_apply(call, route) }).await?;
+                Err(fault.error)
+            }
+            None => call.bound("router.apply", async { self.try_apply(call, route) }).await,
+        }
+    }
+
+    async fn observe(&self, app: &AppName) -> Result<Option<EffectiveRoute>> {
+        Ok(self.state().routes.get(app).map(|route| EffectiveRoute {
+            active: route.active,
+            backup: route.backup,
+            generation: route.generation,
+        }))
+    }
+
+    async fn drained(&self, _: &AppName, _: Slot, endpoint: &Endpoint, longest: Duration) -> Result<Drained> {
+        let mut changes = self.world.changes.subscribe();
+        let open = || self.state().open.get(endpoint).copied().unwrap_or(0);
+        let ended = async {
+            while open() > 0 {
+                // The sender lives in `self`.
+                let _ = changes.changed().await;
+            }
+        };
+        match tokio::time::timeout(longest, ended).await {
+            Ok(()) => Ok(Drained::Fully),
+            Err(_) => match open() {
+                0 => Ok(Drained::Fully),
+                open => Ok(Drained::TimedOut { open }),
+            },
+        }
+    }
+
+    async fn remove(&self, call: &Call, app: &AppName) -> Result<()> {
+        let work = async {
+            self.change(|state| {
+                state.check_fence(app, call.fence)?;
+                if let Some(route) = state.routes.remove(app) {
+                    state.fences.insert(app.clone(), call.fence);
+                    state.switches.push(Switch {
+                        app: app.clone(),
+                        active: None,
+                        backup: false,
+                        generation: route.generation,
+                        key: call.key.clone(),
+                    });
+                }
+                Ok(())
+            })
+        };
+        call.bound("router.remove", work).await
+    }
+}
