@@ -109,13 +109,11 @@ impl MemoryRouter {
 
     /// Sends a request to an app that stays open until the result is dropped.
     /// `None` if the app is not served.
-    #[must_use]
     pub fn open(&self, app: &AppName) -> Option<OpenRequest> {
         self.open_where(|route| route.app == *app)
     }
 
     /// Sends a request to whatever answers to a host name, as [`open`](Self::open) does.
-    #[must_use]
     pub fn open_host(&self, host: &Domain) -> Option<OpenRequest> {
         self.open_where(|route| route.domains.contains(host))
     }

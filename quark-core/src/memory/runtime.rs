@@ -115,7 +115,6 @@ impl MemoryRuntime {
 
     /// Lets something that is no container of ours hold an endpoint until the
     /// result is dropped.
-    #[must_use]
     pub fn occupy(&self, endpoint: &Endpoint) -> Held {
         self.change(|state| *state.foreign.entry(endpoint.clone()).or_default() += 1);
         let (runtime, endpoint) = (self.clone(), endpoint.clone());
