@@ -5,14 +5,18 @@ mod behaviour;
 mod build;
 mod container;
 mod prober;
+mod queue;
 mod router;
 mod runtime;
 mod source;
+mod store;
 
 pub use behaviour::{Behaviour, Health};
 pub use build::{Build, MemoryBuilder};
 pub use container::Held;
 pub use prober::MemoryProber;
+pub use queue::MemoryQueue;
 pub use router::{MemoryRouter, OpenRequest, Switch};
 pub use runtime::{Effect, MemoryRuntime};
 pub use source::{MemorySource, Tree};
+pub use store::MemoryStore;

@@ -1,0 +1,179 @@
+//! `MemoryStore`: a store that lives as long as its program.
+
+mod apps;
+mod commit;
+mod deployments;
+mod leases;
+mod tables;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use self::tables::Tables;
+use super::MemoryQueue;
+use crate::Result;
+use crate::app::{App, AppName};
+use crate::backend::{CancelOutcome, Commit, Lease, NewJob, Snapshot, Store};
+use crate::clock::{Clock, Timestamp};
+use crate::deployment::{AppRecord, Deployment, DeploymentId, Event, LogLine, LogStream, OwnerId, Version};
+
+/// A store that lives as long as its program. Clones share what they keep, as
+/// two engines share one database.
+///
+/// ```
+/// # async fn example(app: quark_core::App) -> quark_core::Result<()> {
+/// use std::sync::Arc;
+/// use quark_core::{Clock, Store, SystemClock, memory::{MemoryQueue, MemoryStore}};
+/// let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+/// let queue = MemoryQueue::new(Arc::clone(&clock));
+/// let store = MemoryStore::with_queue(Arc::clone(&clock), queue);
+/// let record = store.create_app(app, clock.now()).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    installation: String,
+    clock: Arc<dyn Clock>,
+    queue: Option<MemoryQueue>,
+    tables: Mutex<Tables>,
+}
+
+impl MemoryStore {
+    /// An empty store. Jobs must be queued by whoever writes.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self::build(clock, None)
+    }
+
+    /// An empty store that queues the jobs of a write together with the write.
+    #[must_use]
+    pub fn with_queue(clock: Arc<dyn Clock>, queue: MemoryQueue) -> Self {
+        Self::build(clock, Some(queue))
+    }
+
+    fn build(clock: Arc<dyn Clock>, queue: Option<MemoryQueue>) -> Self {
+        let installation = Uuid::new_v4().to_string();
+        Self { shared: Arc::new(Shared { installation, clock, queue, tables: Mutex::default() }) }
+    }
+
+    /// The tables, whatever became of other threads: each change to them is
+    /// complete before the lock is given back.
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.shared.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Called with the tables still locked: who sees the job sees the write.
+    fn queue_job(&self, job: NewJob) {
+        if let Some(queue) = &self.shared.queue {
+            queue.push(job);
+        }
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("installation", &self.shared.installation)
+            .field("queue", &self.shared.queue)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn installation(&self) -> Result<String> {
+        Ok(self.shared.installation.clone())
+    }
+
+    fn queues_jobs(&self) -> bool {
+        self.shared.queue.is_some()
+    }
+
+    async fn create_app(&self, spec: App, at: Timestamp) -> Result<AppRecord> {
+        self.tables().create_app(spec, at)
+    }
+
+    async fn update_app(&self, spec: App, expected: Version, at: Timestamp) -> Result<AppRecord> {
+        self.tables().update_app(spec, expected, at)
+    }
+
+    async fn app(&self, name: &AppName) -> Result<Option<AppRecord>> {
+        Ok(self.tables().apps.get(name).cloned())
+    }
+
+    async fn apps(&self) -> Result<Vec<AppRecord>> {
+        Ok(self.tables().apps.values().cloned().collect())
+    }
+
+    async fn create_deployment(&self, deployment: Deployment, job: NewJob) -> Result<Deployment> {
+        let mut tables = self.tables();
+        let created = tables.create_deployment(deployment)?;
+        self.queue_job(job);
+        Ok(created)
+    }
+
+    async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
+        Ok(self.tables().deployments.get(&id).map(|row| row.deployment.clone()))
+    }
+
+    async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {
+        Ok(self.tables().deployments_of(app, before, most))
+    }
+
+    async fn snapshot(&self, id: DeploymentId) -> Result<Option<Snapshot>> {
+        Ok(self.tables().snapshot(id))
+    }
+
+    async fn unfinished(&self) -> Result<Vec<Deployment>> {
+        Ok(self.tables().unfinished())
+    }
+
+    async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {
+        let now = self.shared.clock.monotonic();
+        self.tables().leases.acquire(app, owner, now, ttl)
+    }
+
+    async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<()> {
+        let now = self.shared.clock.monotonic();
+        self.tables().leases.renew(lease, now, ttl)
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<()> {
+        self.tables().leases.release(lease);
+        Ok(())
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Version> {
+        let mut tables = self.tables();
+        tables.check(&commit)?;
+        let (version, jobs) = tables.apply(commit)?;
+        for job in jobs {
+            self.queue_job(job);
+        }
+        Ok(version)
+    }
+
+    async fn request_cancel(&self, id: DeploymentId, by: &str, at: Timestamp) -> Result<CancelOutcome> {
+        self.tables().request_cancel(id, by, at)
+    }
+
+    async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>> {
+        Ok(self.tables().events(deployment, after, most))
+    }
+
+    async fn append_log(&self, id: DeploymentId, lines: Vec<(Timestamp, LogStream, String)>) -> Result<()> {
+        self.tables().append_log(id, lines)
+    }
+
+    async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
+        Ok(self.tables().log(id, after, most))
+    }
+}

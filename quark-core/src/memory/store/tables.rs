@@ -1,0 +1,92 @@
+//! What a `MemoryStore` keeps, and how events and log lines are read.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::leases::Leases;
+use crate::Result;
+use crate::app::{AppName, Domain};
+use crate::backend::store::refusal;
+use crate::clock::Timestamp;
+use crate::deployment::{
+    AppRecord, ContainerName, Deployment, DeploymentId, Endpoint, Event, EventKind, Instance, LogLine, LogStream,
+    StepRecord,
+};
+
+/// Everything, changed under one lock.
+#[derive(Default)]
+pub(super) struct Tables {
+    pub(super) apps: BTreeMap<AppName, AppRecord>,
+    pub(super) domains: HashMap<Domain, AppName>,
+    pub(super) endpoints: HashMap<Endpoint, AppName>,
+    pub(super) deployments: BTreeMap<DeploymentId, DeploymentRow>,
+    /// The deployments of each app in the order of their sequence. Stays when
+    /// the app goes: the numbering goes on should one of its name come again.
+    pub(super) histories: HashMap<AppName, Vec<DeploymentId>>,
+    /// What has not ended, by the time at which it was asked for.
+    pub(super) unfinished: BTreeMap<(Timestamp, DeploymentId), AppName>,
+    /// The instances of each app that are not removed.
+    pub(super) instances: HashMap<AppName, BTreeMap<ContainerName, Instance>>,
+    pub(super) leases: Leases,
+    /// The event number `n` is at `n - 1`.
+    events: Vec<Event>,
+}
+
+/// A deployment and what belongs to it alone.
+pub(super) struct DeploymentRow {
+    pub(super) deployment: Deployment,
+    pub(super) steps: Vec<StepRecord>,
+    /// The sequence numbers of its events.
+    events: Vec<u64>,
+    log: Vec<LogLine>,
+}
+
+impl DeploymentRow {
+    pub(super) fn new(deployment: Deployment) -> Self {
+        Self { deployment, steps: Vec::new(), events: Vec::new(), log: Vec::new() }
+    }
+}
+
+impl Tables {
+    pub(super) fn row(&self, id: DeploymentId) -> Result<&DeploymentRow> {
+        self.deployments.get(&id).ok_or_else(|| refusal::deployment_not_found(id))
+    }
+
+    pub(super) fn row_mut(&mut self, id: DeploymentId) -> Result<&mut DeploymentRow> {
+        self.deployments.get_mut(&id).ok_or_else(|| refusal::deployment_not_found(id))
+    }
+
+    /// Appends an event to a deployment that is there.
+    pub(super) fn tell(&mut self, id: DeploymentId, kind: EventKind, at: Timestamp) {
+        let Some(row) = self.deployments.get_mut(&id) else { return };
+        let sequence = self.events.len() as u64 + 1;
+        row.events.push(sequence);
+        self.events.push(Event { sequence, app: row.deployment.app.clone(), deployment: id, at, kind });
+    }
+
+    pub(super) fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Vec<Event> {
+        let Some(id) = deployment else {
+            let start = usize::try_from(after).unwrap_or(usize::MAX);
+            return self.events.iter().skip(start).take(most).cloned().collect();
+        };
+        let Some(row) = self.deployments.get(&id) else { return Vec::new() };
+        let start = row.events.partition_point(|sequence| *sequence <= after);
+        let sequences = row.events.iter().skip(start).take(most);
+        let events = sequences.filter_map(|sequence| self.events.get(usize::try_from(sequence - 1).ok()?));
+        events.cloned().collect()
+    }
+
+    pub(super) fn append_log(&mut self, id: DeploymentId, lines: Vec<(Timestamp, LogStream, String)>) -> Result<()> {
+        let log = &mut self.row_mut(id)?.log;
+        for (at, stream, text) in lines {
+            let sequence = log.len() as u64 + 1;
+            log.push(LogLine { sequence, at, stream, text });
+        }
+        Ok(())
+    }
+
+    pub(super) fn log(&self, id: DeploymentId, after: u64, most: usize) -> Vec<LogLine> {
+        let start = usize::try_from(after).unwrap_or(usize::MAX);
+        let row = self.deployments.get(&id);
+        row.map(|row| row.log.iter().skip(start).take(most).cloned().collect()).unwrap_or_default()
+    }
+}
