@@ -1,0 +1,170 @@
+//! Apps: what is said about them, which host names are theirs.
+
+use quark_core::app::{App, AppName, Domain};
+use quark_core::backend::store::refusal;
+use quark_core::deployment::{AppRecord, Serving, TeamId, Version};
+use quark_core::{Result, Timestamp};
+use sqlx::SqliteConnection;
+
+use super::failure::failed;
+use super::rows;
+
+pub(super) async fn create(connection: &mut SqliteConnection, spec: App, at: Timestamp) -> Result<AppRecord> {
+    let record = AppRecord {
+        team: TeamId::default(),
+        spec,
+        serving: Serving::default(),
+        version: Version(1),
+        created_at: at,
+        updated_at: at,
+        removed_at: None,
+    };
+    let done = sqlx::query(
+        "INSERT INTO quark_apps (name, team, spec, serving, version, created_at, updated_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
+    )
+    .bind(record.spec.name.as_str())
+    .bind(record.team.as_str())
+    .bind(rows::document("spec", &record.spec)?)
+    .bind(rows::document("serving", &record.serving)?)
+    .bind(rows::integer("version", record.version.0)?)
+    .bind(at.as_micros())
+    .bind(at.as_micros())
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    if done.rows_affected() == 0 {
+        return Err(refusal::app_exists(&record.spec.name));
+    }
+    take_domains(connection, &record.spec.name, &record.spec.domains).await?;
+    Ok(record)
+}
+
+pub(super) async fn update(
+    connection: &mut SqliteConnection,
+    spec: App,
+    expected: Version,
+    at: Timestamp,
+) -> Result<AppRecord> {
+    let Some(mut record) = find(connection, &spec.name).await? else {
+        return Err(refusal::app_not_found(&spec.name));
+    };
+    if record.removed_at.is_some() {
+        return Err(refusal::app_removed(&spec.name));
+    }
+    if record.version != expected {
+        return Err(refusal::version_changed());
+    }
+    record.spec = spec;
+    record.version = expected.next();
+    record.updated_at = at;
+    sqlx::query("UPDATE quark_apps SET spec = ?, version = ?, updated_at = ? WHERE name = ?")
+        .bind(rows::document("spec", &record.spec)?)
+        .bind(rows::integer("version", record.version.0)?)
+        .bind(at.as_micros())
+        .bind(record.spec.name.as_str())
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    sqlx::query("DELETE FROM quark_domains WHERE app = ?")
+        .bind(record.spec.name.as_str())
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    take_domains(connection, &record.spec.name, &record.spec.domains).await?;
+    Ok(record)
+}
+
+async fn take_domains(connection: &mut SqliteConnection, app: &AppName, domains: &[Domain]) -> Result<()> {
+    for domain in domains {
+        // Naming a host twice in one app takes nothing from anybody.
+        let owner: String = sqlx::query_scalar(
+            "INSERT INTO quark_domains (domain, app) VALUES (?, ?)
+             ON CONFLICT (domain) DO UPDATE SET app = app RETURNING app",
+        )
+        .bind(domain.as_str())
+        .bind(app.as_str())
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+        if owner != app.as_str() {
+            return Err(refusal::domain_taken(domain.as_str()));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn find(connection: &mut SqliteConnection, name: &AppName) -> Result<Option<AppRecord>> {
+    let row = sqlx::query(
+        "SELECT team, spec, serving, version, created_at, updated_at, removed_at FROM quark_apps WHERE name = ?",
+    )
+    .bind(name.as_str())
+    .fetch_optional(connection)
+    .await
+    .map_err(failed)?;
+    row.as_ref().map(rows::app).transpose()
+}
+
+pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<AppRecord>> {
+    let rows = sqlx::query(
+        "SELECT team, spec, serving, version, created_at, updated_at, removed_at FROM quark_apps ORDER BY name",
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    rows.iter().map(rows::app).collect()
+}
+
+/// Writes down what serves, and with it the addresses of the app's slots.
+pub(super) async fn set_serving(connection: &mut SqliteConnection, app: &AppName, serving: &Serving) -> Result<()> {
+    let done = sqlx::query("UPDATE quark_apps SET serving = ? WHERE name = ?")
+        .bind(rows::document("serving", serving)?)
+        .bind(app.as_str())
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    if done.rows_affected() == 0 {
+        return Err(refusal::app_not_found(app));
+    }
+    sqlx::query("DELETE FROM quark_endpoints WHERE app = ?")
+        .bind(app.as_str())
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    for endpoint in [&serving.blue, &serving.green].into_iter().flatten() {
+        let owner: String = sqlx::query_scalar(
+            "INSERT INTO quark_endpoints (endpoint, app) VALUES (?, ?)
+             ON CONFLICT (endpoint) DO UPDATE SET app = app RETURNING app",
+        )
+        .bind(endpoint.as_str())
+        .bind(app.as_str())
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+        if owner != app.as_str() {
+            return Err(refusal::endpoint_taken(endpoint.as_str()));
+        }
+    }
+    Ok(())
+}
+
+/// Marks an app as being removed.
+pub(super) async fn mark_removed(connection: &mut SqliteConnection, app: &AppName, at: Timestamp) -> Result<()> {
+    sqlx::query("UPDATE quark_apps SET removed_at = ? WHERE name = ?")
+        .bind(at.as_micros())
+        .bind(app.as_str())
+        .execute(connection)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// Deletes an app with its host names and addresses. Its history stays.
+pub(super) async fn forget(connection: &mut SqliteConnection, app: &AppName) -> Result<()> {
+    sqlx::query("DELETE FROM quark_apps WHERE name = ?")
+        .bind(app.as_str())
+        .execute(connection)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}

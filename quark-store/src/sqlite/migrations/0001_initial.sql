@@ -1,0 +1,157 @@
+-- Times are microseconds since 1970-01-01T00:00:00Z. Ids are hyphenated UUIDs.
+-- Names of states, kinds and steps are those of the API. Documents are JSON.
+
+CREATE TABLE quark_meta (
+    key TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE quark_apps (
+    name TEXT NOT NULL PRIMARY KEY,
+    team TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    serving TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    removed_at INTEGER
+) STRICT;
+
+-- The host names of all apps: one name, one app.
+CREATE TABLE quark_domains (
+    domain TEXT NOT NULL PRIMARY KEY,
+    app TEXT NOT NULL REFERENCES quark_apps (name) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX quark_domains_of_app ON quark_domains (app);
+
+-- The addresses of all slots: one address, one app.
+CREATE TABLE quark_endpoints (
+    endpoint TEXT NOT NULL PRIMARY KEY,
+    app TEXT NOT NULL REFERENCES quark_apps (name) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX quark_endpoints_of_app ON quark_endpoints (app);
+
+-- Outlives its app: the history stays, and the numbering goes on should an app
+-- of the same name come again. Hence no reference to quark_apps.
+CREATE TABLE quark_deployments (
+    id TEXT NOT NULL PRIMARY KEY,
+    app TEXT NOT NULL,
+    team TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    kind_details TEXT NOT NULL,
+    release TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    artifact TEXT,
+    slot TEXT,
+    state TEXT NOT NULL,
+    conclusion TEXT,
+    failure TEXT,
+    cancel_requested_by TEXT,
+    cancel_requested_at INTEGER,
+    fence INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    started_at INTEGER,
+    finished_at INTEGER,
+    UNIQUE (app, sequence)
+) STRICT;
+
+-- The rule that nothing may break: an app has at most one active deployment.
+CREATE UNIQUE INDEX quark_deployments_active ON quark_deployments (app)
+    WHERE state NOT IN ('queued', 'completed');
+
+CREATE INDEX quark_deployments_queued ON quark_deployments (app, sequence)
+    WHERE state = 'queued';
+
+CREATE INDEX quark_deployments_unfinished ON quark_deployments (created_at, id)
+    WHERE state <> 'completed';
+
+CREATE TABLE quark_steps (
+    deployment TEXT NOT NULL REFERENCES quark_deployments (id),
+    name TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    -- The order in which the steps of the deployment were first begun.
+    ordinal INTEGER NOT NULL,
+    phase TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    finished_at INTEGER,
+    deadline INTEGER NOT NULL,
+    output TEXT,
+    failure TEXT,
+    PRIMARY KEY (deployment, name, attempt),
+    UNIQUE (deployment, ordinal)
+) STRICT;
+
+CREATE TABLE quark_instances (
+    name TEXT NOT NULL PRIMARY KEY,
+    app TEXT NOT NULL,
+    deployment TEXT NOT NULL,
+    replica INTEGER NOT NULL,
+    slot TEXT NOT NULL,
+    state TEXT NOT NULL,
+    endpoint TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX quark_instances_present ON quark_instances (app, deployment, replica)
+    WHERE state <> 'removed';
+
+-- Never deleted: the fence of an app must grow for ever. A released lease has
+-- no owner.
+CREATE TABLE quark_leases (
+    app TEXT NOT NULL PRIMARY KEY,
+    owner TEXT,
+    fence INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE quark_events (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    app TEXT NOT NULL,
+    deployment TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX quark_events_of_deployment ON quark_events (deployment, sequence);
+
+CREATE TABLE quark_logs (
+    deployment TEXT NOT NULL REFERENCES quark_deployments (id),
+    sequence INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (deployment, sequence)
+) STRICT;
+
+-- A job that is done is deleted. No reference to quark_deployments: the queue
+-- may be used without the store.
+CREATE TABLE quark_jobs (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    deployment TEXT NOT NULL,
+    app TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    run_at INTEGER NOT NULL,
+    max_attempts INTEGER NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0,
+    dedupe_key TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'claimed', 'dead')),
+    owner TEXT,
+    claim TEXT,
+    visible_until INTEGER,
+    reason TEXT
+) STRICT;
+
+CREATE UNIQUE INDEX quark_jobs_unfinished ON quark_jobs (dedupe_key) WHERE state <> 'dead';
+
+CREATE INDEX quark_jobs_waiting ON quark_jobs (priority, run_at, position) WHERE state = 'waiting';
+
+CREATE INDEX quark_jobs_claimed ON quark_jobs (visible_until) WHERE state = 'claimed';
+
+CREATE INDEX quark_jobs_dead ON quark_jobs (position) WHERE state = 'dead';

@@ -1,0 +1,48 @@
+//! The SQLite store and queue: one file in write-ahead mode, one writer that
+//! commits in groups.
+//!
+//! ```no_run
+//! use quark_store::{SqliteConfig, SqliteStore};
+//!
+//! # async fn example() -> quark_core::Result<()> {
+//! let store = SqliteStore::open(SqliteConfig::new("/var/lib/quark/quark.db")).await?;
+//! let queue = store.queue();
+//! # let _ = queue;
+//! store.close().await
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! A write has reached the disk when its call returns; with the default,
+//! [`Synchronous::Full`], it survives a power cut. Writes that wait at the same
+//! time share one transaction and one flush of the disk, and none of them is
+//! answered before that.
+//!
+//! A call that is dropped may or may not have taken effect, as with any
+//! database; a write that had not been begun is not done any more.
+//!
+//! # One machine
+//!
+//! Several processes of one machine may open the same file; leases keep them
+//! apart. Whether a lease or a claim has run out is decided by the machine's
+//! clock, which they share. Files on network file systems are not supported.
+
+mod apps;
+mod commit;
+mod config;
+mod deployments;
+mod failure;
+mod history;
+mod jobs;
+mod leases;
+mod migrate;
+mod open;
+mod queue;
+mod rows;
+mod store;
+mod writer;
+
+pub use config::{SqliteConfig, Synchronous};
+pub use queue::SqliteQueue;
+pub use store::SqliteStore;

@@ -1,0 +1,209 @@
+//! `SqliteStore`: the store's trait over the statements beside this file.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use quark_core::app::{App, AppName};
+use quark_core::backend::{CancelOutcome, Commit, Lease, NewJob, Snapshot, Store};
+use quark_core::deployment::{AppRecord, Deployment, DeploymentId, Event, LogLine, LogStream, OwnerId, Version};
+use quark_core::{Clock, Result, Timestamp};
+use sqlx::Sqlite;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::Notify;
+
+use super::config::SqliteConfig;
+use super::failure::failed;
+use super::queue::SqliteQueue;
+use super::rows::Columns;
+use super::writer::Writer;
+use super::{apps, commit, deployments, history, leases, open};
+
+/// What store and queue have in common.
+pub(super) struct Shared {
+    pub(super) path: PathBuf,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) writer: Writer,
+    pub(super) readers: SqlitePool,
+    /// Wakes those who wait for jobs.
+    pub(super) jobs: Notify,
+    installation: String,
+}
+
+impl Shared {
+    pub(super) async fn reader(&self) -> Result<PoolConnection<Sqlite>> {
+        self.readers.acquire().await.map_err(failed)
+    }
+}
+
+/// A [`Store`] in one SQLite file. See the [module](super) for what it promises.
+///
+/// Clones share everything. It must be opened inside of a tokio runtime, and
+/// lives as long as that.
+#[derive(Clone)]
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it if it is missing, and brings its schema up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidConfig`](quark_core::ErrorKind::InvalidConfig) if the file belongs to something else
+    /// (`foreign_database`), was written by a newer version (`newer_database`), or cannot be written;
+    /// [`ErrorKind::PermissionDenied`](quark_core::ErrorKind::PermissionDenied) if it may not be made;
+    /// [`ErrorKind::Unavailable`](quark_core::ErrorKind::Unavailable) if another process holds it for long.
+    pub async fn open(config: SqliteConfig) -> Result<Self> {
+        let opened = open::open(&config).await?;
+        let mut reader = opened.readers.acquire().await.map_err(failed)?;
+        let row = sqlx::query("SELECT value FROM quark_meta WHERE key = 'installation'")
+            .fetch_one(&mut *reader)
+            .await
+            .map_err(failed)?;
+        let installation = Columns(&row).text("value")?;
+        drop(reader);
+        let shared = Shared {
+            path: config.path,
+            clock: config.clock,
+            writer: Writer::spawn(opened.writer, opened.options),
+            readers: opened.readers,
+            jobs: Notify::new(),
+            installation,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The queue in the same file.
+    #[must_use]
+    pub fn queue(&self) -> SqliteQueue {
+        SqliteQueue::new(Arc::clone(&self.shared))
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Finishes what was begun and closes the file; every later call of this
+    /// store, its clones and its queues is `Unavailable` (`store_closed`).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`](quark_core::ErrorKind::Unavailable) if the disk fails. All that was answered
+    /// before is stored nevertheless.
+    pub async fn close(&self) -> Result<()> {
+        // The writer last: whoever closes last folds the log into the file.
+        self.shared.readers.close().await;
+        self.shared.writer.close().await
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.shared.path).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn installation(&self) -> Result<String> {
+        Ok(self.shared.installation.clone())
+    }
+
+    fn queues_jobs(&self) -> bool {
+        true
+    }
+
+    async fn create_app(&self, spec: App, at: Timestamp) -> Result<AppRecord> {
+        self.shared.writer.write(move |connection| Box::pin(apps::create(connection, spec, at))).await
+    }
+
+    async fn update_app(&self, spec: App, expected: Version, at: Timestamp) -> Result<AppRecord> {
+        self.shared.writer.write(move |connection| Box::pin(apps::update(connection, spec, expected, at))).await
+    }
+
+    async fn app(&self, name: &AppName) -> Result<Option<AppRecord>> {
+        apps::find(&mut *self.shared.reader().await?, name).await
+    }
+
+    async fn apps(&self) -> Result<Vec<AppRecord>> {
+        apps::all(&mut *self.shared.reader().await?).await
+    }
+
+    async fn create_deployment(&self, deployment: Deployment, job: NewJob) -> Result<Deployment> {
+        let write =
+            self.shared.writer.write(move |connection| Box::pin(deployments::create(connection, deployment, job)));
+        let created = write.await?;
+        self.shared.jobs.notify_waiters();
+        Ok(created)
+    }
+
+    async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
+        deployments::find(&mut *self.shared.reader().await?, id).await
+    }
+
+    async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {
+        deployments::of_app(&mut *self.shared.reader().await?, app, before, most).await
+    }
+
+    async fn snapshot(&self, id: DeploymentId) -> Result<Option<Snapshot>> {
+        deployments::snapshot(&mut *self.shared.reader().await?, id).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<Deployment>> {
+        deployments::unfinished(&mut *self.shared.reader().await?).await
+    }
+
+    async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {
+        let (app, owner, clock) = (app.clone(), owner.clone(), Arc::clone(&self.shared.clock));
+        let write = self
+            .shared
+            .writer
+            .write(move |connection| Box::pin(leases::acquire(connection, app, owner, ttl, clock.now())));
+        write.await
+    }
+
+    async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<()> {
+        let (lease, clock) = (lease.clone(), Arc::clone(&self.shared.clock));
+        self.shared.writer.write(move |connection| Box::pin(leases::renew(connection, lease, ttl, clock.now()))).await
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<()> {
+        let lease = lease.clone();
+        self.shared.writer.write(move |connection| Box::pin(leases::release(connection, lease))).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Version> {
+        let clock = Arc::clone(&self.shared.clock);
+        let queues = !commit.jobs.is_empty();
+        let write =
+            self.shared.writer.write(move |connection| Box::pin(commit::commit(connection, commit, clock.now())));
+        let version = write.await?;
+        if queues {
+            self.shared.jobs.notify_waiters();
+        }
+        Ok(version)
+    }
+
+    async fn request_cancel(&self, id: DeploymentId, by: &str, at: Timestamp) -> Result<CancelOutcome> {
+        let by = by.to_owned();
+        self.shared.writer.write(move |connection| Box::pin(deployments::request_cancel(connection, id, by, at))).await
+    }
+
+    async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>> {
+        history::events(&mut *self.shared.reader().await?, deployment, after, most).await
+    }
+
+    async fn append_log(&self, id: DeploymentId, lines: Vec<(Timestamp, LogStream, String)>) -> Result<()> {
+        self.shared.writer.write(move |connection| Box::pin(history::append_log(connection, id, lines))).await
+    }
+
+    async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
+        history::log(&mut *self.shared.reader().await?, id, after, most).await
+    }
+}
