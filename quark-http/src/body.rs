@@ -1,0 +1,75 @@
+//! Bodies and path parts of requests, checked in one place.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use quark_core::{AppName, DeploymentId, Error, ErrorKind};
+use serde::de::DeserializeOwned;
+
+use crate::problem::Problem;
+
+/// A JSON body. Unknown and repeated fields are refused. An empty body means
+/// the default where there is one.
+pub(crate) struct JsonBody<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let is_json = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
+            let kind = kind.to_str().unwrap_or_default();
+            kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+        });
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+            let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
+            let code = if too_large { "body_too_large" } else { "body_unreadable" };
+            Problem::new(
+                rejection.status(),
+                Error::new(ErrorKind::InvalidInput, "the body could not be read").with_code(code),
+            )
+        })?;
+        if !is_json && !bytes.is_empty() {
+            let error = Error::new(ErrorKind::InvalidInput, "the body must be JSON").with_code("not_json");
+            let error = error.with_hint("send `Content-Type: application/json`");
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
+        }
+        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        serde_json::from_slice(text).map(Self).map_err(|error| {
+            let message = error.to_string();
+            let code = if message.starts_with("unknown field") { "unknown_field" } else { "invalid_json" };
+            Problem::new(StatusCode::BAD_REQUEST, Error::new(ErrorKind::InvalidInput, message).with_code(code))
+        })
+    }
+}
+
+/// The app named in the path. What cannot be a name is not found.
+pub(crate) struct AppPath(pub(crate) AppName);
+
+impl<S: Send + Sync> FromRequestParts<S> for AppPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let not_found =
+            || Problem::from(Error::new(ErrorKind::NotFound, "there is no such app").with_code("app_not_found"));
+        let Path(name) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| not_found())?;
+        AppName::parse(name).map(Self).map_err(|_| not_found())
+    }
+}
+
+/// The deployment named in the path.
+pub(crate) struct DeploymentPath(pub(crate) DeploymentId);
+
+impl<S: Send + Sync> FromRequestParts<S> for DeploymentPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let not_found = || {
+            Problem::from(
+                Error::new(ErrorKind::NotFound, "there is no such deployment").with_code("deployment_not_found"),
+            )
+        };
+        let Path(id) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| not_found())?;
+        id.parse().map(Self).map_err(|_| not_found())
+    }
+}

@@ -1,0 +1,222 @@
+//! Deployments on the wire.
+
+use quark_core::deployment::{Failure, StepRecord};
+use quark_core::{
+    BranchName, CommitSha, DeployRequest, Deployment, DeploymentKind, ImageRef, LogLine, Result, RollbackRequest,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Which version to deploy; the head of the app's branch if nothing is said.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CreateDeployment {
+    /// Another branch.
+    pub branch: Option<String>,
+    /// This very commit, all 40 digits.
+    pub commit: Option<String>,
+    /// Another image, for an app that is an image.
+    pub image: Option<String>,
+}
+
+impl CreateDeployment {
+    /// The request that is meant.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](quark_core::ErrorKind::InvalidInput) with the field at fault.
+    pub fn into_request(self) -> Result<DeployRequest> {
+        Ok(DeployRequest {
+            branch: self.branch.map(BranchName::parse).transpose()?,
+            commit: self.commit.map(CommitSha::parse).transpose()?,
+            image: self.image.map(ImageRef::parse).transpose()?,
+            by: Some("api".to_owned()),
+        })
+    }
+}
+
+/// What to roll back to; the version before if nothing is said.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CreateRollback {
+    /// This deployment.
+    pub to: Option<String>,
+}
+
+impl CreateRollback {
+    /// The request that is meant.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](quark_core::ErrorKind::InvalidInput) if it names no deployment.
+    pub fn into_request(self) -> Result<RollbackRequest> {
+        Ok(RollbackRequest { to: self.to.map(|id| id.parse()).transpose()?, by: Some("api".to_owned()) })
+    }
+}
+
+/// Why a deployment failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FailureView {
+    /// The step that failed.
+    pub step: Option<String>,
+    /// What kind of failure it is.
+    pub kind: String,
+    /// The stable name of this very failure.
+    pub code: String,
+    /// What happened, in one sentence.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl From<Failure> for FailureView {
+    fn from(failure: Failure) -> Self {
+        Self {
+            step: failure.step.map(|step| step.to_string()),
+            kind: failure.kind.to_string(),
+            code: failure.code,
+            message: failure.message,
+            hint: failure.hint,
+        }
+    }
+}
+
+/// A deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeploymentView {
+    /// Its id.
+    pub id: String,
+    /// Of which app.
+    pub app: String,
+    /// Counts the deployments of the app, from 1.
+    pub sequence: u64,
+    /// `deploy`, `rollback` or `remove`.
+    pub kind: String,
+    /// What a rollback restores.
+    pub restores: Option<String>,
+    /// Where it stands: `queued` to `completed`.
+    pub status: String,
+    /// How it ended: `succeeded`, `failed` or `cancelled`.
+    pub conclusion: Option<String>,
+    /// The branch it was asked for with.
+    pub branch: Option<String>,
+    /// The commit, once it is known.
+    pub commit: Option<String>,
+    /// The image, once there is one.
+    pub image: Option<String>,
+    /// The slot, once it has one.
+    pub slot: Option<String>,
+    /// Why it failed.
+    pub failure: Option<FailureView>,
+    /// Whether somebody asked it to stop.
+    pub cancel_requested: bool,
+    /// Who wanted it.
+    pub created_by: String,
+    /// In RFC 3339.
+    pub created_at: String,
+    /// In RFC 3339.
+    pub started_at: Option<String>,
+    /// In RFC 3339.
+    pub finished_at: Option<String>,
+}
+
+impl From<Deployment> for DeploymentView {
+    fn from(deployment: Deployment) -> Self {
+        Self {
+            id: deployment.id.to_string(),
+            app: deployment.app.to_string(),
+            sequence: deployment.sequence,
+            kind: deployment.kind.as_str().to_owned(),
+            restores: match deployment.kind {
+                DeploymentKind::Rollback { to } => Some(to.to_string()),
+                _ => None,
+            },
+            status: deployment.state.to_string(),
+            conclusion: deployment.conclusion.map(|conclusion| conclusion.to_string()),
+            branch: deployment.revision.branch.map(Into::into),
+            commit: deployment.revision.commit.map(Into::into),
+            image: deployment.artifact.map(|artifact| artifact.label),
+            slot: deployment.slot.map(|slot| slot.to_string()),
+            failure: deployment.failure.map(Into::into),
+            cancel_requested: deployment.cancel.is_some(),
+            created_by: deployment.created_by,
+            created_at: deployment.created_at.to_string(),
+            started_at: deployment.started_at.map(|at| at.to_string()),
+            finished_at: deployment.finished_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// Deployments of an app, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeploymentList {
+    /// Newest first.
+    pub items: Vec<DeploymentView>,
+    /// Whether there are older ones.
+    pub has_more: bool,
+    /// To be given as `before` to get them.
+    pub next: Option<u64>,
+}
+
+/// A step of a deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StepView {
+    /// Which.
+    pub name: String,
+    /// From 1.
+    pub attempt: u32,
+    /// `intent`, `done` or `failed`.
+    pub phase: String,
+    /// In RFC 3339.
+    pub started_at: String,
+    /// In RFC 3339.
+    pub finished_at: Option<String>,
+    /// What it has to say about itself.
+    pub note: Option<String>,
+    /// Why it failed.
+    pub failure: Option<FailureView>,
+}
+
+impl From<StepRecord> for StepView {
+    fn from(step: StepRecord) -> Self {
+        use quark_core::deployment::StepPhase;
+        let phase = match step.phase {
+            StepPhase::Intent => "intent",
+            StepPhase::Done => "done",
+            StepPhase::Failed => "failed",
+        };
+        Self {
+            name: step.name.to_string(),
+            attempt: step.attempt,
+            phase: phase.to_owned(),
+            started_at: step.started_at.to_string(),
+            finished_at: step.finished_at.map(|at| at.to_string()),
+            note: step.output.and_then(|output| output.note),
+            failure: step.failure.map(Into::into),
+        }
+    }
+}
+
+/// A line of a deployment's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogLineView {
+    /// From 1, without gaps.
+    pub sequence: u64,
+    /// In RFC 3339.
+    pub at: String,
+    /// `system`, `stdout` or `stderr`.
+    pub stream: String,
+    /// The text. It may come from a user's program and hold anything.
+    pub text: String,
+}
+
+impl From<LogLine> for LogLineView {
+    fn from(line: LogLine) -> Self {
+        Self {
+            sequence: line.sequence,
+            at: line.at.to_string(),
+            stream: line.stream.as_str().to_owned(),
+            text: line.text,
+        }
+    }
+}

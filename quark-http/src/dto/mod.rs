@@ -1,0 +1,29 @@
+//! The wire types. They are not the stored types: what is stored may change
+//! without the API changing, and what is secret has no place here.
+
+mod apps;
+mod deployments;
+
+pub use apps::{AppList, AppView, CreateApp, HealthBody, OccupantView, ResourcesBody, SourceBody, TimingBody};
+pub use deployments::{
+    CreateDeployment, CreateRollback, DeploymentList, DeploymentView, FailureView, LogLineView, StepView,
+};
+
+/// A failure, as `application/problem+json` (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct ProblemBody {
+    /// What kind of failure it is, in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened, in one sentence.
+    pub detail: String,
+    /// The stable name of this very failure, for programs.
+    pub code: String,
+    /// The input at fault, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
