@@ -1,1 +1,6 @@
 //! Conformance suites: each backend proves itself against its trait's contract.
+
+mod outcome;
+pub mod router;
+
+pub use outcome::CaseResult;

@@ -1,1 +1,4 @@
 //! x
+
+mod conformance_memory;
+mod memory_fixtures;

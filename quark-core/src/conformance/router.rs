@@ -1,0 +1,56 @@
+//! The suite for [`Router`](crate::Router).
+//!
+//! ```ignore
+//! mod conformance {
+//!     quark_core::router_conformance!(async { MyFixture::start().await });
+//! }
+//! ```
+
+mod cases;
+mod fixture;
+mod scene;
+mod switching;
+
+pub use cases::{
+    a_name_of_another_app_is_refused, a_refused_route_does_not_hinder_others, a_refused_route_leaves_the_old_one,
+    an_old_fence_is_refused, applying_twice_changes_nothing, backup_stands_in, drained_times_out_with_the_number,
+    drained_waits_for_requests, observe_tells_what_is_in_force, removed_names_are_not_served,
+    requests_reach_the_active_slot,
+};
+pub use fixture::{RouterClient, RouterFixture, SlotServer};
+pub use switching::{apply_returns_when_in_force, switching_loses_no_request};
+
+/// Runs the [suite for routers](crate::conformance::router), each case as a
+/// test of its own. The argument is a future that yields a
+/// [`RouterFixture`](crate::conformance::router::RouterFixture); each test gets
+/// its own. Where the router may not be there, `optional` and a future of an
+/// `Option` skip the tests.
+///
+/// The caller needs `tokio` with `macros` and `rt-multi-thread`.
+#[macro_export]
+macro_rules! router_conformance {
+    (optional $fixture:expr) => {
+        $crate::__conformance_tests!(
+            router,
+            $fixture,
+            [
+                requests_reach_the_active_slot,
+                applying_twice_changes_nothing,
+                apply_returns_when_in_force,
+                switching_loses_no_request,
+                an_old_fence_is_refused,
+                a_refused_route_leaves_the_old_one,
+                a_refused_route_does_not_hinder_others,
+                a_name_of_another_app_is_refused,
+                observe_tells_what_is_in_force,
+                backup_stands_in,
+                drained_waits_for_requests,
+                drained_times_out_with_the_number,
+                removed_names_are_not_served,
+            ]
+        );
+    };
+    ($fixture:expr) => {
+        $crate::router_conformance!(optional async { Some($fixture.await) });
+    };
+}

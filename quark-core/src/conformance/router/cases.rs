@@ -1,0 +1,241 @@
+//! One case for each bullet of the contract that is not about switching.
+
+use std::time::Duration;
+
+use super::fixture::RouterFixture;
+use super::scene::{FENCE, Scene, call, sees};
+use crate::ErrorKind;
+use crate::backend::{Drained, Route};
+use crate::conformance::CaseResult;
+use crate::conformance::outcome::{PATIENCE, ensure, refused, within, worked};
+use crate::deployment::{Fence, Generation, Slot};
+
+/// "After `apply`, new requests for each of the app's names reach the active slot."
+pub async fn requests_reach_the_active_slot(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::routed(fixture, "shop").await?;
+    let other = Scene::routed(fixture, "blog").await?;
+    for (generation, slot) in [(2, Slot::Green), (3, Slot::Blue)] {
+        scene.apply(&scene.route(generation, slot)).await?;
+        for host in &scene.domains {
+            let answer = scene.answer(host).await?;
+            ensure!(answer == scene.identity(slot), "`{answer}` answers to `{host}` instead of the {slot} slot");
+        }
+        other.serves(Slot::Blue).await?;
+    }
+    Ok(())
+}
+
+/// "`apply` of the route that is in force succeeds and changes nothing."
+pub async fn applying_twice_changes_nothing(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::new(fixture, "shop").await?;
+    let route = Route { backup: true, ..scene.route(1, Slot::Green) };
+    scene.apply(&route).await?;
+    let mut kept = scene.kept_client().await?;
+    let held = scene.hold(Slot::Green, 1).await?;
+    for _ in 0..3 {
+        scene.apply(&route).await?;
+        scene.in_force(&route).await?;
+        scene.serves(Slot::Green).await?;
+        let answer = kept.send(&scene.host, "/").await?;
+        ensure!(answer == scene.identity(Slot::Green), "`{answer}` answers on a kept connection");
+    }
+    scene.green.release();
+    ensure!(held.answer().await? == scene.identity(Slot::Green), "another slot has answered a held request");
+    Ok(())
+}
+
+/// "`apply` with a lower fence than one seen before is `Fenced` and changes nothing."
+/// Fences are those of leases, so each app has its own.
+pub async fn an_old_fence_is_refused(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::routed(fixture, "shop").await?;
+    let newer = Route { fence: Fence(FENCE.0 + 5), ..scene.route(2, Slot::Green) };
+    scene.apply(&newer).await?;
+    let another = fixture.another().await;
+    for router in [&scene.router, &another] {
+        for fence in [FENCE, Fence(FENCE.0 + 4)] {
+            let late = Route { fence, ..scene.route(3, Slot::Blue) };
+            let done = within("apply", router.apply(&call(fence), &late)).await?;
+            refused("apply with an old fence", done, ErrorKind::Fenced, None)?;
+            scene.in_force(&newer).await?;
+            scene.serves(Slot::Green).await?;
+        }
+    }
+    scene.apply(&Route { fence: newer.fence, ..scene.route(3, Slot::Blue) }).await?;
+    scene.serves(Slot::Blue).await?;
+
+    let other = Scene::new(fixture, "blog").await?;
+    other.apply(&Route { fence: Fence(1), ..other.route(1, Slot::Blue) }).await?;
+    other.serves(Slot::Blue).await
+}
+
+/// "`apply` of a route that is refused is `InvalidConfig` and leaves the route before in force."
+pub async fn a_refused_route_leaves_the_old_one(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::routed(fixture, "shop").await?;
+    let before = scene.route(1, Slot::Blue);
+    let Some(bad) = fixture.refused_route(scene.route(2, Slot::Green)) else { return Ok(()) };
+    let mut kept = scene.kept_client().await?;
+    for _ in 0..2 {
+        let done = within("apply", scene.router.apply(&call(FENCE), &bad)).await?;
+        refused("apply of a bad route", done, ErrorKind::InvalidConfig, None)?;
+        scene.in_force(&before).await?;
+        scene.serves(Slot::Blue).await?;
+        let answer = kept.send(&scene.host, "/").await?;
+        ensure!(answer == scene.identity(Slot::Blue), "`{answer}` answers on a kept connection");
+    }
+    scene.apply(&scene.route(3, Slot::Green)).await?;
+    scene.serves(Slot::Green).await
+}
+
+/// "A refused route of one app does not hinder the routes of others."
+pub async fn a_refused_route_does_not_hinder_others(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::new(fixture, "shop").await?;
+    let other = Scene::routed(fixture, "blog").await?;
+    let Some(bad) = fixture.refused_route(scene.route(1, Slot::Blue)) else { return Ok(()) };
+    let done = within("apply", scene.router.apply(&call(FENCE), &bad)).await?;
+    refused("apply of a bad route", done, ErrorKind::InvalidConfig, None)?;
+
+    other.serves(Slot::Blue).await?;
+    other.apply(&other.route(2, Slot::Green)).await?;
+    other.serves(Slot::Green).await?;
+    let third = Scene::routed(fixture, "wiki").await?;
+    third.serves(Slot::Blue).await
+}
+
+/// "A host name that another app has is a `Conflict` with code `domain_taken`."
+pub async fn a_name_of_another_app_is_refused(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::routed(fixture, "shop").await?;
+    let other = Scene::new(fixture, "blog").await?;
+    let mut greedy = other.route(1, Slot::Blue);
+    greedy.domains.push(scene.host.clone());
+    let done = within("apply", other.router.apply(&call(FENCE), &greedy)).await?;
+    refused("apply with the name of another app", done, ErrorKind::Conflict, Some("domain_taken"))?;
+    sees(&*other.router, &other.app, None).await?;
+    scene.serves(Slot::Blue).await?;
+    ensure!(other.answer(&other.host).await.is_err(), "an app is served although its route was refused");
+    other.apply(&other.route(2, Slot::Blue)).await?;
+    other.serves(Slot::Blue).await
+}
+
+/// "`observe` tells what is really in force, also from another router object;
+/// `None` for an unknown app."
+pub async fn observe_tells_what_is_in_force(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::new(fixture, "shop").await?;
+    let before = fixture.another().await;
+    for router in [&scene.router, &before] {
+        sees(&**router, &scene.app, None).await?;
+    }
+    for (generation, active, backup) in
+        [(1, Slot::Green, false), (4, Slot::Green, true), (5, Slot::Blue, true), (9, Slot::Blue, false)]
+    {
+        let route = Route { backup, ..scene.route(generation, active) };
+        scene.apply(&route).await?;
+        let after = fixture.another().await;
+        for router in [&scene.router, &before, &after] {
+            sees(&**router, &scene.app, Some(&route)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// "With `backup`, a request that cannot connect to the active slot is answered
+/// by the other one." Without it, the other one never gets a request: it may be
+/// a version that has not shown that it is well.
+pub async fn backup_stands_in(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::new(fixture, "shop").await?;
+    let route = Route { backup: true, ..scene.route(1, Slot::Blue) };
+    scene.apply(&route).await?;
+    let mut kept = scene.kept_client().await?;
+    scene.serves(Slot::Blue).await?;
+    let Scene { fixture, router, host, blue, green, .. } = scene;
+    within("stopping a slot", blue.stop()).await?;
+    for _ in 0..5 {
+        for answer in [kept.send(&host, "/").await?, fixture.client().send(&host, "/").await?] {
+            ensure!(answer == "shop-green", "`{answer}` answers although its slot is down");
+        }
+    }
+    let alone = Route { backup: false, generation: Generation(2), ..route };
+    worked("apply", within("apply", router.apply(&call(FENCE), &alone)).await?)?;
+    let before = green.requests();
+    for _ in 0..5 {
+        if let Ok(answer) = fixture.client().send(&host, "/").await {
+            return Err(format!("`{answer}` answers although it is no backup"));
+        }
+    }
+    ensure!(green.requests() == before, "a slot that is no backup got requests");
+    Ok(())
+}
+
+/// "`drained` is `Fully` when no request that the slot was given is left, and
+/// waits for those that are."
+pub async fn drained_waits_for_requests(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::routed(fixture, "shop").await?;
+    let mut kept = scene.kept_client().await?;
+    let held = scene.hold(Slot::Blue, 1).await?;
+    scene.apply(&scene.route(2, Slot::Green)).await?;
+    let endpoint = scene.blue.endpoint();
+    let drained = scene.router.drained(&scene.app, Slot::Blue, &endpoint, PATIENCE);
+    tokio::pin!(drained);
+    let meanwhile = async {
+        for _ in 0..10 {
+            scene.serves(Slot::Green).await?;
+            kept.send(&scene.host, "/").await?;
+            tokio::task::yield_now().await;
+        }
+        CaseResult::Ok(())
+    };
+    tokio::select! {
+        biased;
+        early = &mut drained => return Err(format!("drained yields {early:?} while a request is held")),
+        done = meanwhile => done?,
+    }
+    scene.blue.release();
+    let (answer, drained) = tokio::join!(held.answer(), within("drained", drained));
+    ensure!(answer? == scene.identity(Slot::Blue), "another slot has answered a held request");
+    let drained = worked("drained", drained?)?;
+    ensure!(drained == Drained::Fully, "drained is {drained:?} when no request is left");
+
+    // A slot that never got a request has nothing to finish.
+    let idle = Scene::routed(fixture, "blog").await?;
+    let endpoint = idle.green.endpoint();
+    let drained = idle.router.drained(&idle.app, Slot::Green, &endpoint, PATIENCE);
+    let drained = worked("drained", within("drained", drained).await?)?;
+    ensure!(drained == Drained::Fully, "drained is {drained:?} at a slot that never got a request");
+    Ok(())
+}
+
+/// "`drained` is `TimedOut` with their number when some are left at the deadline."
+pub async fn drained_times_out_with_the_number(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::routed(fixture, "shop").await?;
+    let first = scene.hold(Slot::Blue, 1).await?;
+    let second = scene.hold(Slot::Blue, 2).await?;
+    scene.apply(&scene.route(2, Slot::Green)).await?;
+    let endpoint = scene.blue.endpoint();
+    let longest = Duration::from_millis(300);
+    let drained = scene.router.drained(&scene.app, Slot::Blue, &endpoint, longest);
+    let drained = worked("drained", within("drained", drained).await?)?;
+    ensure!(drained == Drained::TimedOut { open: 2 }, "drained is {drained:?} while 2 requests are held");
+    scene.blue.release();
+    for held in [first, second] {
+        ensure!(held.answer().await? == scene.identity(Slot::Blue), "another slot has answered a held request");
+    }
+    Ok(())
+}
+
+/// "After `remove`, the app's names are not served; removing what is gone succeeds."
+pub async fn removed_names_are_not_served(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::routed(fixture, "shop").await?;
+    let other = Scene::routed(fixture, "blog").await?;
+    scene.serves(Slot::Blue).await?;
+    let another = fixture.another().await;
+    for router in [&scene.router, &another, &scene.router] {
+        worked("remove", within("remove", router.remove(&call(FENCE), &scene.app)).await?)?;
+        sees(&**router, &scene.app, None).await?;
+        for host in &scene.domains {
+            if let Ok(answer) = scene.answer(host).await {
+                return Err(format!("`{answer}` answers to `{host}` after its route was removed"));
+            }
+        }
+        other.serves(Slot::Blue).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! The memory backends as the conformance suites want to have them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use quark_core::backend::{Route, Router};
+use quark_core::conformance::CaseResult;
+use quark_core::conformance::router::{RouterClient, RouterFixture, SlotServer};
+use quark_core::memory::MemoryRouter;
+use quark_core::{Domain, Endpoint};
+use tokio::sync::watch;
+
+/// A memory router, with slots and clients that are records too.
+#[derive(Default)]
+pub(crate) struct MemoryRouterFixture {
+    pub(crate) router: MemoryRouter,
+    slots: Arc<Mutex<HashMap<Endpoint, Arc<Slot>>>>,
+}
+
+#[derive(Default)]
+struct Slot {
+    identity: String,
+    requests: watch::Sender<u64>,
+    held: watch::Sender<u64>,
+    releases: watch::Sender<u64>,
+}
+
+#[async_trait]
+impl RouterFixture for MemoryRouterFixture {
+    fn router(&self) -> Arc<dyn Router> {
+        Arc::new(self.router.clone())
+    }
+
+    async fn another(&self) -> Arc<dyn Router> {
+        Arc::new(self.router.clone())
+    }
+
+    fn entry(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    fn refused_route(&self, base: Route) -> Option<Route> {
+        Some(Route { domains: Vec::new(), ..base })
+    }
+
+    async fn slot(&self, identity: &str) -> CaseResult<Box<dyn SlotServer>> {
+        let slot = Arc::new(Slot { identity: identity.to_owned(), ..Slot::default() });
+        let endpoint = Endpoint::new(format!("memory:{identity}"));
+        self.slots.lock().unwrap().insert(endpoint.clone(), Arc::clone(&slot));
+        Ok(Box::new(MemorySlot { router: self.router.clone(), endpoint, slot }))
+    }
+
+    fn client(&self) -> Box<dyn RouterClient> {
+        Box::new(MemoryClient { router: self.router.clone(), slots: Arc::clone(&self.slots) })
+    }
+}
+
+struct MemorySlot {
+    router: MemoryRouter,
+    endpoint: Endpoint,
+    slot: Arc<Slot>,
+}
+
+#[async_trait]
+impl SlotServer for MemorySlot {
+    fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+
+    fn requests(&self) -> u64 {
+        *self.slot.requests.borrow()
+    }
+
+    async fn holds(&self, count: u64) {
+        self.slot.held.subscribe().wait_for(|held| *held == count).await.unwrap();
+    }
+
+    fn release(&self) {
+        self.slot.releases.send_modify(|releases| *releases += 1);
+    }
+
+    async fn stop(self: Box<Self>) {
+        self.router.set_reachable(&self.endpoint, false);
+    }
+}
+
+struct MemoryClient {
+    router: MemoryRouter,
+    slots: Arc<Mutex<HashMap<Endpoint, Arc<Slot>>>>,
+}
+
+#[async_trait]
+impl RouterClient for MemoryClient {
+    async fn send(&mut self, host: &Domain, path: &str) -> CaseResult<String> {
+        let request = self.router.open_host(host).ok_or_else(|| format!("nothing answers to `{host}`"))?;
+        let slot = self.slots.lock().unwrap().get(request.endpoint()).cloned();
+        let slot = slot.ok_or_else(|| format!("nothing listens at `{}`", request.endpoint()))?;
+        slot.requests.send_modify(|requests| *requests += 1);
+        if path == "/hold" {
+            let mut releases = slot.releases.subscribe();
+            slot.held.send_modify(|held| *held += 1);
+            releases.changed().await.unwrap();
+            slot.held.send_modify(|held| *held -= 1);
+        }
+        Ok(slot.identity.clone())
+    }
+}
