@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use quark_core::backend::{Route, Router};
+use quark_core::backend::{ContainerRuntime, Route, Router};
 use quark_core::conformance::CaseResult;
+use quark_core::conformance::container_runtime::{ProgramKind, RuntimeFixture, Taken};
 use quark_core::conformance::router::{RouterClient, RouterFixture, SlotServer};
-use quark_core::memory::MemoryRouter;
-use quark_core::{Domain, Endpoint};
+use quark_core::memory::{Behaviour, Health, MemoryRouter, MemoryRuntime};
+use quark_core::{Argv, Artifact, Domain, Endpoint, OwnerId};
 use tokio::sync::watch;
 
 /// A memory router, with slots and clients that are records too.
@@ -105,5 +106,50 @@ impl RouterClient for MemoryClient {
             slot.held.send_modify(|held| *held -= 1);
         }
         Ok(slot.identity.clone())
+    }
+}
+
+/// A memory runtime with programs that are behaviours.
+pub(crate) struct MemoryRuntimeFixture {
+    pub(crate) runtime: MemoryRuntime,
+    installation: String,
+}
+
+impl Default for MemoryRuntimeFixture {
+    fn default() -> Self {
+        Self { runtime: MemoryRuntime::new(), installation: OwnerId::unique().to_string() }
+    }
+}
+
+#[async_trait]
+impl RuntimeFixture for MemoryRuntimeFixture {
+    fn runtime(&self) -> Arc<dyn ContainerRuntime> {
+        Arc::new(self.runtime.clone())
+    }
+
+    async fn another(&self) -> Arc<dyn ContainerRuntime> {
+        Arc::new(self.runtime.clone())
+    }
+
+    fn installation(&self) -> String {
+        self.installation.clone()
+    }
+
+    async fn program(&self, kind: ProgramKind) -> CaseResult<(Artifact, Option<Argv>)> {
+        let serves = Behaviour::healthy().printing(["listening on 8080"]);
+        let ends = Behaviour::with_health(Health::ExitsAtOnce(0));
+        let behaviour = match kind {
+            ProgramKind::Serves => serves,
+            ProgramKind::IgnoresStop => serves.ignoring_stop(),
+            ProgramKind::PrintsAndExits => ends.printing((1..=200).map(|number| format!("line {number}"))),
+            ProgramKind::PrintsEnvironment => ends.printing_environment(),
+            ProgramKind::Missing => serves.missing(),
+            _ => return Err(format!("there is no program for {kind:?}")),
+        };
+        Ok((self.runtime.define(format!("{kind:?}"), behaviour), None))
+    }
+
+    async fn taken(&self, endpoint: &Endpoint) -> CaseResult<Option<Taken>> {
+        Ok(Some(Taken::new(self.runtime.occupy(endpoint))))
     }
 }

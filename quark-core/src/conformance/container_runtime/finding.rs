@@ -1,0 +1,96 @@
+//! The cases about finding containers.
+
+use std::collections::BTreeSet;
+
+use super::bench::{Bench, GRACE, call, lines};
+use super::fixture::{ProgramKind, RuntimeFixture};
+use crate::backend::container_runtime::label;
+use crate::backend::{ContainerSpec, ContainerState, Labels, LogSelection};
+use crate::conformance::CaseResult;
+use crate::conformance::outcome::{ensure, within, worked};
+use crate::deployment::{ContainerName, DeploymentId};
+
+/// "`inspect` of an unknown name is `None`."
+pub async fn unknown_names_are_none(fixture: &dyn RuntimeFixture) -> CaseResult {
+    Bench::run(fixture, async |bench| {
+        let spec = bench.spec(ProgramKind::Serves).await?;
+        ensure!(bench.find(&spec).await?.is_none(), "inspect finds what was never created");
+        let id = bench.create(&spec).await?.id;
+        // A name that an existing one begins with is another name.
+        let longer = ContainerSpec { name: ContainerName::of(&spec.app, spec.deployment, 10), ..spec.clone() };
+        ensure!(bench.find(&longer).await?.is_none(), "inspect finds a container by a part of its name");
+        worked("remove", within("remove", bench.runtime.remove(&call(), &id, &spec.labels())).await?)?;
+        ensure!(bench.find(&spec).await?.is_none(), "inspect finds what was removed");
+        Ok(())
+    })
+    .await
+}
+
+/// "`list` yields exactly the containers that carry all the labels asked for."
+pub async fn list_yields_what_carries_all_labels(fixture: &dyn RuntimeFixture) -> CaseResult {
+    Bench::run(fixture, async |bench| {
+        let first = bench.spec(ProgramKind::Serves).await?;
+        let second = bench.spec(ProgramKind::Serves).await?;
+        let replica = ContainerSpec {
+            name: ContainerName::of(&first.app, first.deployment, 1),
+            replica: 1,
+            endpoint: bench.endpoint(&first.app, first.slot).await?,
+            ..first.clone()
+        };
+        for spec in [&first, &second, &replica] {
+            bench.create(spec).await?;
+        }
+        let installation = (label::INSTALLATION, fixture.installation());
+        let deployment = (label::DEPLOYMENT, first.deployment.to_string());
+        let nobody = (label::DEPLOYMENT, DeploymentId::generate().to_string());
+        for (labels, wanted) in [
+            (vec![installation.clone()], vec![&first, &second, &replica]),
+            (vec![installation.clone(), deployment.clone()], vec![&first, &replica]),
+            (vec![deployment, (label::REPLICA, "1".to_owned())], vec![&replica]),
+            (vec![installation, nobody], vec![]),
+        ] {
+            let labels: Labels = labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let listed = worked("list", within("list", bench.runtime.list(&labels)).await?)?;
+            let names: Vec<_> = listed.iter().map(|container| container.name.clone()).collect();
+            let wanted: BTreeSet<_> = wanted.into_iter().map(|spec| spec.name.clone()).collect();
+            let exact = names.len() == wanted.len() && names.iter().all(|name| wanted.contains(name));
+            ensure!(exact, "list of {labels:?} yields {names:?} instead of {wanted:?}");
+            for container in listed {
+                let inspected = worked("inspect", within("inspect", bench.runtime.inspect(&container.name)).await?)?;
+                ensure!(
+                    inspected.as_ref() == Some(&container),
+                    "list and inspect differ: {container:?}, {inspected:?}"
+                );
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// "A container outlives the runtime object that started it, and another
+/// object finds it."
+pub async fn containers_outlive_their_runtime(fixture: &dyn RuntimeFixture) -> CaseResult {
+    Bench::run(fixture, async |bench| {
+        let spec = bench.spec(ProgramKind::Serves).await?;
+        let first = fixture.another().await;
+        let id = worked("create", within("create", first.create(&call(), &spec)).await?)?.id;
+        worked("start", within("start", first.start(&call(), &id)).await?)?;
+        let before = worked("inspect", within("inspect", first.inspect(&spec.name)).await?)?;
+        drop(first);
+
+        let second = fixture.another().await;
+        let found = worked("inspect", within("inspect", second.inspect(&spec.name)).await?)?;
+        ensure!(found.is_some() && found == before, "another object sees {found:?} instead of {before:?}");
+        let running = found.is_some_and(|found| found.state == ContainerState::Running && found.id == id);
+        ensure!(running, "the container does not run any more");
+        let listed = worked("list", within("list", second.list(&spec.labels())).await?)?;
+        ensure!(listed.len() == 1, "another object lists {listed:?}");
+        worked("stop", within("stop", second.stop(&call(), &id, GRACE)).await?)?;
+        let state = bench.look(&spec).await?.state;
+        ensure!(matches!(state, ContainerState::Exited { .. }), "a stopped container is {state:?}");
+        lines(&*second, &id, LogSelection::default()).await?;
+        worked("remove", within("remove", second.remove(&call(), &id, &spec.labels())).await?)
+    })
+    .await
+}
