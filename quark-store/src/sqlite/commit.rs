@@ -20,7 +20,6 @@ struct Stored {
     failure: Option<Failure>,
     version: Version,
     cancelled: bool,
-    lease_held: bool,
 }
 
 pub(super) async fn commit(connection: &mut SqliteConnection, commit: Commit, now: Timestamp) -> Result<Version> {
@@ -42,7 +41,7 @@ pub(super) async fn commit(connection: &mut SqliteConnection, commit: Commit, no
         history::add_event(connection, &stored.app, deployment.id, commit.at, event).await?;
     }
     for job in &commit.jobs {
-        jobs::enqueue(connection, job).await?;
+        jobs::enqueue(connection, job, now).await?;
     }
     if commit.forget_app {
         apps::forget(connection, &stored.app).await?;
@@ -50,43 +49,46 @@ pub(super) async fn commit(connection: &mut SqliteConnection, commit: Commit, no
     Ok(version)
 }
 
+/// Reads what is there, if the lease gives a right to it.
 async fn stored(connection: &mut SqliteConnection, id: DeploymentId, guard: &Guard, now: Timestamp) -> Result<Stored> {
     let row = sqlx::query(
-        "SELECT app, sequence, state, conclusion, failure, version,
-                cancel_requested_by IS NOT NULL AS cancelled,
-                EXISTS (SELECT 1 FROM quark_leases
-                        WHERE app = ?2 AND owner = ?3 AND fence = ?4 AND expires_at > ?5) AS lease_held
-         FROM quark_deployments WHERE id = ?1",
+        "SELECT EXISTS (SELECT 1 FROM quark_leases
+                        WHERE app = ?2 AND owner = ?3 AND fence = ?4 AND expires_at > ?5) AS lease_held,
+                id, app, sequence, state, conclusion, failure, version,
+                cancel_requested_by IS NOT NULL AS cancelled
+         FROM (SELECT 1) LEFT JOIN quark_deployments ON id = ?1",
     )
     .bind(id.to_string())
     .bind(guard.lease.app.as_str())
     .bind(guard.lease.owner.as_str())
     .bind(rows::integer("fence", guard.lease.fence.0)?)
     .bind(now.as_micros())
-    .fetch_optional(connection)
+    .fetch_one(connection)
     .await
     .map_err(failed)?;
-    let Some(row) = row else {
+    let columns = Columns(&row);
+    if !columns.flag("lease_held")? {
+        return Err(refusal::fenced(&guard.lease.app));
+    }
+    let Some(app) = columns.optional_named::<AppName>("app")? else {
         return Err(refusal::deployment_not_found(id));
     };
-    let columns = Columns(&row);
+    // The lease of another app gives no right to this one.
+    if app != guard.lease.app {
+        return Err(refusal::fenced(&app));
+    }
     Ok(Stored {
-        app: columns.named("app")?,
+        app,
         sequence: columns.number("sequence")?,
         state: columns.named("state")?,
         conclusion: columns.optional_named("conclusion")?,
         failure: columns.optional_document("failure")?,
         version: Version(columns.number("version")?),
         cancelled: columns.flag("cancelled")?,
-        lease_held: columns.flag("lease_held")?,
     })
 }
 
 async fn check(connection: &mut SqliteConnection, stored: &Stored, wanted: &Deployment, guard: &Guard) -> Result<()> {
-    // The lease of another app gives no right to this one.
-    if !stored.lease_held || stored.app != guard.lease.app {
-        return Err(refusal::fenced(&stored.app));
-    }
     if stored.version != guard.version {
         return Err(refusal::version_changed());
     }
@@ -98,7 +100,7 @@ async fn check(connection: &mut SqliteConnection, stored: &Stored, wanted: &Depl
         return Err(refusal::deployment_ended(wanted.id));
     }
     if guard.admits || (wanted.state.is_active() && !stored.state.is_active()) {
-        refuse_if_another_is_active(connection, wanted).await?;
+        refuse_if_another_is_active(connection, &stored.app, wanted.id).await?;
     }
     if guard.admits {
         refuse_if_an_earlier_one_waits(connection, stored).await?;
@@ -110,14 +112,15 @@ async fn check(connection: &mut SqliteConnection, stored: &Stored, wanted: &Depl
 /// asked beforehand to name the other one.
 pub(super) async fn refuse_if_another_is_active(
     connection: &mut SqliteConnection,
-    deployment: &Deployment,
+    app: &AppName,
+    id: DeploymentId,
 ) -> Result<()> {
     let row = sqlx::query(
         "SELECT id FROM quark_deployments
          WHERE app = ? AND state NOT IN ('queued', 'completed') AND id <> ?",
     )
-    .bind(deployment.app.as_str())
-    .bind(deployment.id.to_string())
+    .bind(app.as_str())
+    .bind(id.to_string())
     .fetch_optional(connection)
     .await
     .map_err(failed)?;

@@ -24,6 +24,7 @@ pub(super) async fn create(
     connection: &mut SqliteConnection,
     mut deployment: Deployment,
     job: NewJob,
+    now: Timestamp,
 ) -> Result<Deployment> {
     let Some(app) = apps::find(connection, &deployment.app).await? else {
         return Err(refusal::app_not_found(&deployment.app));
@@ -32,7 +33,7 @@ pub(super) async fn create(
         return Err(refusal::app_removed(&deployment.app));
     }
     if deployment.state.is_active() {
-        commit::refuse_if_another_is_active(connection, &deployment).await?;
+        commit::refuse_if_another_is_active(connection, &deployment.app, deployment.id).await?;
     }
     let row = sqlx::query("SELECT coalesce(max(sequence), 0) + 1 AS next FROM quark_deployments WHERE app = ?")
         .bind(deployment.app.as_str())
@@ -41,13 +42,14 @@ pub(super) async fn create(
         .map_err(failed)?;
     deployment.sequence = Columns(&row).number("next")?;
     deployment.version = Version(1);
+    deployment.cancel = None;
     insert(connection, &deployment).await?;
     if deployment.kind == DeploymentKind::Remove {
         apps::mark_removed(connection, &deployment.app, deployment.created_at).await?;
     }
     let (id, at) = (deployment.id, deployment.created_at);
     history::add_event(connection, &deployment.app, id, at, &EventKind::Created).await?;
-    jobs::enqueue(connection, &job).await?;
+    jobs::enqueue(connection, &job, now).await?;
     Ok(deployment)
 }
 
@@ -55,9 +57,8 @@ async fn insert(connection: &mut SqliteConnection, deployment: &Deployment) -> R
     let done = sqlx::query(
         "INSERT INTO quark_deployments (
              id, app, team, sequence, kind, kind_details, release, revision, artifact, slot, state, conclusion,
-             failure, cancel_requested_by, cancel_requested_at, fence, version, created_by, created_at,
-             started_at, finished_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             failure, fence, version, created_by, created_at, started_at, finished_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO NOTHING",
     )
     .bind(deployment.id.to_string())
@@ -73,8 +74,6 @@ async fn insert(connection: &mut SqliteConnection, deployment: &Deployment) -> R
     .bind(deployment.state.as_str())
     .bind(deployment.conclusion.map(|conclusion| conclusion.as_str()))
     .bind(rows::optional_document("failure", deployment.failure.as_ref())?)
-    .bind(deployment.cancel.as_ref().map(|cancel| cancel.by.as_str()))
-    .bind(deployment.cancel.as_ref().map(|cancel| cancel.at.as_micros()))
     .bind(rows::integer("fence", deployment.fence.0)?)
     .bind(rows::integer("version", deployment.version.0)?)
     .bind(deployment.created_by.as_str())
@@ -85,7 +84,7 @@ async fn insert(connection: &mut SqliteConnection, deployment: &Deployment) -> R
     .await
     .map_err(failed)?;
     if done.rows_affected() == 0 {
-        return Err(Error::new(ErrorKind::AlreadyExists, format!("a deployment `{}` exists already", deployment.id))
+        return Err(Error::new(ErrorKind::AlreadyExists, format!("there is a deployment `{}` already", deployment.id))
             .with_code("deployment_exists"));
     }
     Ok(())

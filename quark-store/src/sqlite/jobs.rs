@@ -12,12 +12,31 @@ use uuid::Uuid;
 use super::failure::failed;
 use super::rows::{self, Columns};
 
-pub(super) async fn enqueue(connection: &mut SqliteConnection, job: &NewJob) -> Result<Enqueued> {
+/// Queues a job unless an unfinished one has the same key.
+pub(super) async fn enqueue(connection: &mut SqliteConnection, job: &NewJob, now: Timestamp) -> Result<Enqueued> {
+    if let Some(id) = insert(connection, job).await? {
+        return Ok(Enqueued::New(id));
+    }
+    // What looks unfinished may have died unnoticed.
+    if free_expired(connection, now).await?
+        && let Some(id) = insert(connection, job).await?
+    {
+        return Ok(Enqueued::New(id));
+    }
+    let row = sqlx::query("SELECT id FROM quark_jobs WHERE dedupe_key = ? AND state <> 'dead'")
+        .bind(job.dedupe_key())
+        .fetch_one(connection)
+        .await
+        .map_err(failed)?;
+    Ok(Enqueued::Duplicate(Columns(&row).named("id")?))
+}
+
+async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<Option<JobId>> {
     let id = Uuid::now_v7();
-    let key = job.dedupe_key();
     let done = sqlx::query(
-        "INSERT INTO quark_jobs (id, kind, deployment, app, priority, run_at, max_attempts, dedupe_key, state)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting')
+        "INSERT INTO quark_jobs (
+             id, kind, deployment, app, priority, run_at, ready_at, max_attempts, dedupe_key, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, 'waiting')
          ON CONFLICT (dedupe_key) WHERE state <> 'dead' DO NOTHING",
     )
     .bind(id.hyphenated().to_string())
@@ -27,19 +46,11 @@ pub(super) async fn enqueue(connection: &mut SqliteConnection, job: &NewJob) -> 
     .bind(i64::from(job.priority.0))
     .bind(job.run_at.as_micros())
     .bind(i64::from(job.max_attempts))
-    .bind(key.as_str())
-    .execute(&mut *connection)
+    .bind(job.dedupe_key())
+    .execute(connection)
     .await
     .map_err(failed)?;
-    if done.rows_affected() > 0 {
-        return Ok(Enqueued::New(JobId(id)));
-    }
-    let row = sqlx::query("SELECT id FROM quark_jobs WHERE dedupe_key = ? AND state <> 'dead'")
-        .bind(key)
-        .fetch_one(connection)
-        .await
-        .map_err(failed)?;
-    Ok(Enqueued::Duplicate(Columns(&row).named("id")?))
+    Ok((done.rows_affected() > 0).then_some(JobId(id)))
 }
 
 pub(super) async fn claim(
@@ -55,9 +66,9 @@ pub(super) async fn claim(
         "UPDATE quark_jobs
          SET state = 'claimed', owner = ?1, claim = ?2, visible_until = ?3, attempt = attempt + 1
          WHERE position IN (
-             SELECT position FROM quark_jobs WHERE state = 'waiting' AND run_at <= ?4
-             ORDER BY priority, run_at, position LIMIT ?5)
-         RETURNING id, kind, deployment, app, priority, run_at, max_attempts, attempt, position",
+             SELECT position FROM quark_jobs WHERE state = 'waiting' AND ready_at <= ?4
+             ORDER BY priority, ready_at, position LIMIT ?5)
+         RETURNING id, kind, deployment, app, priority, run_at, ready_at, max_attempts, attempt, position",
     )
     .bind(owner.as_str())
     .bind(claim.hyphenated().to_string())
@@ -73,19 +84,19 @@ pub(super) async fn claim(
         let columns = Columns(row);
         let token = ClaimToken { job: columns.named("id")?, claim };
         let job = new_job(row)?;
-        let order = (job.priority, job.run_at, columns.number::<i64>("position")?);
+        let order = (job.priority, columns.time("ready_at")?, columns.number::<i64>("position")?);
         claimed.push((order, ClaimedJob { token, job, attempt: columns.number("attempt")? }));
     }
     claimed.sort_by_key(|(order, _)| *order);
     Ok(claimed.into_iter().map(|(_, job)| job).collect())
 }
 
-/// Claims that ran out: to be claimed again, or dead if that was the last one.
-async fn free_expired(connection: &mut SqliteConnection, now: Timestamp) -> Result<()> {
-    sqlx::query(
+/// Frees the claims that ran out: their jobs are claimed again, or dead if that
+/// was the last claim. Says whether there was one.
+async fn free_expired(connection: &mut SqliteConnection, now: Timestamp) -> Result<bool> {
+    let done = sqlx::query(
         "UPDATE quark_jobs
-         SET state = iif(attempt < max_attempts, 'waiting', 'dead'),
-             reason = 'claim ' || attempt || ' of ' || max_attempts || ' ran out: its worker died or hung',
+         SET state = iif(attempt < max_attempts, 'waiting', 'dead'), reason = 'its claim ran out',
              owner = NULL, claim = NULL, visible_until = NULL
          WHERE state = 'claimed' AND visible_until <= ?",
     )
@@ -93,7 +104,7 @@ async fn free_expired(connection: &mut SqliteConnection, now: Timestamp) -> Resu
     .execute(connection)
     .await
     .map_err(failed)?;
-    Ok(())
+    Ok(done.rows_affected() > 0)
 }
 
 pub(super) async fn heartbeat(
@@ -145,7 +156,7 @@ pub(super) async fn nack(
         "UPDATE quark_jobs
          SET state = iif(?1 AND attempt >= max_attempts, 'dead', 'waiting'),
              attempt = attempt - iif(?1, 0, 1),
-             reason = ?2, run_at = ?3, owner = NULL, claim = NULL, visible_until = NULL
+             reason = ?2, ready_at = ?3, owner = NULL, claim = NULL, visible_until = NULL
          WHERE id = ?4 AND claim = ?5 AND state = 'claimed' AND visible_until > ?6",
     )
     .bind(nack.counted)
@@ -173,11 +184,16 @@ pub(super) async fn reclaim(connection: &mut SqliteConnection, owner: OwnerId) -
     Ok(done.rows_affected())
 }
 
-pub(super) async fn dead(connection: &mut SqliteConnection, most: usize) -> Result<Vec<DeadJob>> {
+/// Reads only, hence counts a last claim that ran out as what it will be.
+pub(super) async fn dead(connection: &mut SqliteConnection, most: usize, now: Timestamp) -> Result<Vec<DeadJob>> {
     let found = sqlx::query(
-        "SELECT id, kind, deployment, app, priority, run_at, max_attempts, reason
-         FROM quark_jobs WHERE state = 'dead' ORDER BY position LIMIT ?",
+        "SELECT id, kind, deployment, app, priority, run_at, max_attempts, attempt,
+                iif(state = 'dead', coalesce(reason, ''), 'its claim ran out') AS reason
+         FROM quark_jobs
+         WHERE state = 'dead' OR (state = 'claimed' AND visible_until <= ? AND attempt >= max_attempts)
+         ORDER BY position LIMIT ?",
     )
+    .bind(now.as_micros())
     .bind(rows::limit(most))
     .fetch_all(connection)
     .await
@@ -187,13 +203,14 @@ pub(super) async fn dead(connection: &mut SqliteConnection, most: usize) -> Resu
 
 pub(super) async fn depth(connection: &mut SqliteConnection, now: Timestamp) -> Result<QueueDepth> {
     let row = sqlx::query(
-        "SELECT count(*) FILTER (WHERE state = 'waiting' AND run_at <= ?1
-                                 OR state = 'claimed' AND visible_until <= ?1 AND attempt < max_attempts) AS ready,
-                count(*) FILTER (WHERE state = 'waiting' AND run_at > ?1) AS delayed,
-                count(*) FILTER (WHERE state = 'claimed' AND visible_until > ?1) AS claimed,
-                count(*) FILTER (WHERE state = 'dead'
-                                 OR state = 'claimed' AND visible_until <= ?1 AND attempt >= max_attempts) AS dead
-         FROM quark_jobs",
+        "SELECT count(*) FILTER (WHERE now_state = 'waiting' AND ready_at <= ?1) AS ready,
+                count(*) FILTER (WHERE now_state = 'waiting' AND ready_at > ?1) AS delayed,
+                count(*) FILTER (WHERE now_state = 'claimed') AS claimed,
+                count(*) FILTER (WHERE now_state = 'dead') AS dead
+         FROM (SELECT ready_at,
+                      iif(state = 'claimed' AND visible_until <= ?1,
+                          iif(attempt < max_attempts, 'waiting', 'dead'), state) AS now_state
+               FROM quark_jobs)",
     )
     .bind(now.as_micros())
     .fetch_one(connection)
@@ -212,7 +229,7 @@ pub(super) async fn depth(connection: &mut SqliteConnection, now: Timestamp) -> 
 pub(super) async fn next_due(connection: &mut SqliteConnection) -> Result<Option<Timestamp>> {
     let row = sqlx::query(
         "SELECT min(at) AS at FROM (
-             SELECT min(run_at) AS at FROM quark_jobs WHERE state = 'waiting'
+             SELECT min(ready_at) AS at FROM quark_jobs WHERE state = 'waiting'
              UNION ALL
              SELECT min(visible_until) FROM quark_jobs WHERE state = 'claimed')",
     )
@@ -239,10 +256,8 @@ fn new_job(row: &SqliteRow) -> Result<NewJob> {
 }
 
 fn dead_job(row: &SqliteRow) -> Result<DeadJob> {
-    let columns = Columns(row);
-    Ok(DeadJob {
-        id: columns.named("id")?,
-        job: new_job(row)?,
-        reason: columns.optional_text("reason")?.unwrap_or_default(),
-    })
+    let (columns, job) = (Columns(row), new_job(row)?);
+    let (reason, attempt) = (columns.text("reason")?, columns.number::<u32>("attempt")?);
+    let reason = format!("{reason} (attempt {attempt} of {})", job.max_attempts);
+    Ok(DeadJob { id: columns.named("id")?, job, reason })
 }

@@ -50,8 +50,11 @@ impl fmt::Debug for SqliteQueue {
 #[async_trait]
 impl Queue for SqliteQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Enqueued> {
-        let write =
-            self.shared.writer.write(move |connection| Box::pin(async move { jobs::enqueue(connection, &job).await }));
+        let clock = self.clock();
+        let write = self
+            .shared
+            .writer
+            .write(move |connection| Box::pin(async move { jobs::enqueue(connection, &job, clock.now()).await }));
         let enqueued = write.await?;
         self.shared.jobs.notify_waiters();
         Ok(enqueued)
@@ -95,7 +98,7 @@ impl Queue for SqliteQueue {
     }
 
     async fn dead(&self, most: usize) -> Result<Vec<DeadJob>> {
-        jobs::dead(&mut *self.shared.reader().await?, most).await
+        jobs::dead(&mut *self.shared.reader().await?, most, self.shared.clock.now()).await
     }
 
     async fn depth(&self) -> Result<QueueDepth> {

@@ -136,8 +136,11 @@ impl Store for SqliteStore {
     }
 
     async fn create_deployment(&self, deployment: Deployment, job: NewJob) -> Result<Deployment> {
-        let write =
-            self.shared.writer.write(move |connection| Box::pin(deployments::create(connection, deployment, job)));
+        let clock = Arc::clone(&self.shared.clock);
+        let write = self
+            .shared
+            .writer
+            .write(move |connection| Box::pin(deployments::create(connection, deployment, job, clock.now())));
         let created = write.await?;
         self.shared.jobs.notify_waiters();
         Ok(created)

@@ -138,6 +138,8 @@ CREATE TABLE quark_jobs (
     app TEXT NOT NULL,
     priority INTEGER NOT NULL,
     run_at INTEGER NOT NULL,
+    -- Not before this time: `run_at` at first, later when a job was given back.
+    ready_at INTEGER NOT NULL,
     max_attempts INTEGER NOT NULL,
     attempt INTEGER NOT NULL DEFAULT 0,
     dedupe_key TEXT NOT NULL,
@@ -150,7 +152,9 @@ CREATE TABLE quark_jobs (
 
 CREATE UNIQUE INDEX quark_jobs_unfinished ON quark_jobs (dedupe_key) WHERE state <> 'dead';
 
-CREATE INDEX quark_jobs_waiting ON quark_jobs (priority, run_at, position) WHERE state = 'waiting';
+CREATE INDEX quark_jobs_waiting ON quark_jobs (priority, ready_at, position) WHERE state = 'waiting';
+
+CREATE INDEX quark_jobs_next ON quark_jobs (ready_at) WHERE state = 'waiting';
 
 CREATE INDEX quark_jobs_claimed ON quark_jobs (visible_until) WHERE state = 'claimed';
 

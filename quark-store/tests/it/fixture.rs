@@ -1,0 +1,183 @@
+//! A store on a file of its own, a clock that stands still, and things to store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use quark_core::app::{App, AppName, Source};
+use quark_core::backend::{Commit, Guard, JobKind, Lease, NewJob, Priority, Store};
+use quark_core::deployment::{
+    AppRecord, Deployment, DeploymentId, DeploymentKind, Fence, OwnerId, Revision, State, TeamId, Version,
+};
+use quark_core::{Clock, Timestamp};
+use quark_store::{SqliteConfig, SqliteStore};
+use tempfile::TempDir;
+use tokio::sync::Notify;
+
+/// Longer than any test lasts.
+pub(crate) const TTL: Duration = Duration::from_secs(30);
+
+/// A clock that moves only when it is told to.
+#[derive(Debug)]
+pub(crate) struct StillClock {
+    micros: AtomicI64,
+    moved: Notify,
+}
+
+impl StillClock {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { micros: AtomicI64::new(1_700_000_000_000_000), moved: Notify::new() })
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.micros.fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
+        self.moved.notify_waiters();
+    }
+}
+
+#[async_trait]
+impl Clock for StillClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.micros.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.now().since(Timestamp::from_micros(0))
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let end = self.now().after(duration);
+        loop {
+            let moved = self.moved.notified();
+            if self.now() >= end {
+                return;
+            }
+            moved.await;
+        }
+    }
+}
+
+/// A store on a file of its own.
+pub(crate) struct Fixture {
+    pub(crate) store: SqliteStore,
+    pub(crate) clock: Arc<StillClock>,
+    pub(crate) folder: TempDir,
+}
+
+impl Fixture {
+    pub(crate) async fn new() -> Self {
+        let (folder, clock) = (tempfile::tempdir().unwrap(), StillClock::new());
+        let config = SqliteConfig::new(folder.path().join("quark.db")).with_clock(Arc::<StillClock>::clone(&clock));
+        Self { store: SqliteStore::open(config).await.unwrap(), clock, folder }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("quark.db")
+    }
+
+    /// A second store on the same file, as a second process would have it.
+    pub(crate) async fn open_again(&self) -> SqliteStore {
+        let config = SqliteConfig::new(self.path()).with_clock(Arc::<StillClock>::clone(&self.clock));
+        SqliteStore::open(config).await.unwrap()
+    }
+
+    /// An app with a deployment that holds its lease and is admitted.
+    pub(crate) async fn admitted(&self, app: &str) -> Active {
+        admitted(&self.store, app, self.clock.now()).await
+    }
+}
+
+pub(crate) fn spec(app: &str) -> App {
+    App::new(app, Source::git("https://git.test/acme/shop", "main").unwrap())
+        .unwrap()
+        .with_domain(format!("{app}.example.test").parse().unwrap())
+        .with_env("TOKEN", "hunter2")
+        .unwrap()
+}
+
+pub(crate) fn name(app: &str) -> AppName {
+    AppName::parse(app).unwrap()
+}
+
+pub(crate) fn owner(text: &str) -> OwnerId {
+    OwnerId::parse(text).unwrap()
+}
+
+pub(crate) fn deployment(app: &str, at: Timestamp) -> Deployment {
+    Deployment {
+        id: DeploymentId::generate(),
+        app: name(app),
+        team: TeamId::default(),
+        sequence: 0,
+        kind: DeploymentKind::Deploy,
+        release: spec(app),
+        revision: Revision::default(),
+        artifact: None,
+        slot: None,
+        state: State::Queued,
+        conclusion: None,
+        failure: None,
+        cancel: None,
+        fence: Fence(0),
+        version: Version(0),
+        created_by: "test".to_owned(),
+        created_at: at,
+        started_at: None,
+        finished_at: None,
+    }
+}
+
+pub(crate) fn job(deployment: &Deployment) -> NewJob {
+    NewJob::new(JobKind::Deploy, deployment.id, deployment.app.clone(), Priority::DEPLOY, deployment.created_at)
+}
+
+/// Writes a deployment and its job down.
+pub(crate) async fn create(store: &SqliteStore, app: &str, at: Timestamp) -> Deployment {
+    let deployment = deployment(app, at);
+    let job = job(&deployment);
+    store.create_deployment(deployment, job).await.unwrap()
+}
+
+/// A deployment that may act.
+pub(crate) struct Active {
+    pub(crate) app: AppRecord,
+    pub(crate) lease: Lease,
+    pub(crate) deployment: Deployment,
+}
+
+impl Active {
+    /// A commit that changes nothing but the version.
+    pub(crate) fn commit(&self) -> Commit {
+        Commit {
+            guard: Guard {
+                lease: self.lease.clone(),
+                version: self.deployment.version,
+                unless_cancelled: false,
+                admits: false,
+            },
+            deployment: self.deployment.clone(),
+            serving: None,
+            step: None,
+            instances: Vec::new(),
+            events: Vec::new(),
+            jobs: Vec::new(),
+            forget_app: false,
+            at: self.deployment.created_at,
+        }
+    }
+}
+
+pub(crate) async fn admitted(store: &SqliteStore, app: &str, at: Timestamp) -> Active {
+    let record = store.create_app(spec(app), at).await.unwrap();
+    let deployment = create(store, app, at).await;
+    let lease = store.acquire_lease(&name(app), &owner("engine-1"), TTL).await.unwrap();
+    let mut active = Active { app: record, lease, deployment };
+    active.deployment.state = State::Admitted;
+    active.deployment.started_at = Some(at);
+    let mut commit = active.commit();
+    commit.guard.admits = true;
+    active.deployment.version = store.commit(commit).await.unwrap();
+    active
+}
