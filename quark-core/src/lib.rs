@@ -27,6 +27,9 @@ pub use deployment::{
 pub use engine::{DeployRequest, DeploymentEngine, DeploymentEngineBuilder, EngineConfig, RollbackRequest};
 pub use error::{Error, ErrorClass, ErrorKind, Result};
 
+#[cfg(feature = "git")]
+pub mod git;
+
 #[cfg(feature = "process")]
 pub mod process;
 
