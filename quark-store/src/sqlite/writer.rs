@@ -354,7 +354,8 @@ mod tests {
         });
         begun.await.unwrap();
         let mut queued = Box::pin(run(&writer, "INSERT INTO quark_meta VALUES ('k1', '')"));
-        poll_fn(|context| Poll::Ready(assert!(queued.as_mut().poll(context).is_pending()))).await;
+        let pending = poll_fn(|context| Poll::Ready(queued.as_mut().poll(context).is_pending())).await;
+        assert!(pending);
         drop(queued);
         release.send(()).unwrap();
         busy.await.unwrap().unwrap();

@@ -1,75 +1,33 @@
-//! A store on a file of its own, a clock that stands still, and things to store.
+//! A store on a file of its own, and things to store.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use quark_core::app::{App, AppName, Source};
 use quark_core::backend::{Commit, Guard, JobKind, Lease, NewJob, Priority, Store};
 use quark_core::deployment::{
     AppRecord, Deployment, DeploymentId, DeploymentKind, Fence, OwnerId, Revision, State, TeamId, Version,
 };
+use quark_core::testing::ManualClock;
 use quark_core::{Clock, Timestamp};
 use quark_store::{SqliteConfig, SqliteStore};
 use tempfile::TempDir;
-use tokio::sync::Notify;
 
 /// Longer than any test lasts.
 pub(crate) const TTL: Duration = Duration::from_secs(30);
 
-/// A clock that moves only when it is told to.
-#[derive(Debug)]
-pub(crate) struct StillClock {
-    micros: AtomicI64,
-    moved: Notify,
-}
-
-impl StillClock {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { micros: AtomicI64::new(1_700_000_000_000_000), moved: Notify::new() })
-    }
-
-    pub(crate) fn advance(&self, by: Duration) {
-        self.micros.fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
-        self.moved.notify_waiters();
-    }
-}
-
-#[async_trait]
-impl Clock for StillClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.micros.load(Ordering::SeqCst))
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.now().since(Timestamp::from_micros(0))
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        let end = self.now().after(duration);
-        loop {
-            let moved = self.moved.notified();
-            if self.now() >= end {
-                return;
-            }
-            moved.await;
-        }
-    }
-}
-
 /// A store on a file of its own.
 pub(crate) struct Fixture {
     pub(crate) store: SqliteStore,
-    pub(crate) clock: Arc<StillClock>,
+    pub(crate) clock: ManualClock,
     pub(crate) folder: TempDir,
 }
 
 impl Fixture {
     pub(crate) async fn new() -> Self {
-        let (folder, clock) = (tempfile::tempdir().unwrap(), StillClock::new());
-        let config = SqliteConfig::new(folder.path().join("quark.db")).with_clock(Arc::<StillClock>::clone(&clock));
+        let (folder, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+        let config = SqliteConfig::new(folder.path().join("quark.db")).with_clock(Arc::new(clock.clone()));
         Self { store: SqliteStore::open(config).await.unwrap(), clock, folder }
     }
 
@@ -79,7 +37,7 @@ impl Fixture {
 
     /// A second store on the same file, as a second process would have it.
     pub(crate) async fn open_again(&self) -> SqliteStore {
-        let config = SqliteConfig::new(self.path()).with_clock(Arc::<StillClock>::clone(&self.clock));
+        let config = SqliteConfig::new(self.path()).with_clock(Arc::new(self.clock.clone()));
         SqliteStore::open(config).await.unwrap()
     }
 

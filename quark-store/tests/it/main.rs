@@ -1,4 +1,10 @@
 //! Tests of the durable stores, against real files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy knows the functions of tests, not those that they call"
+)]
 
 mod durability;
 mod file;

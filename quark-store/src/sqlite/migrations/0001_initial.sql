@@ -157,5 +157,3 @@ CREATE INDEX quark_jobs_waiting ON quark_jobs (priority, ready_at, position) WHE
 CREATE INDEX quark_jobs_next ON quark_jobs (ready_at) WHERE state = 'waiting';
 
 CREATE INDEX quark_jobs_claimed ON quark_jobs (visible_until) WHERE state = 'claimed';
-
-CREATE INDEX quark_jobs_dead ON quark_jobs (position) WHERE state = 'dead';
