@@ -1,0 +1,72 @@
+//! `allocate_endpoint`: a port of the loopback address that nobody has.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::RangeInclusive;
+
+use bollard::query_parameters::ListContainersOptionsBuilder;
+use quark_core::backend::container_runtime::label;
+use quark_core::{Endpoint, Error, ErrorKind, Result};
+
+use crate::daemon::Daemon;
+
+const OPERATION: &str = "runtime.allocate_endpoint";
+
+pub(super) async fn allocate(daemon: &Daemon, taken: &[Endpoint]) -> Result<Endpoint> {
+    let mut used = published(daemon).await?;
+    used.extend(taken.iter().filter_map(|endpoint| Some(endpoint.socket_addr().ok()?.port())));
+    let range = daemon.config().ports();
+    let start = rand::random_range(range.clone());
+    let port = in_turn(&range, start).find(|port| !used.contains(port) && is_free(*port));
+    port.map(|port| Endpoint::new(format!("{}:{port}", Ipv4Addr::LOCALHOST))).ok_or_else(|| {
+        let message = format!("all ports from {} to {} are in use", range.start(), range.end());
+        Error::new(ErrorKind::ResourceExhausted, message)
+            .with_code("no_free_port")
+            .with_operation(OPERATION)
+            .with_hint("remove apps, or widen the range with `DockerConfig::with_ports`")
+    })
+}
+
+/// The ports that containers have, or will have once they are started.
+async fn published(daemon: &Daemon) -> Result<BTreeSet<u16>> {
+    let options = ListContainersOptionsBuilder::new().all(true).build();
+    let found = daemon.ask(OPERATION, daemon.docker().list_containers(Some(options))).await?;
+    let mut used = BTreeSet::new();
+    for summary in found {
+        let open = summary.ports.unwrap_or_default();
+        used.extend(open.into_iter().filter_map(|port| port.public_port));
+        let ours = summary.labels.is_some_and(|labels| labels.contains_key(label::INSTALLATION));
+        // A container that does not run has no ports in the list.
+        if let Some(id) = summary.id.filter(|_| ours)
+            && let Some(container) = daemon.container(OPERATION, &id).await?
+        {
+            used.extend(container.published().into_iter().map(|port| port.outside.port()));
+        }
+    }
+    Ok(used)
+}
+
+/// All ports of the range, each once, beginning at `start`. Where to begin is
+/// left to chance, so that two engines on one machine seldom want the same.
+fn in_turn(range: &RangeInclusive<u16>, start: u16) -> impl Iterator<Item = u16> {
+    (start..=*range.end()).chain(*range.start()..start)
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_port_has_its_turn_once() {
+        for start in 7..=9 {
+            let mut ports: Vec<u16> = in_turn(&(7..=9), start).collect();
+            assert_eq!(ports[0], start);
+            ports.sort_unstable();
+            assert_eq!(ports, [7, 8, 9]);
+        }
+    }
+}
