@@ -9,10 +9,10 @@ pub mod clock;
 pub mod deployment;
 pub mod engine;
 pub mod error;
-pub mod probe;
 pub mod memory;
 #[cfg(feature = "prometheus")]
 pub mod metrics;
+pub mod probe;
 
 pub use app::{
     App, AppName, Argv, Artifact, BranchName, CommitSha, Domain, EnvKey, EnvVars, HealthCheck, HealthPath, ImageRef,
