@@ -14,6 +14,10 @@ mod output;
 mod starting;
 mod stopping;
 
+use futures_util::future::LocalBoxFuture;
+
+use super::outcome::{CaseResult, cases};
+
 pub use creating::{
     a_name_belongs_to_one_spec, allocated_endpoints_differ, an_unknown_image_is_not_found, creating_twice_adopts,
 };
@@ -27,6 +31,32 @@ pub use stopping::{
     ending_what_has_ended_succeeds, remove_checks_the_labels, running_containers_are_not_removed,
     stop_kills_what_ignores_the_signal, stop_returns_when_the_process_has_exited,
 };
+
+/// One case of the suite.
+pub type Case = for<'a> fn(&'a dyn RuntimeFixture) -> LocalBoxFuture<'a, CaseResult>;
+
+/// All cases by their names, for those who run them without the macro.
+pub const CASES: &[(&str, Case)] = cases![
+    creating_twice_adopts,
+    a_name_belongs_to_one_spec,
+    an_unknown_image_is_not_found,
+    allocated_endpoints_differ,
+    starting_twice_starts_once,
+    a_taken_endpoint_is_told,
+    a_missing_program_is_told,
+    what_listens_is_ours,
+    unknown_names_are_none,
+    list_yields_what_carries_all_labels,
+    containers_outlive_their_runtime,
+    stop_returns_when_the_process_has_exited,
+    stop_kills_what_ignores_the_signal,
+    ending_what_has_ended_succeeds,
+    remove_checks_the_labels,
+    running_containers_are_not_removed,
+    output_is_read_in_order,
+    following_ends_with_the_container,
+    variables_arrive_as_given,
+];
 
 /// Runs the [suite for container runtimes](crate::conformance::container_runtime),
 /// each case as a test of its own. The argument is a future that yields a

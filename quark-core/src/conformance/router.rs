@@ -11,6 +11,10 @@ mod fixture;
 mod scene;
 mod switching;
 
+use futures_util::future::LocalBoxFuture;
+
+use super::outcome::{CaseResult, cases};
+
 pub use cases::{
     a_name_of_another_app_is_refused, a_refused_route_does_not_hinder_others, a_refused_route_leaves_the_old_one,
     an_old_fence_is_refused, applying_twice_changes_nothing, backup_stands_in, drained_times_out_with_the_number,
@@ -19,6 +23,26 @@ pub use cases::{
 };
 pub use fixture::{RouterClient, RouterFixture, SlotServer};
 pub use switching::{apply_returns_when_in_force, switching_loses_no_request};
+
+/// One case of the suite.
+pub type Case = for<'a> fn(&'a dyn RouterFixture) -> LocalBoxFuture<'a, CaseResult>;
+
+/// All cases by their names, for those who run them without the macro.
+pub const CASES: &[(&str, Case)] = cases![
+    requests_reach_the_active_slot,
+    applying_twice_changes_nothing,
+    apply_returns_when_in_force,
+    switching_loses_no_request,
+    an_old_fence_is_refused,
+    a_refused_route_leaves_the_old_one,
+    a_refused_route_does_not_hinder_others,
+    a_name_of_another_app_is_refused,
+    observe_tells_what_is_in_force,
+    backup_stands_in,
+    drained_waits_for_requests,
+    drained_times_out_with_the_number,
+    removed_names_are_not_served,
+];
 
 /// Runs the [suite for routers](crate::conformance::router), each case as a
 /// test of its own. The argument is a future that yields a

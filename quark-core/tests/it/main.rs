@@ -1,4 +1,14 @@
-//! x
+//! What quark-core promises, tried from outside.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod conformance_memory;
 mod memory_fixtures;
+mod engine;
+mod router_suite_bites;
