@@ -154,3 +154,31 @@ async fn write_ahead(connection: &mut SqliteConnection, path: &Path) -> Result<(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn setting(connection: &mut SqliteConnection, pragma: &'static str) -> String {
+        sqlx::query_scalar::<_, String>(pragma).fetch_one(connection).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn connections_are_set_up_as_configured() {
+        for (synchronous, level) in [(Synchronous::Full, "2"), (Synchronous::Normal, "1")] {
+            let folder = tempfile::tempdir().unwrap();
+            let config = SqliteConfig::new(folder.path().join("quark.db")).with_synchronous(synchronous);
+            let Opened { mut writer, options, readers } = open(&config).await.unwrap();
+            // The writer, as opened and as connected again after a failure.
+            for connection in [&mut writer, &mut options.connect().await.unwrap()] {
+                let synchronous = "SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous";
+                assert_eq!(setting(connection, synchronous).await, level);
+                assert_eq!(setting(connection, "SELECT * FROM pragma_journal_mode").await, "wal");
+                let foreign_keys = "SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys";
+                assert_eq!(setting(connection, foreign_keys).await, "1");
+            }
+            let refused = sqlx::query("DELETE FROM quark_meta").execute(&readers).await;
+            assert!(refused.is_err(), "readers do not write");
+        }
+    }
+}

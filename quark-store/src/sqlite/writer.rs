@@ -215,6 +215,11 @@ impl Task {
             if group.len() < LARGEST_GROUP {
                 next = self.next();
             }
+            if next.is_none() && self.closing.is_none() && group.len() < LARGEST_GROUP {
+                // Those who were answered last may be about to ask for more.
+                tokio::task::yield_now().await;
+                next = self.next();
+            }
         }
         execute(&mut connection, "COMMIT").await.map_err(commit_failed)?;
         self.connection = Some(connection);
