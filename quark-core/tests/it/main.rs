@@ -12,3 +12,4 @@ mod conformance_memory;
 mod memory_fixtures;
 mod engine;
 mod router_suite_bites;
+mod runtime_suite_bites;

@@ -13,12 +13,15 @@ use crate::deployment::{ContainerName, DeploymentId};
 /// "`inspect` of an unknown name is `None`."
 pub async fn unknown_names_are_none(fixture: &dyn RuntimeFixture) -> CaseResult {
     Bench::run(fixture, async |bench| {
-        let spec = bench.spec(ProgramKind::Serves).await?;
+        let one = bench.spec(ProgramKind::Serves).await?;
+        let spec = ContainerSpec { name: ContainerName::of(&one.app, one.deployment, 10), replica: 10, ..one.clone() };
+        let shorter = ContainerSpec { name: ContainerName::of(&one.app, one.deployment, 1), replica: 1, ..one.clone() };
+        let longer = ContainerSpec { name: ContainerName::of(&one.app, one.deployment, 100), replica: 100, ..one };
         ensure!(bench.find(&spec).await?.is_none(), "inspect finds what was never created");
         let id = bench.create(&spec).await?.id;
-        // A name that an existing one begins with is another name.
-        let longer = ContainerSpec { name: ContainerName::of(&spec.app, spec.deployment, 10), ..spec.clone() };
-        ensure!(bench.find(&longer).await?.is_none(), "inspect finds a container by a part of its name");
+        for other in [&shorter, &longer] {
+            ensure!(bench.find(other).await?.is_none(), "inspect of `{}` finds `{}`", other.name, spec.name);
+        }
         worked("remove", within("remove", bench.runtime.remove(&call(), &id, &spec.labels())).await?)?;
         ensure!(bench.find(&spec).await?.is_none(), "inspect finds what was removed");
         Ok(())

@@ -18,7 +18,7 @@ pub async fn output_is_read_in_order(fixture: &dyn RuntimeFixture) -> CaseResult
         let made = bench.begin(bench.spec(ProgramKind::PrintsAndExits).await?).await?;
         let wanted: Vec<_> = (1..=200).map(|number| format!("line {number}")).collect();
         let followed = bench.lines(&made.id, LogSelection { tail: None, follow: true }).await?;
-        ensure!(followed == wanted, "while it ran, logs yielded {followed:?}");
+        same("while it ran", &followed, &wanted)?;
         let state = bench.exited(&made.spec).await?;
         let well = matches!(state, ContainerState::Exited { code: Some(0), .. });
         ensure!(well, "a program that ended with code 0 is {state:?}");
@@ -26,14 +26,29 @@ pub async fn output_is_read_in_order(fixture: &dyn RuntimeFixture) -> CaseResult
         for runtime in [&bench.runtime, &another] {
             for follow in [false, true] {
                 let all = lines(&**runtime, &made.id, LogSelection { tail: None, follow }).await?;
-                ensure!(all == wanted, "after its end, logs yields {all:?}");
+                same("after its end", &all, &wanted)?;
                 let tail = lines(&**runtime, &made.id, LogSelection { tail: Some(5), follow }).await?;
-                ensure!(wanted.ends_with(&tail) && tail.len() == 5, "the last 5 lines are {tail:?}");
+                same("of the last 5 lines", &tail, wanted.get(195..).unwrap_or_default())?;
             }
         }
         Ok(())
     })
     .await
+}
+
+fn same(when: &str, seen: &[String], wanted: &[String]) -> CaseResult {
+    let different = seen.iter().zip(wanted).position(|(seen, wanted)| seen != wanted);
+    let at = different.unwrap_or(seen.len().min(wanted.len()));
+    ensure!(
+        seen == wanted,
+        "{when}, logs yields {} lines instead of {}; number {} is {:?} instead of {:?}",
+        seen.len(),
+        wanted.len(),
+        at + 1,
+        seen.get(at),
+        wanted.get(at)
+    );
+    Ok(())
 }
 
 /// "Whether to wait for more when the end is reached": until the container has
@@ -60,8 +75,10 @@ pub async fn following_ends_with_the_container(fixture: &dyn RuntimeFixture) -> 
             early = &mut rest => return Err(format!("following ended with {early:?} although the program runs")),
             () = tokio::task::yield_now() => {}
         }
-        let (stopped, _) = tokio::join!(within("stop", stop), within("the end of following", &mut rest));
+        let (stopped, ended) = tokio::join!(within("stop", stop), within("the end of following", &mut rest));
         worked("stop", stopped?)?;
+        let late = ended?;
+        ensure!(late.iter().all(Result::is_ok), "following has failed: {late:?}");
         Ok(())
     })
     .await
