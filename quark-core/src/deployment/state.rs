@@ -109,9 +109,15 @@ impl State {
     pub fn may_become(self, next: Self) -> bool {
         match self {
             Self::Queued => matches!(next, Self::Admitted | Self::Completed),
-            Self::Admitted => {
-                matches!(next, Self::Fetching | Self::Building | Self::Probing | Self::Promoting | Self::Unwinding)
-            }
+            Self::Admitted => matches!(
+                next,
+                Self::Fetching
+                    | Self::Building
+                    | Self::Preparing
+                    | Self::Probing
+                    | Self::Promoting
+                    | Self::Unwinding
+            ),
             Self::Fetching => matches!(next, Self::Building | Self::Preparing | Self::Unwinding),
             Self::Building => matches!(next, Self::Preparing | Self::Unwinding),
             // Back to fetching when the image of a rollback is gone.

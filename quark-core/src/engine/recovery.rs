@@ -23,7 +23,8 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<()> {
     }
     sweep(shared).await?;
     let unfinished = shared.store.unfinished().await?;
-    for app in shared.store.apps().await? {
+    // An app that is being removed is not brought back to life.
+    for app in shared.store.apps().await?.into_iter().filter(|app| app.removed_at.is_none()) {
         if let Err(error) = restore(shared, &app, &unfinished).await {
             // One app that cannot be restored must not keep the others waiting.
             tracing::error!(app = %app.spec.name, report = error.report(), "the app could not be restored");

@@ -263,7 +263,8 @@ impl MemoryRuntime {
             let behaviour = state.images.get(&artifact.id).cloned().ok_or_else(|| image_not_found(&artifact.label))?;
             if behaviour.program_missing {
                 return Err(Error::new(ErrorKind::NotFound, format!("`{}` holds no such program", artifact.label))
-                    .with_code("command_not_found"));
+                    .with_code("command_not_found")
+                    .with_hint("check the command and that the build made the program"));
             }
             // Two starts are two processes, also within one microsecond.
             state.last_start = now.as_micros().max(state.last_start + 1);

@@ -51,7 +51,6 @@ async fn wait_until_healthy(
     let host = snapshot.deployment.release.domains.first();
     let mut row = 0;
     let mut process = None;
-    let mut unwell = Unwell::NotListening(Vec::new());
     loop {
         let Some(observed) = shared.runtime.inspect(&instance.name).await? else {
             return Err(Error::new(ErrorKind::Unhealthy, format!("container `{}` has disappeared", instance.name))
@@ -65,18 +64,19 @@ async fn wait_until_healthy(
             process = observed.started_at;
         }
         match look(context, instance, &observed, host, check).await? {
+            // One that is well may finish its row: after a restart of the
+            // engine the deadline may be over before the first look.
             None => row += 1,
-            Some(why) => {
+            Some(unwell) => {
                 row = 0;
-                unwell = why;
+                if shared.clock.now().after(check.interval) >= deadline {
+                    relay_output(context, &observed.id).await;
+                    return Err(never_healthy(snapshot, instance, &unwell));
+                }
             }
         }
         if row >= check.successes {
             return Ok(());
-        }
-        if shared.clock.now().after(check.interval) >= deadline {
-            relay_output(context, &observed.id).await;
-            return Err(never_healthy(snapshot, instance, &unwell));
         }
         tokio::select! {
             () = shared.clock.sleep(check.interval) => {}

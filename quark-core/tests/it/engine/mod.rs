@@ -1,0 +1,8 @@
+//! The engine on the in-memory backends: what it promises, whatever happens.
+
+mod crash;
+mod deploy;
+mod events;
+mod refusals;
+mod rollback;
+mod world;
