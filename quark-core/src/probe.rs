@@ -109,9 +109,8 @@ fn parse_status(line: &[u8]) -> Result<u16, ProbeFailure> {
 
 fn unconnected(error: &io::Error) -> ProbeFailure {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => ProbeFailure::Refused,
         io::ErrorKind::TimedOut => ProbeFailure::TimedOut,
-        _ => ProbeFailure::Protocol(format!("it cannot be connected to: {error}")),
+        _ => ProbeFailure::Refused,
     }
 }
 
@@ -234,7 +233,7 @@ mod tests {
         drop(listener);
         assert_eq!(probe(&endpoint, None, PATIENT).await, Err(ProbeFailure::Refused));
         let nowhere = Endpoint::new("container://shop");
-        assert!(is_protocol(&probe(&nowhere, None, PATIENT).await));
+        assert_eq!(probe(&nowhere, None, PATIENT).await, Err(ProbeFailure::Refused));
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! `requirement`: what a test needs that may not be there.
 
+use std::io::Write;
+
 /// The value of the variable `env`, which says where the part `name` is that a
 /// test needs: `requirement("docker", "QUARK_TEST_DOCKER")`.
 ///
@@ -11,13 +13,14 @@
 /// If the part is missing although `QUARK_TEST_REQUIRE` is `all` or names it
 /// in its list, as in `docker,nginx`: then a skip would hide a fault.
 #[must_use]
-#[allow(clippy::panic, clippy::print_stderr, reason = "tests fail by panicking, and people read why they skip")]
 pub fn requirement(name: &str, env: &str) -> Option<String> {
     let value = std::env::var(env).ok().filter(|value| !value.is_empty());
     if value.is_none() {
         let required = std::env::var("QUARK_TEST_REQUIRE").unwrap_or_default();
         assert!(!lists(&required, name), "`{name}` is required by QUARK_TEST_REQUIRE, but {env} is not set");
-        eprintln!("skipped: {name} ({env} is not set)");
+        // Not `eprintln!`: the test harness hides what that prints for a test
+        // that passes, and a skip must be seen.
+        let _ = writeln!(std::io::stderr(), "skipped: {name} ({env} is not set)");
     }
     value
 }
