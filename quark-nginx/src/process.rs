@@ -1,0 +1,82 @@
+//! nginx's processes, read from `/proc`.
+
+use std::fs;
+use std::path::Path;
+
+use quark_core::process::ProcessRef;
+
+/// What the master and its workers are called in the process table.
+const MASTER: &str = "nginx: master process";
+const WORKER: &str = "nginx: worker process";
+const LEAVING: &str = "is shutting down";
+
+/// The processes that were started in `home`: all of an nginx of our own,
+/// including workers whose master was killed. nginx hands its working folder
+/// on to its workers, and replaces its environment and arguments.
+#[derive(Debug, Default)]
+pub(crate) struct Processes {
+    pub(crate) master: Option<ProcessRef>,
+    pub(crate) workers: Vec<ProcessRef>,
+}
+
+impl Processes {
+    pub(crate) fn started_in(home: &Path) -> Self {
+        let mut found = Self::default();
+        for pid in pids() {
+            if fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == home) {
+                let Some(process) = ProcessRef::of_pid(pid).filter(ProcessRef::is_alive) else { continue };
+                let title = title(pid);
+                if title.starts_with(MASTER) {
+                    found.master = Some(process);
+                } else if title.starts_with(WORKER) {
+                    found.workers.push(process);
+                }
+            }
+        }
+        found
+    }
+
+    /// The master whose id is in a pid file, with its workers.
+    pub(crate) fn of_pid_file(path: &Path) -> Self {
+        let pid = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+        // The file of an nginx that was killed may name anybody by now.
+        let master = pid.filter(|pid| title(*pid).starts_with(MASTER)).and_then(ProcessRef::of_pid);
+        let workers = master.map(|master| workers_of(master.pid)).unwrap_or_default();
+        Self { master, workers }
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &ProcessRef> {
+        self.master.iter().chain(&self.workers)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all().next().is_none()
+    }
+}
+
+/// Whether a worker may still accept connections.
+pub(crate) fn accepts(worker: &ProcessRef) -> bool {
+    worker.is_alive() && !title(worker.pid).contains(LEAVING)
+}
+
+fn workers_of(master: u32) -> Vec<ProcessRef> {
+    let is_worker = |pid: &u32| parent(*pid) == Some(master) && title(*pid).starts_with(WORKER);
+    pids().filter(is_worker).filter_map(ProcessRef::of_pid).filter(ProcessRef::is_alive).collect()
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The title that a process gives itself; empty for one that has ended.
+fn title(pid: u32) -> String {
+    let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&title).into_owned()
+}
+
+/// Field 4 of proc_pid_stat(5), counted from the end of the name.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.get(stat.rfind(')')? + 2..)?.split(' ').nth(1)?.parse().ok()
+}

@@ -1,0 +1,76 @@
+//! `AppState`: what is remembered of an app beside what nginx reads.
+
+use quark_core::backend::Route;
+use quark_core::deployment::{Fence, Generation};
+use quark_core::{AppName, Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::files;
+use crate::layout::Layout;
+
+/// The wanted route, written down before anything is done about it.
+///
+/// It outlives the route: an engine that was cut off must not bring a removed
+/// route back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AppState {
+    /// The highest that was seen. Orders under a lower one are refused.
+    pub(crate) fence: Fence,
+    /// What is wanted; `None` for an app that was removed or refused.
+    pub(crate) wanted: Option<Wanted>,
+    /// The generation that was in force before: what is told as long as
+    /// `wanted` is not in force.
+    pub(crate) before: Generation,
+}
+
+/// A route that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wanted {
+    pub(crate) route: Route,
+    /// The name of the site file's content.
+    pub(crate) shape: String,
+}
+
+impl AppState {
+    pub(crate) fn read(layout: &Layout, app: &AppName) -> Result<Self> {
+        let path = layout.state(app);
+        let Some(text) = files::read(&path)? else { return Ok(Self::default()) };
+        serde_json::from_str(&text).map_err(|cause| {
+            // It is replaced in one step, so it was changed by somebody else.
+            Error::new(ErrorKind::Internal, format!("`{}` cannot be understood", path.display()))
+                .with_code("broken_state")
+                .with_hint("remove the file while no engine runs; the route is applied anew then")
+                .with_source(cause)
+        })
+    }
+
+    pub(crate) fn write(&self, layout: &Layout, app: &AppName) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).map_err(|cause| {
+            Error::new(ErrorKind::Internal, "the state of a route could not be written down").with_source(cause)
+        })?;
+        files::replace(&layout.state(app), &text)
+    }
+
+    /// Refuses what comes from an engine that has been replaced.
+    pub(crate) fn check_fence(&self, app: &AppName, fence: Fence) -> Result<()> {
+        if fence >= self.fence {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Fenced, format!("another engine has taken over the route of `{app}`")))
+    }
+
+    /// The name of `wanted` that another app has already, with that app.
+    pub(crate) fn taken_name(layout: &Layout, wanted: &Route) -> Result<Option<(String, AppName)>> {
+        for name in files::list(&layout.states())? {
+            let Some(Ok(other)) = name.strip_suffix(".json").map(AppName::parse) else { continue };
+            if other == wanted.app {
+                continue;
+            }
+            let Some(has) = Self::read(layout, &other)?.wanted else { continue };
+            if let Some(name) = has.route.domains.iter().find(|name| wanted.domains.contains(name)) {
+                return Ok(Some((name.to_string(), other)));
+            }
+        }
+        Ok(None)
+    }
+}
