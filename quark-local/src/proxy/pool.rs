@@ -1,0 +1,154 @@
+//! Connections to a slot: opened, kept for the next request, closed.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::body::RequestBody;
+
+/// What requests are sent into: one connection to a slot.
+pub(super) type Sender = http1::SendRequest<RequestBody>;
+
+/// How long a connection is kept without a request. Less than the 5 s after
+/// which common servers (Node, Uvicorn) close it: few requests then meet a
+/// connection that is just being closed.
+const KEPT: Duration = Duration::from_secs(4);
+/// How many connections are kept.
+const MOST_KEPT: usize = 256;
+/// How much is read ahead for a message, at each side.
+pub(super) const BUFFER: usize = 128 * 1024;
+/// How long the last bytes of an exchange may take that is over but for them.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// Why there is no connection; nothing was sent then.
+#[derive(Debug)]
+pub(super) enum ConnectFailure {
+    TimedOut,
+    Refused(io::Error),
+    Broken(hyper::Error),
+}
+
+impl fmt::Display for ConnectFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut => f.write_str("it took too long"),
+            Self::Refused(error) => error.fmt(f),
+            Self::Broken(error) => error.fmt(f),
+        }
+    }
+}
+
+/// The connections to a slot that wait for a request.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Whether the slot may get requests. Nothing is kept of one that may not.
+    wanted: bool,
+    /// The one used last is the last one.
+    connections: VecDeque<Idle>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+impl Pool {
+    /// Opens a connection.
+    pub(super) async fn connect(address: SocketAddr, limit: Duration) -> Result<Sender, ConnectFailure> {
+        let stream = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(ConnectFailure::Refused(error)),
+            Err(_) => return Err(ConnectFailure::TimedOut),
+        };
+        stream.set_nodelay(true).map_err(ConnectFailure::Refused)?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(BUFFER)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(ConnectFailure::Broken)?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                // Whoever waits for an answer is told it too.
+                tracing::debug!(%address, %error, "a connection to a slot has ended");
+            }
+        });
+        Ok(sender)
+    }
+
+    /// A connection that was kept and seems to be open still.
+    pub(super) fn take(&self) -> Option<Sender> {
+        let mut kept = self.lock();
+        while let Some(idle) = kept.connections.pop_back() {
+            if idle.since.elapsed() > KEPT {
+                // The others have waited even longer.
+                kept.connections.clear();
+            } else if idle.sender.is_ready() {
+                return Some(idle.sender);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose exchange is over.
+    pub(super) fn keep(self: &Arc<Self>, mut sender: Sender) {
+        if sender.is_closed() {
+            return;
+        }
+        if sender.is_ready() {
+            self.put(sender);
+            return;
+        }
+        // Its task runs elsewhere at this moment and has yet to find out that
+        // it is idle. Rare: on its own thread it has by now.
+        let pool = Arc::downgrade(self);
+        tokio::spawn(async move {
+            if let Ok(Ok(())) = tokio::time::timeout(SETTLING, sender.ready()).await
+                && let Some(pool) = pool.upgrade()
+            {
+                pool.put(sender);
+            }
+        });
+    }
+
+    fn put(&self, sender: Sender) {
+        let since = Instant::now();
+        let mut kept = self.lock();
+        if !kept.wanted {
+            return;
+        }
+        while kept.connections.len() >= MOST_KEPT
+            || kept.connections.front().is_some_and(|idle| since.duration_since(idle.since) > KEPT)
+        {
+            kept.connections.pop_front();
+        }
+        kept.connections.push_back(Idle { sender, since });
+    }
+
+    /// Says whether the slot may get requests. If not, what is kept is closed,
+    /// so that the application can end without waiting for it.
+    pub(super) fn set_wanted(&self, wanted: bool) {
+        let mut kept = self.lock();
+        kept.wanted = wanted;
+        if !wanted {
+            kept.connections.clear();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // Nothing in here can be left half done.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
