@@ -14,9 +14,7 @@ mod output;
 mod starting;
 mod stopping;
 
-use futures_util::future::LocalBoxFuture;
-
-use super::outcome::{CaseResult, cases};
+use super::case::{Case, case_table};
 
 pub use creating::{
     a_name_belongs_to_one_spec, allocated_endpoints_differ, an_unknown_image_is_not_found, creating_twice_adopts,
@@ -32,31 +30,40 @@ pub use stopping::{
     stop_kills_what_ignores_the_signal, stop_returns_when_the_process_has_exited,
 };
 
-/// One case of the suite.
-pub type Case = for<'a> fn(&'a dyn RuntimeFixture) -> LocalBoxFuture<'a, CaseResult>;
+/// All cases.
+#[must_use]
+pub fn cases() -> Vec<Case<dyn RuntimeFixture>> {
+    crate::__for_each_container_runtime_case!([case_table],)
+}
 
-/// All cases by their names, for those who run them without the macro.
-pub const CASES: &[(&str, Case)] = cases![
-    creating_twice_adopts,
-    a_name_belongs_to_one_spec,
-    an_unknown_image_is_not_found,
-    allocated_endpoints_differ,
-    starting_twice_starts_once,
-    a_taken_endpoint_is_told,
-    a_missing_program_is_told,
-    what_listens_is_ours,
-    unknown_names_are_none,
-    list_yields_what_carries_all_labels,
-    containers_outlive_their_runtime,
-    stop_returns_when_the_process_has_exited,
-    stop_kills_what_ignores_the_signal,
-    ending_what_has_ended_succeeds,
-    remove_checks_the_labels,
-    running_containers_are_not_removed,
-    output_is_read_in_order,
-    following_ends_with_the_container,
-    variables_arrive_as_given,
-];
+/// Hands the names of all cases to a macro: the only list of them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __for_each_container_runtime_case {
+    ([$($then:tt)+], $($arguments:tt)*) => {
+        $($then)+! { $($arguments)* [
+            creating_twice_adopts,
+            a_name_belongs_to_one_spec,
+            an_unknown_image_is_not_found,
+            allocated_endpoints_differ,
+            starting_twice_starts_once,
+            a_taken_endpoint_is_told,
+            a_missing_program_is_told,
+            what_listens_is_ours,
+            unknown_names_are_none,
+            list_yields_what_carries_all_labels,
+            containers_outlive_their_runtime,
+            stop_returns_when_the_process_has_exited,
+            stop_kills_what_ignores_the_signal,
+            ending_what_has_ended_succeeds,
+            remove_checks_the_labels,
+            running_containers_are_not_removed,
+            output_is_read_in_order,
+            following_ends_with_the_container,
+            variables_arrive_as_given,
+        ] }
+    };
+}
 
 /// Runs the [suite for container runtimes](crate::conformance::container_runtime),
 /// each case as a test of its own. The argument is a future that yields a
@@ -68,31 +75,7 @@ pub const CASES: &[(&str, Case)] = cases![
 #[macro_export]
 macro_rules! container_runtime_conformance {
     (optional $fixture:expr) => {
-        $crate::__conformance_tests!(
-            container_runtime,
-            $fixture,
-            [
-                creating_twice_adopts,
-                a_name_belongs_to_one_spec,
-                an_unknown_image_is_not_found,
-                allocated_endpoints_differ,
-                starting_twice_starts_once,
-                a_taken_endpoint_is_told,
-                a_missing_program_is_told,
-                what_listens_is_ours,
-                unknown_names_are_none,
-                list_yields_what_carries_all_labels,
-                containers_outlive_their_runtime,
-                stop_returns_when_the_process_has_exited,
-                stop_kills_what_ignores_the_signal,
-                ending_what_has_ended_succeeds,
-                remove_checks_the_labels,
-                running_containers_are_not_removed,
-                output_is_read_in_order,
-                following_ends_with_the_container,
-                variables_arrive_as_given,
-            ]
-        );
+        $crate::__for_each_container_runtime_case!([$crate::__conformance_tests], container_runtime, $fixture,);
     };
     ($fixture:expr) => {
         $crate::container_runtime_conformance!(optional async { Some($fixture.await) });

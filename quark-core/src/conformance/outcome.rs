@@ -25,8 +25,6 @@ pub(crate) use ensure;
 #[macro_export]
 macro_rules! __conformance_tests {
     ($suite:ident, $fixture:expr, [$($case:ident),+ $(,)?]) => {
-        const _: () = assert!([$(stringify!($case)),+].len() == $crate::conformance::$suite::CASES.len());
-
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
@@ -38,15 +36,6 @@ macro_rules! __conformance_tests {
         )+
     };
 }
-
-/// Makes the table of a suite's cases.
-macro_rules! cases {
-    ($($case:ident),+ $(,)?) => {
-        &[$((stringify!($case), |fixture| Box::pin($case(fixture)))),+]
-    };
-}
-
-pub(crate) use cases;
 
 /// Longer than anything that works takes, on a machine that is busy.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);

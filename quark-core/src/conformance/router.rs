@@ -11,9 +11,7 @@ mod fixture;
 mod scene;
 mod switching;
 
-use futures_util::future::LocalBoxFuture;
-
-use super::outcome::{CaseResult, cases};
+use super::case::{Case, case_table};
 
 pub use cases::{
     a_name_of_another_app_is_refused, a_refused_route_does_not_hinder_others, a_refused_route_leaves_the_old_one,
@@ -24,25 +22,34 @@ pub use cases::{
 pub use fixture::{RouterClient, RouterFixture, SlotServer};
 pub use switching::{apply_returns_when_in_force, switching_loses_no_request};
 
-/// One case of the suite.
-pub type Case = for<'a> fn(&'a dyn RouterFixture) -> LocalBoxFuture<'a, CaseResult>;
+/// All cases.
+#[must_use]
+pub fn cases() -> Vec<Case<dyn RouterFixture>> {
+    crate::__for_each_router_case!([case_table],)
+}
 
-/// All cases by their names, for those who run them without the macro.
-pub const CASES: &[(&str, Case)] = cases![
-    requests_reach_the_active_slot,
-    applying_twice_changes_nothing,
-    apply_returns_when_in_force,
-    switching_loses_no_request,
-    an_old_fence_is_refused,
-    a_refused_route_leaves_the_old_one,
-    a_refused_route_does_not_hinder_others,
-    a_name_of_another_app_is_refused,
-    observe_tells_what_is_in_force,
-    backup_stands_in,
-    drained_waits_for_requests,
-    drained_times_out_with_the_number,
-    removed_names_are_not_served,
-];
+/// Hands the names of all cases to a macro: the only list of them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __for_each_router_case {
+    ([$($then:tt)+], $($arguments:tt)*) => {
+        $($then)+! { $($arguments)* [
+            requests_reach_the_active_slot,
+            applying_twice_changes_nothing,
+            apply_returns_when_in_force,
+            switching_loses_no_request,
+            an_old_fence_is_refused,
+            a_refused_route_leaves_the_old_one,
+            a_refused_route_does_not_hinder_others,
+            a_name_of_another_app_is_refused,
+            observe_tells_what_is_in_force,
+            backup_stands_in,
+            drained_waits_for_requests,
+            drained_times_out_with_the_number,
+            removed_names_are_not_served,
+        ] }
+    };
+}
 
 /// Runs the [suite for routers](crate::conformance::router), each case as a
 /// test of its own. The argument is a future that yields a
@@ -54,25 +61,7 @@ pub const CASES: &[(&str, Case)] = cases![
 #[macro_export]
 macro_rules! router_conformance {
     (optional $fixture:expr) => {
-        $crate::__conformance_tests!(
-            router,
-            $fixture,
-            [
-                requests_reach_the_active_slot,
-                applying_twice_changes_nothing,
-                apply_returns_when_in_force,
-                switching_loses_no_request,
-                an_old_fence_is_refused,
-                a_refused_route_leaves_the_old_one,
-                a_refused_route_does_not_hinder_others,
-                a_name_of_another_app_is_refused,
-                observe_tells_what_is_in_force,
-                backup_stands_in,
-                drained_waits_for_requests,
-                drained_times_out_with_the_number,
-                removed_names_are_not_served,
-            ]
-        );
+        $crate::__for_each_router_case!([$crate::__conformance_tests], router, $fixture,);
     };
     ($fixture:expr) => {
         $crate::router_conformance!(optional async { Some($fixture.await) });

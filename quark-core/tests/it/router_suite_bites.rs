@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use quark_core::backend::{Call, Drained, EffectiveRoute, Route, Router};
 use quark_core::conformance::CaseResult;
-use quark_core::conformance::router::{CASES, RouterClient, RouterFixture, SlotServer};
+use quark_core::conformance::router::{RouterClient, RouterFixture, SlotServer, cases};
 use quark_core::deployment::{Fence, Generation};
 use quark_core::memory::MemoryRouter;
 use quark_core::{AppName, Domain, Endpoint, Error, ErrorKind, Result, Slot};
@@ -71,11 +71,12 @@ fn faults(case: &str) -> &'static [Fault] {
 
 #[tokio::test(start_paused = true)]
 async fn each_case_finds_its_faults() {
-    for (name, case) in CASES {
+    for case in cases() {
+        let name = case.name();
         assert!(!faults(name).is_empty(), "no fault shows that `{name}` bites");
-        assert_eq!(case(&MemoryRouterFixture::default()).await, Ok(()), "{name}");
+        assert_eq!(case.run(&MemoryRouterFixture::default()).await, Ok(()), "{name}");
         for fault in faults(name) {
-            let found = case(&BrokenFixture::new(*fault)).await;
+            let found = case.run(&BrokenFixture::new(*fault)).await;
             assert!(found.is_err(), "`{name}` does not find {fault:?}");
         }
     }

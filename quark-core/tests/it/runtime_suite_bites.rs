@@ -12,7 +12,7 @@ use quark_core::backend::{
     LogSelection, ObservedContainer, RuntimeCapabilities, StopOutcome,
 };
 use quark_core::conformance::CaseResult;
-use quark_core::conformance::container_runtime::{CASES, ProgramKind, RuntimeFixture, Taken};
+use quark_core::conformance::container_runtime::{ProgramKind, RuntimeFixture, Taken, cases};
 use quark_core::memory::MemoryRuntime;
 use quark_core::{
     AppName, Argv, Artifact, ContainerName, Endpoint, EnvKey, EnvVars, Error, ErrorKind, Result, Secret, Slot,
@@ -91,13 +91,14 @@ fn faults(case: &str) -> &'static [Fault] {
 
 #[tokio::test(start_paused = true)]
 async fn each_case_finds_its_faults() {
-    for (name, case) in CASES {
+    for case in cases() {
+        let name = case.name();
         assert!(!faults(name).is_empty(), "no fault shows that `{name}` bites");
         let sound = MemoryRuntimeFixture::default();
-        assert_eq!(case(&sound).await, Ok(()), "{name}");
+        assert_eq!(case.run(&sound).await, Ok(()), "{name}");
         assert_eq!(sound.runtime.containers(), [], "`{name}` leaves containers behind");
         for fault in faults(name) {
-            let found = case(&BrokenFixture::new(*fault)).await;
+            let found = case.run(&BrokenFixture::new(*fault)).await;
             assert!(found.is_err(), "`{name}` does not find {fault:?}");
         }
     }

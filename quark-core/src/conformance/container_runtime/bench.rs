@@ -33,15 +33,8 @@ pub(super) struct Made {
 }
 
 impl<'a> Bench<'a> {
-    /// Runs a case and clears up behind it, also when it fails.
-    pub(super) async fn run(
-        fixture: &'a dyn RuntimeFixture,
-        case: impl AsyncFnOnce(&Self) -> CaseResult,
-    ) -> CaseResult {
-        let bench = Self { fixture, runtime: fixture.runtime(), endpoints: Mutex::default() };
-        let found = case(&bench).await;
-        let swept = bench.sweep().await;
-        found.and(swept)
+    pub(super) fn new(fixture: &'a dyn RuntimeFixture) -> Self {
+        Self { fixture, runtime: fixture.runtime(), endpoints: Mutex::default() }
     }
 
     async fn sweep(&self) -> CaseResult {
@@ -153,6 +146,13 @@ impl<'a> Bench<'a> {
         };
         within("the end of a program", ended).await?
     }
+}
+
+/// Runs a case and clears up behind it, also when it fails.
+pub(super) async fn run(bench: &Bench<'_>, case: impl Future<Output = CaseResult> + Send) -> CaseResult {
+    let found = case.await;
+    let swept = bench.sweep().await;
+    found.and(swept)
 }
 
 /// All that a program prints until it ends, or that it has printed.

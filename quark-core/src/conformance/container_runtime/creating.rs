@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::bench::{Bench, call};
+use super::bench::{Bench, call, run};
 use super::fixture::{ProgramKind, RuntimeFixture};
 use crate::ErrorKind;
 use crate::app::{EnvKey, Secret};
@@ -13,7 +13,8 @@ use crate::deployment::Slot;
 
 /// "`create` twice with one spec yields the same container, the second time `adopted`."
 pub async fn creating_twice_adopts(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let spec = bench.spec(ProgramKind::Serves).await?;
         let first = bench.create(&spec).await?;
         ensure!(!first.adopted, "the first create says that it adopted something");
@@ -39,7 +40,8 @@ pub async fn creating_twice_adopts(fixture: &dyn RuntimeFixture) -> CaseResult {
 
 /// "`create` with a name that is taken by another spec is a `Conflict`."
 pub async fn a_name_belongs_to_one_spec(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let spec = bench.spec(ProgramKind::Serves).await?;
         bench.create(&spec).await?;
         let before = bench.look(&spec).await?;
@@ -57,7 +59,8 @@ pub async fn a_name_belongs_to_one_spec(fixture: &dyn RuntimeFixture) -> CaseRes
 
 /// "`create` of an image that is not there is `NotFound` with code `image_not_found`."
 pub async fn an_unknown_image_is_not_found(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let spec = bench.spec(ProgramKind::Serves).await?;
         let spec = ContainerSpec { artifact: fixture.unknown_artifact(), ..spec };
         let done = within("create", bench.runtime.create(&call(), &spec)).await?;
@@ -71,7 +74,8 @@ pub async fn an_unknown_image_is_not_found(fixture: &dyn RuntimeFixture) -> Case
 
 /// "Chooses an address … that nothing listens on now and that is not in `taken`."
 pub async fn allocated_endpoints_differ(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let made = bench.serve(bench.spec(ProgramKind::Serves).await?).await?;
         let mut seen = BTreeSet::from([made.spec.endpoint.clone()]);
         for slot in [Slot::Blue, Slot::Green, Slot::Blue, Slot::Green] {

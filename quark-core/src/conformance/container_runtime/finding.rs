@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::bench::{Bench, GRACE, call, lines};
+use super::bench::{Bench, GRACE, call, lines, run};
 use super::fixture::{ProgramKind, RuntimeFixture};
 use crate::backend::container_runtime::label;
 use crate::backend::{ContainerSpec, ContainerState, Labels, LogSelection};
@@ -12,7 +12,8 @@ use crate::deployment::{ContainerName, DeploymentId};
 
 /// "`inspect` of an unknown name is `None`."
 pub async fn unknown_names_are_none(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let one = bench.spec(ProgramKind::Serves).await?;
         let spec = ContainerSpec { name: ContainerName::of(&one.app, one.deployment, 10), replica: 10, ..one.clone() };
         let shorter = ContainerSpec { name: ContainerName::of(&one.app, one.deployment, 1), replica: 1, ..one.clone() };
@@ -31,7 +32,8 @@ pub async fn unknown_names_are_none(fixture: &dyn RuntimeFixture) -> CaseResult 
 
 /// "`list` yields exactly the containers that carry all the labels asked for."
 pub async fn list_yields_what_carries_all_labels(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let first = bench.spec(ProgramKind::Serves).await?;
         let second = bench.spec(ProgramKind::Serves).await?;
         let replica = ContainerSpec {
@@ -74,7 +76,8 @@ pub async fn list_yields_what_carries_all_labels(fixture: &dyn RuntimeFixture) -
 /// "A container outlives the runtime object that started it, and another
 /// object finds it."
 pub async fn containers_outlive_their_runtime(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let spec = bench.spec(ProgramKind::Serves).await?;
         let first = fixture.another().await;
         let id = worked("create", within("create", first.create(&call(), &spec)).await?)?.id;

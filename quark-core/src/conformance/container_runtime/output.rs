@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
 
-use super::bench::{Bench, GRACE, call, lines};
+use super::bench::{Bench, GRACE, call, lines, run};
 use super::fixture::{ProgramKind, RuntimeFixture};
 use crate::app::{EnvKey, Secret};
 use crate::backend::{ContainerState, LogSelection};
@@ -14,7 +14,8 @@ use crate::conformance::outcome::{ensure, within, worked};
 /// "What a container prints can be read by `logs`, each line once and in order,
 /// also after it has exited."
 pub async fn output_is_read_in_order(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let made = bench.begin(bench.spec(ProgramKind::PrintsAndExits).await?).await?;
         let wanted: Vec<_> = (1..=200).map(|number| format!("line {number}")).collect();
         let followed = bench.lines(&made.id, LogSelection { tail: None, follow: true }).await?;
@@ -54,7 +55,8 @@ fn same(when: &str, seen: &[String], wanted: &[String]) -> CaseResult {
 /// "Whether to wait for more when the end is reached": until the container has
 /// ended, and no longer.
 pub async fn following_ends_with_the_container(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let made = bench.serve(bench.spec(ProgramKind::Serves).await?).await?;
         let follow = LogSelection { tail: None, follow: true };
         let mut reader = worked("logs", within("logs", bench.runtime.logs(&made.id, follow)).await?)?;
@@ -95,7 +97,8 @@ pub async fn variables_arrive_as_given(fixture: &dyn RuntimeFixture) -> CaseResu
         ("QUARK_SIGNS", "'a' \"b\" $HOME ${HOME} `id` $(id) %s * ; = #"),
         ("QUARK_LETTERS", "grüße ✓"),
     ];
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let mut spec = bench.spec(ProgramKind::PrintsEnvironment).await?;
         for (key, value) in GIVEN {
             let key = worked("naming a variable", EnvKey::parse(key))?;

@@ -1,6 +1,6 @@
 //! The cases about starting containers.
 
-use super::bench::{Bench, call};
+use super::bench::{Bench, call, run};
 use super::fixture::{ProgramKind, RuntimeFixture};
 use crate::ErrorKind;
 use crate::backend::{ContainerState, Listening, LogSelection};
@@ -9,7 +9,8 @@ use crate::conformance::outcome::{ensure, refused, within, worked};
 
 /// "`start` of a running container succeeds and does not start it again."
 pub async fn starting_twice_starts_once(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let made = bench.serve(bench.spec(ProgramKind::Serves).await?).await?;
         let before = bench.look(&made.spec).await?;
         ensure!(before.state == ContainerState::Running, "a started container is {:?}", before.state);
@@ -31,7 +32,8 @@ pub async fn starting_twice_starts_once(fixture: &dyn RuntimeFixture) -> CaseRes
 /// "`start` when the endpoint is taken by something else is `ResourceExhausted`
 /// with code `port_taken`."
 pub async fn a_taken_endpoint_is_told(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let spec = bench.spec(ProgramKind::Serves).await?;
         let Some(taken) = fixture.taken(&spec.endpoint).await? else { return Ok(()) };
         let id = bench.create(&spec).await?.id;
@@ -48,7 +50,8 @@ pub async fn a_taken_endpoint_is_told(fixture: &dyn RuntimeFixture) -> CaseResul
 /// "`start` of a program that does not exist is an error with code
 /// `command_not_found`, or the container is seen `Exited` at once."
 pub async fn a_missing_program_is_told(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let spec = bench.spec(ProgramKind::Missing).await?;
         let id = bench.create(&spec).await?.id;
         match within("start", bench.runtime.start(&call(), &id)).await? {
@@ -69,7 +72,8 @@ pub async fn a_missing_program_is_told(fixture: &dyn RuntimeFixture) -> CaseResu
 /// "Looks at what listens at the endpoint of a container": the container
 /// itself, or the runtime cannot tell.
 pub async fn what_listens_is_ours(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let made = bench.serve(bench.spec(ProgramKind::Serves).await?).await?;
         let seen = bench.runtime.listening(&made.id, &made.spec.endpoint);
         let seen = worked("listening", within("listening", seen).await?)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::bench::{Bench, GRACE, Made, call};
+use super::bench::{Bench, GRACE, Made, call, run};
 use super::fixture::{ProgramKind, RuntimeFixture};
 use crate::ErrorKind;
 use crate::backend::container_runtime::label;
@@ -13,7 +13,8 @@ use crate::deployment::DeploymentId;
 
 /// "`stop` returns when the process has exited: its endpoint can be used again at once."
 pub async fn stop_returns_when_the_process_has_exited(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let mut spec = bench.spec(ProgramKind::Serves).await?;
         for _ in 0..3 {
             let made = bench.serve(spec.clone()).await?;
@@ -32,7 +33,8 @@ pub async fn stop_returns_when_the_process_has_exited(fixture: &dyn RuntimeFixtu
 
 /// "`stop` kills what ignores the signal, after the grace time."
 pub async fn stop_kills_what_ignores_the_signal(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let made = bench.serve(bench.spec(ProgramKind::IgnoresStop).await?).await?;
         let grace = Duration::from_secs(1);
         let began = tokio::time::Instant::now();
@@ -50,7 +52,8 @@ pub async fn stop_kills_what_ignores_the_signal(fixture: &dyn RuntimeFixture) ->
 
 /// "`stop` and `remove` of what is stopped or gone succeed."
 pub async fn ending_what_has_ended_succeeds(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let spec = bench.spec(ProgramKind::Serves).await?;
         let created = Made { id: bench.create(&spec).await?.id, spec };
         let outcome = stop(bench, &created, GRACE).await?;
@@ -76,7 +79,8 @@ pub async fn ending_what_has_ended_succeeds(fixture: &dyn RuntimeFixture) -> Cas
 /// "`remove` of a container whose labels differ from those expected is a
 /// `Conflict` and removes nothing."
 pub async fn remove_checks_the_labels(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let spec = bench.spec(ProgramKind::Serves).await?;
         let id = bench.create(&spec).await?.id;
         let before = bench.look(&spec).await?;
@@ -96,7 +100,8 @@ pub async fn remove_checks_the_labels(fixture: &dyn RuntimeFixture) -> CaseResul
 
 /// "Removes a stopped container … `Conflict` if … it still runs."
 pub async fn running_containers_are_not_removed(fixture: &dyn RuntimeFixture) -> CaseResult {
-    Bench::run(fixture, async |bench| {
+    let bench = &Bench::new(fixture);
+    run(bench, async {
         let made = bench.serve(bench.spec(ProgramKind::Serves).await?).await?;
         let done = within("remove", bench.runtime.remove(&call(), &made.id, &made.spec.labels())).await?;
         refused("remove of a running container", done, ErrorKind::Conflict, None)?;
