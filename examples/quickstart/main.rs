@@ -68,7 +68,7 @@ async fn run(world: &World, repository: &sample::Repository, show: &Show) -> Res
     let engine = &world.engine;
     let source = Source::git(&format!("file://{}", repository.folder.display()), "main")?;
     let app = App::new("hello", source)?
-        .with_health(HealthCheck::http("/healthz".parse()?).with_deadline(Duration::from_secs(15)))
+        .with_health(HealthCheck::http("/healthz".parse()?).with_deadline(Duration::from_secs(5)))
         .with_timing(Timing { drain: DRAIN, ..Timing::default() });
     let name = app.name.clone();
     engine.create_app(app).await?;
@@ -154,7 +154,8 @@ async fn promotion(engine: &DeploymentEngine, deployment: &Deployment) -> Result
     let steps = engine.steps(deployment.id).await?;
     let promote = steps.into_iter().rev().find(|step| step.name == quark_core::StepName::Promote);
     let note = promote.and_then(|step| step.output).and_then(|output| output.note);
-    note.context("the promotion left no note")
+    let note = note.context("the promotion left no note")?;
+    Ok(note.trim_start_matches("switched in ").to_owned())
 }
 
 async fn clean_up(world: &World, show: &Show) -> Result<()> {

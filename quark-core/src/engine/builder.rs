@@ -58,8 +58,13 @@ impl DeploymentEngineBuilder {
     }
 
     /// Builds images with this; without it, apps from git are refused.
-    pub fn with_builder(mut self, builder: impl ImageBuilder) -> Self {
-        self.builder = Some(Arc::new(builder));
+    pub fn with_builder(self, builder: impl ImageBuilder) -> Self {
+        self.with_builder_dyn(Arc::new(builder))
+    }
+
+    /// As [`with_builder`](Self::with_builder), for one that is chosen at run time.
+    pub fn with_builder_dyn(mut self, builder: Arc<dyn ImageBuilder>) -> Self {
+        self.builder = Some(builder);
         self
     }
 

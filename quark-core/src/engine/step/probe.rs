@@ -14,6 +14,7 @@ use crate::backend::{
 };
 use crate::clock::Timestamp;
 use crate::deployment::{Instance, StepOutput};
+use crate::engine::decide::is_warm;
 use crate::{Error, ErrorKind, Result};
 
 /// Why the last look did not count as healthy.
@@ -49,6 +50,9 @@ async fn wait_until_healthy(
     let shared = &context.shared;
     let check = &snapshot.deployment.release.health;
     let host = snapshot.deployment.release.domains.first();
+    // What a warm rollback goes back to was healthy when it was replaced and has
+    // run since: one answer shows that it still is.
+    let wanted = if is_warm(snapshot) { 1 } else { check.successes };
     let mut row = 0;
     let mut process = None;
     loop {
@@ -75,7 +79,7 @@ async fn wait_until_healthy(
                 }
             }
         }
-        if row >= check.successes {
+        if row >= wanted {
             return Ok(());
         }
         tokio::select! {

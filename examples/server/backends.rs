@@ -1,0 +1,76 @@
+//! The backends that were asked for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use quark_core::backend::{self, ContainerRuntime, ImageBuilder};
+use quark_docker::{DockerBuilder, DockerConfig, DockerRuntime};
+use quark_local::{LocalBuilder, LocalConfig, LocalRuntime, ProxyConfig, ProxyRouter};
+use quark_nginx::{NginxConfig, NginxRouter};
+
+use crate::config::{Config, Router, Runtime};
+
+/// What users' requests come in through.
+pub(crate) enum Front {
+    Proxy(ProxyRouter),
+    Nginx(NginxRouter, SocketAddr),
+}
+
+impl Front {
+    pub(crate) async fn open(config: &Config) -> Result<Self> {
+        match config.router {
+            Router::Proxy => {
+                let proxy = ProxyRouter::bind(ProxyConfig::new(config.apps_listen)).await.context("the proxy")?;
+                Ok(Self::Proxy(proxy))
+            }
+            Router::Nginx => {
+                let prefix = std::path::absolute(config.state.join("nginx"))?;
+                let nginx = NginxRouter::open(NginxConfig::own(prefix, config.apps_listen)).await.context("nginx")?;
+                Ok(Self::Nginx(nginx, config.apps_listen))
+            }
+        }
+    }
+
+    pub(crate) fn router(&self) -> Arc<dyn backend::Router> {
+        match self {
+            Self::Proxy(proxy) => Arc::new(proxy.clone()),
+            Self::Nginx(nginx, _) => Arc::new(nginx.clone()),
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Proxy(proxy) => proxy.local_addr(),
+            Self::Nginx(_, address) => *address,
+        }
+    }
+
+    /// Finishes what is in flight. nginx goes on without us.
+    pub(crate) async fn shutdown(&self, grace: Duration) {
+        if let Self::Proxy(proxy) = self {
+            let drained = proxy.shutdown(grace).await;
+            tracing::info!(?drained, "the proxy has ended");
+        }
+    }
+}
+
+/// What builds and runs the apps.
+pub(crate) async fn containers(config: &Config) -> Result<(Arc<dyn ContainerRuntime>, Arc<dyn ImageBuilder>)> {
+    match config.runtime {
+        Runtime::Local => {
+            let local = LocalConfig::new(std::path::absolute(config.state.join("local"))?);
+            Ok((Arc::new(LocalRuntime::open(local.clone())?), Arc::new(LocalBuilder::open(local)?)))
+        }
+        Runtime::Docker => {
+            let mut docker = DockerConfig::new();
+            if let Some(socket) = &config.docker_socket {
+                docker = docker.with_socket(socket);
+            }
+            let runtime = DockerRuntime::connect(docker).await.context("Docker")?;
+            let builder = DockerBuilder::new(&runtime);
+            Ok((Arc::new(runtime), Arc::new(builder)))
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What the reference server can be told.
+
+use std::fs::{DirBuilder, File};
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, ValueEnum};
+
+/// QUARK's reference server.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "quark-server", version, about)]
+pub(crate) struct Config {
+    /// Where everything is kept
+    #[arg(long, env = "QUARK_STATE", default_value = "./quark-state")]
+    pub(crate) state: PathBuf,
+    /// Where the API listens
+    #[arg(long, env = "QUARK_LISTEN", default_value = "127.0.0.1:8181")]
+    pub(crate) listen: SocketAddr,
+    /// Where users reach the apps
+    #[arg(long, env = "QUARK_APPS_LISTEN", default_value = "127.0.0.1:8080")]
+    pub(crate) apps_listen: SocketAddr,
+    /// What runs the apps
+    #[arg(long, env = "QUARK_RUNTIME", value_enum, default_value_t = Runtime::Local)]
+    pub(crate) runtime: Runtime,
+    /// What sends requests to them
+    #[arg(long, env = "QUARK_ROUTER", value_enum, default_value_t = Router::Proxy)]
+    pub(crate) router: Router,
+    /// Docker's socket, instead of the usual one
+    #[arg(long, env = "QUARK_DOCKER_SOCKET")]
+    pub(crate) docker_socket: Option<PathBuf>,
+    /// Every app answers to NAME.DOMAIN
+    #[arg(long, env = "QUARK_BASE_DOMAIN", default_value = "localhost")]
+    pub(crate) base_domain: String,
+    /// Allow `file://` repositories below this folder (may be repeated)
+    #[arg(long)]
+    pub(crate) allow_local_repositories: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Runtime {
+    /// Processes of this user
+    Local,
+    /// Docker containers
+    Docker,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Router {
+    /// A proxy in this process; apps cannot be reached while the server is down
+    Proxy,
+    /// An nginx of its own, which goes on while the server is down
+    Nginx,
+}
+
+impl Config {
+    /// Makes the state folder and claims it for this process.
+    pub(crate) fn lock_state(&self) -> Result<File> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.state).context("the state folder cannot be made")?;
+        let lock = File::create(self.state.join("lock")).context("the state folder cannot be written")?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                bail!("another server uses {}; give this one another --state", self.state.display())
+            }
+            Err(std::fs::TryLockError::Error(error)) => Err(error).context("the state folder cannot be locked"),
+        }
+    }
+}
