@@ -1,0 +1,230 @@
+//! What is in force, who tells it, and what survives.
+
+use std::time::Duration;
+
+use quark_core::backend::{Drained, Router as _};
+use quark_core::{Domain, ErrorKind, Slot};
+use quark_nginx::NginxRouter;
+
+use crate::support::{Pair, World, app, apply, call, next, observe, who};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_follow_the_route() {
+    let Some(world) = World::start().await else { return };
+    let pair = Pair::start("shop").await;
+    assert_eq!(world.who("shop.test").await, "404", "nobody has the name yet");
+    assert_eq!(observe(&world.router, &app("shop")).await, None);
+
+    assert_eq!(apply(&world.router, &pair.route).await, (Slot::Blue, false, 1));
+    assert_eq!(world.who("shop.test").await, "blue");
+    assert_eq!(world.who("other.test").await, "404");
+
+    let green = next(&pair.route, Slot::Green, false);
+    assert_eq!(apply(&world.router, &green).await, (Slot::Green, false, 2));
+    assert_eq!(world.who("shop.test").await, "green");
+    let backed = next(&green, Slot::Green, true);
+    assert_eq!(apply(&world.router, &backed).await, (Slot::Green, true, 3));
+    let back = next(&backed, Slot::Blue, true);
+    assert_eq!(apply(&world.router, &back).await, (Slot::Blue, true, 4));
+    assert_eq!(world.who("shop.test").await, "blue");
+
+    world.router.remove(&call(1), &app("shop")).await.unwrap();
+    assert_eq!(world.who("shop.test").await, "404");
+    assert_eq!(observe(&world.router, &app("shop")).await, None);
+    world.router.remove(&call(1), &app("shop")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_reloads_nothing() {
+    let Some(world) = World::start().await else { return };
+    let pair = Pair::start("shop").await;
+    apply(&world.router, &pair.route).await;
+    let files = || {
+        ["conf.d/00-quark.conf", "conf.d/quark-shop.conf"].map(|file| std::fs::read(world.home().join(file)).unwrap())
+    };
+    let before = files();
+    let mut client = world.client();
+    let mut route = pair.route.clone();
+    for _ in 0..4 {
+        route = next(&route, route.active.other(), route.active == Slot::Green);
+        apply(&world.router, &route).await;
+        assert_eq!(client.get("shop.test", "/").await.unwrap().text(), route.active.as_str());
+    }
+    assert_eq!(files(), before);
+    assert_eq!(client.opened(), 1, "the connection of a client must live through a switch");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_app_is_told_about_a_request_comes_from_the_socket() {
+    let Some(world) = World::start().await else { return };
+    let pair = Pair::start("shop").await;
+    apply(&world.router, &pair.route).await;
+    let head = world.client().get("shop.test", "/head").await.unwrap().text();
+    let port = world.listen.port();
+    for line in [
+        format!("host: shop.test:{port}"),
+        "x-forwarded-for: 127.0.0.1".to_owned(),
+        format!("x-forwarded-host: shop.test:{port}"),
+        format!("x-forwarded-port: {port}"),
+        "x-forwarded-proto: http".to_owned(),
+        "x-real-ip: 127.0.0.1".to_owned(),
+    ] {
+        assert!(head.lines().any(|found| found == line), "{line} is missing in:\n{head}");
+    }
+    assert!(!head.contains("upgrade"), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_and_addresses_may_change() {
+    let Some(world) = World::start().await else { return };
+    let (pair, other) = (Pair::start("shop").await, Pair::start("shop").await);
+    apply(&world.router, &pair.route).await;
+    let mut renamed = next(&pair.route, Slot::Green, true);
+    renamed.domains =
+        vec![Domain::parse("new.test").unwrap(), Domain::parse(format!("{}.test", "a.".repeat(120) + "b")).unwrap()];
+    assert_eq!(apply(&world.router, &renamed).await, (Slot::Green, true, 2));
+    assert_eq!(world.who("new.test").await, "green");
+    assert_eq!(world.who("shop.test").await, "404");
+
+    // Both slots move and the other one serves: nothing is left of the first pair.
+    let mut moved = next(&renamed, Slot::Blue, false);
+    (moved.blue, moved.green) = (other.blue.endpoint(), other.green.endpoint());
+    drop(pair);
+    assert_eq!(apply(&world.router, &moved).await, (Slot::Blue, false, 3));
+    assert_eq!(world.who("new.test").await, "blue");
+    let green = next(&moved, Slot::Green, false);
+    apply(&world.router, &green).await;
+    assert_eq!(world.who("new.test").await, "green");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_router_sees_and_continues() {
+    let Some(world) = World::start().await else { return };
+    let pair = Pair::start("shop").await;
+    apply(&world.router, &pair.route).await;
+    let second = NginxRouter::open(world.config.clone()).await.unwrap();
+    assert_eq!(observe(&second, &app("shop")).await, Some((Slot::Blue, false, 1)));
+    let green = next(&pair.route, Slot::Green, false);
+    apply(&second, &green).await;
+    assert_eq!(observe(&world.router, &app("shop")).await, Some((Slot::Green, false, 2)));
+
+    // Both at once, on several apps: they wait for each other.
+    let pairs = [Pair::start("a").await, Pair::start("b").await, Pair::start("c").await, Pair::start("d").await];
+    let routers = [&world.router, &second];
+    let applied = pairs.iter().enumerate().map(|(at, pair)| apply(routers[at % 2], &pair.route));
+    for serves in futures(applied).await {
+        assert_eq!(serves, (Slot::Blue, false, 1));
+    }
+    for name in ["a.test", "b.test", "c.test", "d.test"] {
+        assert_eq!(world.who(name).await, "blue");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apps_that_wait_share_a_reload() {
+    let Some(world) = World::start().await else { return };
+    let reloads = || {
+        let base = std::fs::read_to_string(world.home().join("conf.d/00-quark.conf")).unwrap();
+        let (_, number) = base.split_once("\"reload\":").unwrap();
+        number.split(',').next().unwrap().parse::<u32>().unwrap()
+    };
+    let before = reloads();
+    let mut pairs = Vec::new();
+    for number in 0..12 {
+        pairs.push(Pair::start(&format!("app{number}")).await);
+    }
+    futures(pairs.iter().map(|pair| apply(&world.router, &pair.route))).await;
+    let took = reloads() - before;
+    assert!(took < 12, "12 new apps took {took} reloads");
+    for number in 0..12 {
+        assert_eq!(world.who(&format!("app{number}.test")).await, "blue");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_outlives_the_router() {
+    let Some(world) = World::start().await else { return };
+    let pair = Pair::start("shop").await;
+    apply(&world.router, &next(&pair.route, Slot::Green, true)).await;
+    let (config, listen, master) = (world.config.clone(), world.listen, world.master());
+    let World { folder, router, .. } = &world;
+    drop(router.clone());
+    assert!(folder.path().exists() && master.is_alive());
+    assert_eq!(who(listen, "shop.test").await, "green");
+    let adopted = NginxRouter::open(config).await.unwrap();
+    assert_eq!(world.master(), master, "it must be adopted, not started again");
+    assert_eq!(observe(&adopted, &app("shop")).await, Some((Slot::Green, true, 2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_nginx_that_was_stopped_serves_the_same_again() {
+    let Some(world) = World::start().await else { return };
+    let pair = Pair::start("shop").await;
+    apply(&world.router, &next(&pair.route, Slot::Green, false)).await;
+    world.router.stop_nginx().await.unwrap();
+    let away = world.router.observe(&app("shop")).await.unwrap_err();
+    assert_eq!((away.kind(), away.code()), (ErrorKind::Unavailable, "nginx_unreachable"));
+    world.router.stop_nginx().await.unwrap();
+    let again = NginxRouter::open(world.config.clone()).await.unwrap();
+    assert_eq!(observe(&again, &app("shop")).await, Some((Slot::Green, false, 2)));
+    assert_eq!(world.who("shop.test").await, "green");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_request_is_waited_for() {
+    let Some(world) = World::start().await else { return };
+    let pair = Pair::start("shop").await;
+    apply(&world.router, &pair.route).await;
+    let mut client = world.client();
+    let held = tokio::spawn(async move { client.get("shop.test", "/hold").await.unwrap().text() });
+    pair.blue.holds(1).await;
+    apply(&world.router, &next(&pair.route, Slot::Green, false)).await;
+    let drained = |longest| world.router.drained(&pair.route.app, Slot::Blue, &pair.route.blue, longest);
+    assert_eq!(drained(Duration::ZERO).await.unwrap(), Drained::TimedOut { open: 1 });
+    pair.blue.release();
+    assert_eq!(held.await.unwrap(), "blue");
+    assert_eq!(drained(Duration::from_secs(60)).await.unwrap(), Drained::Fully);
+    assert_eq!(pair.blue.connections(), 0, "a kept connection of nginx is none that drains");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_goes_through_a_switch_and_is_waited_for() {
+    let Some(world) = World::start().await else { return };
+    let pair = Pair::start("shop").await;
+    apply(&world.router, &pair.route).await;
+    let mut client = world.client();
+    let mut upload = client.upload("POST", "shop.test", "/echo", 6).await.unwrap();
+    upload.send(b"abc").await.unwrap();
+    // The trap: a body that nginx keeps to itself until it is complete would
+    // reach a slot that was long thought drained.
+    while pair.blue.connections() == 0 {
+        tokio::task::yield_now().await;
+    }
+    apply(&world.router, &next(&pair.route, Slot::Green, false)).await;
+    let drained = |longest| world.router.drained(&pair.route.app, Slot::Blue, &pair.route.blue, longest);
+    assert_eq!(drained(Duration::ZERO).await.unwrap(), Drained::TimedOut { open: 1 });
+    upload.send(b"def").await.unwrap();
+    assert_eq!(upload.finish().await.unwrap().text(), "abcdef");
+    assert_eq!((pair.blue.requests(), pair.green.requests()), (1, 0));
+    assert_eq!(drained(Duration::from_secs(60)).await.unwrap(), Drained::Fully);
+}
+
+/// Waits for all at once.
+async fn futures<T>(all: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    use std::pin::Pin;
+    use std::task::Poll;
+    let mut all: Vec<Pin<Box<_>>> = all.into_iter().map(Box::pin).collect();
+    let mut done: Vec<Option<T>> = all.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (future, done) in all.iter_mut().zip(&mut done) {
+            if done.is_none()
+                && let Poll::Ready(value) = future.as_mut().poll(context)
+            {
+                *done = Some(value);
+            }
+        }
+        if done.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    done.into_iter().flatten().collect()
+}
