@@ -1,7 +1,12 @@
 //! Conformance suites: each backend proves itself against its trait's contract.
 
+mod case;
 pub mod container_runtime;
+mod crowd;
 mod outcome;
+pub mod queue;
 pub mod router;
+pub mod store;
 
+pub use case::Case;
 pub use outcome::CaseResult;

@@ -13,3 +13,4 @@ mod memory_fixtures;
 mod engine;
 mod router_suite_bites;
 mod runtime_suite_bites;
+mod memory_store;

@@ -1,0 +1,104 @@
+//! The suite for [`Store`](crate::Store).
+//!
+//! ```ignore
+//! mod conformance {
+//!     quark_core::store_conformance!(async { MyFixture::fresh().await });
+//! }
+//! ```
+
+mod apps;
+mod commits;
+mod deployments;
+mod durability;
+mod events;
+mod fixture;
+mod guards;
+mod leases;
+mod sample;
+mod scene;
+
+use super::case::{Case, case_table};
+
+pub use apps::{
+    a_host_name_belongs_to_one_app, an_app_is_read_back_equal, apps_are_listed_by_name, update_app_compares_the_version,
+};
+pub use commits::{
+    a_commit_happens_as_a_whole, a_completed_deployment_keeps_its_end, a_refused_commit_leaves_no_trace,
+    a_step_is_identified_by_name_and_attempt, forgetting_an_app_keeps_its_history, two_apps_never_hold_one_endpoint,
+};
+pub use deployments::{
+    a_remove_deployment_marks_its_app, create_deployment_counts_without_gaps, create_deployment_needs_an_app,
+    create_deployment_writes_event_and_job, deployments_are_listed_newest_first, unfinished_is_what_has_not_ended,
+};
+pub use durability::everything_survives_reopening;
+pub use events::{
+    events_are_read_in_order_without_gaps, log_lines_are_numbered_without_gaps,
+    request_cancel_comes_in_time_or_too_late,
+};
+pub use fixture::StoreFixture;
+pub use guards::{
+    commit_admits_one_active_deployment, commit_admits_the_earliest_first, commit_compares_the_version,
+    commit_stops_at_a_cancel_request, commit_under_an_old_lease_is_fenced,
+};
+pub use leases::{a_lease_excludes_other_owners, a_lease_goes_to_its_owner_or_when_it_ran_out, renew_lease_extends};
+
+/// All cases.
+#[must_use]
+pub fn cases() -> Vec<Case<dyn StoreFixture>> {
+    crate::__for_each_store_case!([case_table],)
+}
+
+/// Hands the names of all cases to a macro: the only list of them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __for_each_store_case {
+    ([$($then:tt)+], $($arguments:tt)*) => {
+        $($then)+! { $($arguments)* [
+            an_app_is_read_back_equal,
+            apps_are_listed_by_name,
+            a_host_name_belongs_to_one_app,
+            update_app_compares_the_version,
+            create_deployment_counts_without_gaps,
+            create_deployment_writes_event_and_job,
+            create_deployment_needs_an_app,
+            a_remove_deployment_marks_its_app,
+            deployments_are_listed_newest_first,
+            unfinished_is_what_has_not_ended,
+            a_lease_excludes_other_owners,
+            a_lease_goes_to_its_owner_or_when_it_ran_out,
+            renew_lease_extends,
+            commit_under_an_old_lease_is_fenced,
+            commit_compares_the_version,
+            commit_stops_at_a_cancel_request,
+            commit_admits_one_active_deployment,
+            commit_admits_the_earliest_first,
+            a_commit_happens_as_a_whole,
+            a_completed_deployment_keeps_its_end,
+            two_apps_never_hold_one_endpoint,
+            a_step_is_identified_by_name_and_attempt,
+            a_refused_commit_leaves_no_trace,
+            forgetting_an_app_keeps_its_history,
+            request_cancel_comes_in_time_or_too_late,
+            events_are_read_in_order_without_gaps,
+            log_lines_are_numbered_without_gaps,
+            everything_survives_reopening,
+        ] }
+    };
+}
+
+/// Runs the [suite for stores](crate::conformance::store), each case as a test
+/// of its own. The argument is a future that yields a
+/// [`StoreFixture`](crate::conformance::store::StoreFixture) of an empty store;
+/// each test gets its own. Where the store may not be there, `optional` and a
+/// future of an `Option` skip the tests.
+///
+/// The caller needs `tokio` with `macros` and `rt-multi-thread`.
+#[macro_export]
+macro_rules! store_conformance {
+    (optional $fixture:expr) => {
+        $crate::__for_each_store_case!([$crate::__conformance_tests], store, $fixture,);
+    };
+    ($fixture:expr) => {
+        $crate::store_conformance!(optional async { Some($fixture.await) });
+    };
+}

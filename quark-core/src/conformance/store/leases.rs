@@ -1,0 +1,91 @@
+//! Cases about the right to act on an app.
+
+use std::sync::Arc;
+
+use super::apps::one_succeeds;
+use super::fixture::StoreFixture;
+use super::scene::{LONG, PAST_SHORT, SHORT, Scene, owner};
+use crate::ErrorKind;
+use crate::conformance::CaseResult;
+use crate::conformance::crowd::{CROWD, at_once};
+use crate::conformance::outcome::{ensure, refused, worked};
+
+const HELD: (ErrorKind, Option<&str>) = (ErrorKind::Conflict, Some("lease_held"));
+
+/// `acquire_lease` yields a growing fence; while it lasts no other owner gets it (`Conflict`, `lease_held`).
+pub async fn a_lease_excludes_other_owners(fixture: &dyn StoreFixture) -> CaseResult {
+    let scene = Scene::new(fixture);
+    let (shop, blog) = (scene.app("shop").await?.spec.name, scene.app("blog").await?.spec.name);
+    let (first, second) = (owner("first")?, owner("second")?);
+    let lease = worked("acquiring a lease", scene.store.acquire_lease(&shop, &first, LONG).await)?;
+    ensure!((&lease.app, &lease.owner) == (&shop, &first), "the lease of `{shop}` for `{first}` is {lease:?}");
+
+    let error = refused(
+        "acquiring a lease that is held",
+        scene.store.acquire_lease(&shop, &second, LONG).await,
+        HELD.0,
+        HELD.1,
+    )?;
+    let wait = error.retry_after();
+    ensure!(wait.is_some_and(|wait| wait <= LONG), "whoever meets a held lease is told to wait {wait:?}");
+    worked("acquiring the lease of another app", scene.store.acquire_lease(&blog, &second, LONG).await)?;
+
+    let mut fence = lease.fence;
+    worked("releasing a lease", scene.store.release_lease(&lease).await)?;
+    for owner in [&second, &first, &second] {
+        let lease = worked("acquiring a released lease", scene.store.acquire_lease(&shop, owner, LONG).await)?;
+        ensure!(lease.fence > fence, "after the fence {fence:?} came {:?}", lease.fence);
+        fence = lease.fence;
+        worked("releasing a lease", scene.store.release_lease(&lease).await)?;
+    }
+
+    let said = at_once((0..CROWD).map(|number| {
+        let (store, shop) = (Arc::clone(&scene.store), shop.clone());
+        async move { store.acquire_lease(&shop, &crate::OwnerId::parse(format!("crowd-{number}"))?, LONG).await }
+    }));
+    one_succeeds("acquiring one lease at once", said.await?, HELD.0, HELD.1)
+}
+
+/// The same owner gets its lease again, with a higher fence; anyone gets one that ran out.
+pub async fn a_lease_goes_to_its_owner_or_when_it_ran_out(fixture: &dyn StoreFixture) -> CaseResult {
+    let scene = Scene::new(fixture);
+    let (shop, blog) = (scene.app("shop").await?.spec.name, scene.app("blog").await?.spec.name);
+    let (first, second) = (owner("first")?, owner("second")?);
+    let lease = worked("acquiring a lease", scene.store.acquire_lease(&shop, &first, LONG).await)?;
+    let again = worked("acquiring an own lease again", scene.store.acquire_lease(&shop, &first, LONG).await)?;
+    ensure!(again.fence > lease.fence, "after the fence {:?} came {:?}", lease.fence, again.fence);
+    refused("renewing the earlier lease", scene.store.renew_lease(&lease, LONG).await, ErrorKind::Fenced, None)?;
+
+    let lease = worked("acquiring a lease", scene.store.acquire_lease(&blog, &first, SHORT).await)?;
+    fixture.advance(PAST_SHORT).await;
+    let taken = worked("acquiring a lease that ran out", scene.store.acquire_lease(&blog, &second, LONG).await)?;
+    ensure!(taken.fence > lease.fence, "after the fence {:?} came {:?}", lease.fence, taken.fence);
+    let held = scene.store.acquire_lease(&blog, &first, LONG).await;
+    refused("acquiring a lease that was taken over", held, HELD.0, HELD.1)?;
+    Ok(())
+}
+
+/// `renew_lease` extends; with an old fence it is `Fenced`.
+pub async fn renew_lease_extends(fixture: &dyn StoreFixture) -> CaseResult {
+    let scene = Scene::new(fixture);
+    let shop = scene.app("shop").await?.spec.name;
+    let (first, second) = (owner("first")?, owner("second")?);
+    let lease = worked("acquiring a lease", scene.store.acquire_lease(&shop, &first, SHORT).await)?;
+    worked("renewing a lease", scene.store.renew_lease(&lease, LONG).await)?;
+    fixture.advance(PAST_SHORT).await;
+    let held = scene.store.acquire_lease(&shop, &second, LONG).await;
+    refused("acquiring a lease that was renewed", held, HELD.0, HELD.1)?;
+
+    // From now, not from the end it had: what is renewed briefly ends soon.
+    worked("renewing a lease briefly", scene.store.renew_lease(&lease, SHORT).await)?;
+    fixture.advance(PAST_SHORT).await;
+    let taken = worked("acquiring a lease that ran out", scene.store.acquire_lease(&shop, &second, LONG).await)?;
+    refused("renewing a lost lease", scene.store.renew_lease(&lease, LONG).await, ErrorKind::Fenced, None)?;
+    worked("renewing the new lease", scene.store.renew_lease(&taken, LONG).await)?;
+
+    worked("releasing a lost lease", scene.store.release_lease(&lease).await)?;
+    worked("renewing after another's late release", scene.store.renew_lease(&taken, LONG).await)?;
+    worked("releasing a lease", scene.store.release_lease(&taken).await)?;
+    refused("renewing a released lease", scene.store.renew_lease(&taken, LONG).await, ErrorKind::Fenced, None)?;
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! What the cases write: everything is filled in, so that nothing that a store
+//! forgets goes unnoticed.
+
+use std::time::Duration;
+
+use crate::app::{
+    App, Argv, Artifact, BranchName, CommitSha, Domain, HealthCheck, HealthPath, Resources, Source, Timing,
+};
+use crate::clock::Timestamp;
+use crate::deployment::{
+    ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Failure, Fence, Generation, Instance,
+    InstanceState, Occupant, Revision, Serving, Slot, Standby, State, StepName, StepOutput, StepPhase, StepRecord,
+    TeamId, Version,
+};
+use crate::error::{ErrorClass, ErrorKind};
+use crate::{EnvKey, Result, Secret};
+
+/// More than any case has of anything.
+pub(super) const ALL: usize = 10_000;
+
+/// A moment with microseconds, `number` seconds after the first.
+pub(super) fn moment(number: u64) -> Timestamp {
+    Timestamp::from_micros(1_600_000_000_123_456).after(Duration::from_secs(number))
+}
+
+/// What people may write, and what no store may stumble over.
+pub(super) const ODD_TEXT: &str = "Zoë's \"build\" \\ {} 'x'); -- %s\n\t✓ 漢字 🦀";
+
+/// An app that says something about everything.
+pub(super) fn app(name: &str) -> Result<App> {
+    let mut app = App::new(name, Source::git("https://git.test/team/shop.git", "release/1.x")?)?
+        .with_domain(Domain::parse(format!("{name}.test"))?)
+        .with_domain(Domain::parse(format!("www.{name}.test"))?)
+        .with_port(8123)
+        .with_health(HealthCheck::http(HealthPath::parse("/health?deep=1")?).with_deadline(Duration::from_millis(1501)))
+        .with_resources(Resources::new(250, 128 << 20, 77)?)
+        .with_command(Argv::new(["serve", "--title", "two words"])?)
+        .with_timing(Timing { grace: Duration::from_millis(61_001), ..Timing::default() });
+    app.env.set(EnvKey::parse("TITLE")?, Secret::new("Zoë's \"shop\" $HOME 🦀"))?;
+    Ok(app)
+}
+
+/// A deployment of `app` that nobody has begun.
+pub(super) fn deployment(app: &App, at: Timestamp) -> Result<Deployment> {
+    Ok(Deployment {
+        id: DeploymentId::generate(),
+        app: app.name.clone(),
+        team: TeamId::default(),
+        sequence: 0,
+        kind: DeploymentKind::Deploy,
+        release: app.clone(),
+        revision: Revision { branch: Some(BranchName::parse("feature/y")?), commit: None },
+        artifact: None,
+        slot: None,
+        state: State::Queued,
+        conclusion: None,
+        failure: None,
+        cancel: None,
+        fence: Fence::default(),
+        version: Version::default(),
+        created_by: ODD_TEXT.to_owned(),
+        created_at: at,
+        started_at: None,
+        finished_at: None,
+    })
+}
+
+/// Why something failed, with nothing left out.
+pub(super) fn failure() -> Failure {
+    Failure {
+        step: Some(StepName::Build),
+        kind: ErrorKind::BuildFailed,
+        code: "compiler_said_no".to_owned(),
+        class: ErrorClass::Permanent,
+        message: ODD_TEXT.to_owned(),
+        hint: Some("read the log".to_owned()),
+        field: Some("app.dockerfile".to_owned()),
+    }
+}
+
+/// A commit of git.
+pub(super) fn commit_sha() -> Result<CommitSha> {
+    CommitSha::parse("0123456789abcdef0123456789abcdef01234567")
+}
+
+/// An image.
+pub(super) fn artifact() -> Artifact {
+    Artifact { id: format!("sha256:{}", "a1".repeat(32)), label: "shop:0123456".to_owned() }
+}
+
+/// A step that was begun.
+pub(super) fn step(name: StepName, attempt: u32, at: Timestamp) -> StepRecord {
+    StepRecord {
+        name,
+        attempt,
+        phase: StepPhase::Intent,
+        fence: Fence(attempt.into()),
+        started_at: at,
+        finished_at: None,
+        deadline: at.after(Duration::from_millis(90_001)),
+        output: None,
+        failure: None,
+    }
+}
+
+/// The same step, done.
+pub(super) fn done(step: StepRecord, at: Timestamp) -> Result<StepRecord> {
+    let output = StepOutput {
+        commit: Some(commit_sha()?),
+        artifact: Some(artifact()),
+        reused: true,
+        note: Some(ODD_TEXT.to_owned()),
+    };
+    Ok(StepRecord { phase: StepPhase::Done, finished_at: Some(at), output: Some(output), ..step })
+}
+
+/// The first instance of a deployment.
+pub(super) fn instance(deployment: &Deployment, slot: Slot, state: InstanceState) -> Instance {
+    Instance {
+        name: ContainerName::of(&deployment.app, deployment.id, 0),
+        deployment: deployment.id,
+        replica: 0,
+        slot,
+        state,
+        endpoint: Endpoint::new(format!("{}-{slot}:8123", deployment.app)),
+    }
+}
+
+/// What serves once `live` was promoted in front of `before`.
+pub(super) fn serving(live: &Deployment, before: DeploymentId) -> Serving {
+    let occupant = |deployment, slot| Occupant { deployment, slot };
+    Serving {
+        live: Some(occupant(live.id, Slot::Green)),
+        standby: Some(Standby { occupant: occupant(before, Slot::Blue), retire_at: moment(600), retiring: true }),
+        previous: Some(before),
+        generation: Generation(41),
+        domains: live.release.domains.clone(),
+        blue: Some(Endpoint::new(format!("{}-blue:8123", live.app))),
+        green: Some(Endpoint::new(format!("{}-green:8123", live.app))),
+    }
+}

@@ -1,0 +1,97 @@
+//! The memory store and queue keep their contracts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use quark_core::conformance::queue::QueueFixture;
+use quark_core::conformance::store::StoreFixture;
+use quark_core::memory::{MemoryQueue, MemoryStore};
+use quark_core::testing::ManualClock;
+use quark_core::{Clock, Queue, Store, Timestamp};
+
+mod store {
+    quark_core::store_conformance!(async { super::MemoryStoreFixture::with_queue() });
+}
+
+mod store_without_queue {
+    quark_core::store_conformance!(async { super::MemoryStoreFixture::without_queue() });
+}
+
+mod queue {
+    quark_core::queue_conformance!(async { super::MemoryQueueFixture::new() });
+}
+
+/// A memory store, with a queue that shares its lock or with none.
+pub(crate) struct MemoryStoreFixture {
+    pub(crate) clock: ManualClock,
+    pub(crate) store: MemoryStore,
+    pub(crate) queue: Option<MemoryQueue>,
+}
+
+impl MemoryStoreFixture {
+    pub(crate) fn with_queue() -> Self {
+        let clock = ManualClock::new();
+        let queue = MemoryQueue::new(Arc::new(clock.clone()));
+        let store = MemoryStore::with_queue(Arc::new(clock.clone()), queue.clone());
+        Self { clock, store, queue: Some(queue) }
+    }
+
+    fn without_queue() -> Self {
+        let clock = ManualClock::new();
+        let store = MemoryStore::new(Arc::new(clock.clone()));
+        Self { clock, store, queue: None }
+    }
+}
+
+#[async_trait]
+impl StoreFixture for MemoryStoreFixture {
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::new(self.store.clone())
+    }
+
+    fn queue(&self) -> Option<Arc<dyn Queue>> {
+        self.queue.clone().map(|queue| Arc::new(queue) as Arc<dyn Queue>)
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+
+    async fn reopen(&self) -> Option<Arc<dyn Store>> {
+        None
+    }
+}
+
+/// A memory queue with a clock that is moved by hand.
+pub(crate) struct MemoryQueueFixture {
+    pub(crate) clock: ManualClock,
+    pub(crate) queue: MemoryQueue,
+}
+
+impl MemoryQueueFixture {
+    pub(crate) fn new() -> Self {
+        let clock = ManualClock::new();
+        let queue = MemoryQueue::new(Arc::new(clock.clone()));
+        Self { clock, queue }
+    }
+}
+
+#[async_trait]
+impl QueueFixture for MemoryQueueFixture {
+    fn queue(&self) -> Arc<dyn Queue> {
+        Arc::new(self.queue.clone())
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+}
