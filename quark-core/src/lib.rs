@@ -1,7 +1,56 @@
-//! Deployment automation as a library: the domain, the backend traits and the
-//! blue-green engine.
+//! Deployment automation as a library: from a git commit or an image to a
+//! running, health-checked, routed application, without losing one request.
 //!
-//! Work in progress: front page follows with the engine.
+//! This crate is the domain, the traits between the engine and the world, and
+//! the blue-green [`DeploymentEngine`] over them. Backends for a bare machine,
+//! Docker, nginx and SQLite are sibling crates; the ones in [`memory`] need no
+//! world at all:
+//!
+//! ```
+//! use quark_core::memory::{Behaviour, MemoryProber, MemoryQueue, MemoryRouter, MemoryRuntime, MemoryStore};
+//! use quark_core::{App, Clock, Conclusion, DeployRequest, DeploymentEngine, ImageRef, Source, SystemClock};
+//! use std::sync::Arc;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> quark_core::Result<()> {
+//! let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+//! let queue = MemoryQueue::new(clock.clone());
+//! let store = MemoryStore::with_queue(clock, queue.clone());
+//! let runtime = MemoryRuntime::new();
+//! runtime.publish(&ImageRef::parse("acme/shop:1")?, Behaviour::healthy());
+//!
+//! let engine = DeploymentEngine::builder(store, queue, runtime.clone(), MemoryRouter::new())
+//!     .with_prober(MemoryProber::new(&runtime))
+//!     .start()
+//!     .await?;
+//!
+//! let app = App::new("shop", Source::image("acme/shop:1")?)?.with_domain("shop.example.com".parse()?);
+//! engine.create_app(app).await?;
+//! let deployment = engine.deploy(&"shop".parse()?, DeployRequest::default()).await?;
+//! let deployment = engine.wait(deployment.id).await?;
+//! assert_eq!(deployment.conclusion, Some(Conclusion::Succeeded));
+//! engine.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to look
+//!
+//! - [`engine`]: the pipeline, in reading order.
+//! - [`backend`]: the traits. Each sentence of a contract is a test case in
+//!   `conformance`.
+//! - [`app`]: what people say about an app; every value is checked when it is made.
+//! - [`deployment`]: what is kept about one attempt to change what runs.
+//! - [`error`]: one error for all, with a kind for programs and a hint for people.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `git` | `git::GitFetcher`: sources from git, through the `git` program |
+//! | `process` | `process`: programs without a shell; needs Unix |
+//! | `prometheus` | `metrics::PrometheusMetrics` |
+//! | `test-util` | `conformance` suites, `testing` |
 
 pub mod app;
 pub mod backend;

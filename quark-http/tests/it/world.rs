@@ -1,0 +1,111 @@
+//! An API over in-memory backends, asked without a socket.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use quark_core::memory::{Behaviour, Health, MemoryProber, MemoryQueue, MemoryRouter, MemoryRuntime, MemoryStore};
+use quark_core::metrics::PrometheusMetrics;
+use quark_core::{Clock, DeploymentEngine, ImageRef, SystemClock};
+use quark_http::{ApiConfig, ApiToken};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+pub(crate) struct World {
+    pub(crate) engine: DeploymentEngine,
+    pub(crate) api: axum::Router,
+    pub(crate) token: ApiToken,
+    pub(crate) runtime: MemoryRuntime,
+    _folder: tempfile::TempDir,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) kind: String,
+    pub(crate) location: Option<String>,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
+    }
+
+    /// Status and code of a problem.
+    pub(crate) fn problem(&self) -> (u16, String) {
+        assert_eq!(self.kind, "application/problem+json", "{}", self.text);
+        (self.status.as_u16(), self.json()["code"].as_str().unwrap().to_owned())
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let queue = MemoryQueue::new(Arc::clone(&clock));
+        let store = MemoryStore::with_queue(clock, queue.clone());
+        let runtime = MemoryRuntime::new();
+        for (image, behaviour) in [
+            ("shop:1", Behaviour::healthy().printing(["hello from one"])),
+            ("shop:2", Behaviour::healthy()),
+            ("shop:bad", Behaviour::with_health(Health::ExitsAtOnce(1)).printing(["no database"])),
+        ] {
+            runtime.publish(&ImageRef::parse(image).unwrap(), behaviour);
+        }
+        let metrics = Arc::new(PrometheusMetrics::new().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let engine = DeploymentEngine::builder(store, queue, runtime.clone(), MemoryRouter::new())
+            .with_prober(MemoryProber::new(&runtime))
+            .with_metrics(metrics.clone())
+            .with_work_dir(folder.path())
+            .start()
+            .await
+            .unwrap();
+        let token = ApiToken::generate();
+        let api = quark_http::api(engine.clone(), ApiConfig::new(token.hash()).with_metrics(metrics));
+        Self { engine, api, token, runtime, _folder: folder }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> axum::http::request::Builder {
+        let bearer = format!("Bearer {}", self.token.expose());
+        Request::builder().method(method).uri(path).header(header::AUTHORIZATION, bearer)
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.api.clone().oneshot(request).await.unwrap();
+        let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let (status, kind, location) =
+            (response.status(), header(header::CONTENT_TYPE).unwrap_or_default(), header(header::LOCATION));
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        Answer { status, kind, location, text: String::from_utf8(bytes.to_vec()).unwrap() }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        let request = self.request(Method::POST, path).header(header::CONTENT_TYPE, "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    pub(crate) async fn create_shop(&self) {
+        let body = json!({
+            "name": "shop",
+            "source": {"type": "image", "image": "shop:1"},
+            "env": {"TOKEN": "hunter2-hunter2"},
+            "health": {"interval_ms": 10, "deadline_ms": 400},
+        });
+        let answer = self.post("/api/v1/apps", &body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    }
+
+    /// Deploys an image and waits for the end.
+    pub(crate) async fn deploy(&self, image: &str) -> Value {
+        let answer = self.post("/api/v1/apps/shop/deployments", &json!({"image": image})).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+        let id = answer.json()["id"].as_str().unwrap().to_owned();
+        self.engine.wait(id.parse().unwrap()).await.unwrap();
+        self.get(&format!("/api/v1/deployments/{id}")).await.json()
+    }
+}
