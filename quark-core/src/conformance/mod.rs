@@ -3,9 +3,11 @@
 mod case;
 pub mod container_runtime;
 mod crowd;
+pub mod image_builder;
 mod outcome;
 pub mod queue;
 pub mod router;
+pub mod source_fetcher;
 pub mod store;
 
 pub use case::Case;

@@ -11,3 +11,15 @@ mod container_runtime {
 
     quark_core::container_runtime_conformance!(async { MemoryRuntimeFixture::default() });
 }
+
+mod image_builder {
+    use crate::memory_sources::MemoryBuilderFixture;
+
+    quark_core::image_builder_conformance!(async { MemoryBuilderFixture::default() });
+}
+
+mod source_fetcher {
+    use crate::memory_sources::MemorySourceFixture;
+
+    quark_core::source_fetcher_conformance!(async { MemorySourceFixture::default() });
+}

@@ -14,3 +14,6 @@ mod engine;
 mod router_suite_bites;
 mod runtime_suite_bites;
 mod memory_store;
+mod builder_suite_bites;
+mod fetcher_suite_bites;
+mod memory_sources;
