@@ -62,18 +62,13 @@ impl World {
         let store = SqliteStore::open(SqliteConfig::new(folder.join("quark.db"))).await?;
         let (front, router, address) = front(choice, folder).await?;
         let (runtime, builder) = containers(choice, folder).await?;
-        let engine = DeploymentEngine::builder_dyn(
-            Arc::new(store.clone()),
-            Arc::new(store.queue()),
-            runtime,
-            router,
-        )
-        .with_builder_dyn(builder)
-        .with_source(GitFetcher::new())
-        .with_work_dir(folder.join("work"))
-        .with_local_repositories(folder)
-        .start()
-        .await?;
+        let engine = DeploymentEngine::builder_dyn(Arc::new(store.clone()), Arc::new(store.queue()), runtime, router)
+            .with_builder_dyn(builder)
+            .with_source(GitFetcher::new())
+            .with_work_dir(folder.join("work"))
+            .with_local_repositories(folder)
+            .start()
+            .await?;
         Ok(Self { engine, address, store, front })
     }
 

@@ -132,15 +132,22 @@ async fn connect(address: SocketAddr) -> Result<Connection> {
 }
 
 async fn get(connection: &mut Connection, host: &str, path: &str) -> Result<String> {
+    Ok(ask(connection, host, path).await?.0)
+}
+
+/// The answer, and whether the connection stays open after it.
+async fn ask(connection: &mut Connection, host: &str, path: &str) -> Result<(String, bool)> {
     let request = Request::get(path).header("host", host).body(Empty::new())?;
     let asked = async {
         let answer = connection.send_request(request).await.context("request")?;
         let status = answer.status();
+        let stays =
+            answer.headers().get("connection").is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"close"));
         let body = answer.into_body().collect().await.context("body")?.to_bytes();
         if status != StatusCode::OK {
             bail!("{path} answered {status}");
         }
-        Ok(String::from_utf8_lossy(&body).trim().to_owned())
+        Ok((String::from_utf8_lossy(&body).trim().to_owned(), stays))
     };
     tokio::time::timeout(PATIENCE, asked).await.context("no answer in time")?
 }
@@ -153,13 +160,14 @@ async fn keep_alive(address: SocketAddr, host: &'static str, counts: Arc<Counts>
                 Some(connection) => connection,
                 None => connect(address).await?,
             };
-            get(&mut connection, host, "/version").await?;
-            Ok(connection)
+            let (_, stays) = ask(&mut connection, host, "/version").await?;
+            // nginx says goodbye after 1000 requests; what is not announced is a failure.
+            Ok(Some(connection).filter(|_| stays))
         };
         match asked.await {
             Ok(connection) => {
                 counts.requests.fetch_add(1, Ordering::Relaxed);
-                open = Some(connection);
+                open = connection;
             }
             Err(error) => counts.fail("keep-alive", &error),
         }

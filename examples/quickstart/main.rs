@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use quark_core::{
-    App, AppName, Conclusion, Deployment, DeployRequest, DeploymentEngine, HealthCheck, RollbackRequest, Source, Timing,
+    App, AppName, Conclusion, DeployRequest, Deployment, DeploymentEngine, HealthCheck, RollbackRequest, Source, Timing,
 };
 
 use backends::{Choice, World};
