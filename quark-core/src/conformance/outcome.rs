@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use crate::backend::Call;
+use crate::deployment::{DeploymentId, Fence};
 use crate::{Error, ErrorKind, Result};
 
 /// What a case found: nothing wrong, or what the backend did instead of what
@@ -39,6 +41,12 @@ macro_rules! __conformance_tests {
 
 /// Longer than anything that works takes, on a machine that is busy.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A call with a key of its own: a backend may end what another call with the
+/// same key has left running, and suites run side by side.
+pub(super) fn call(fence: Fence, timeout: Duration) -> Call {
+    Call::new(format!("conformance:{}", DeploymentId::generate()), fence, timeout)
+}
 
 /// Waits for what must happen soon.
 pub(super) async fn within<T>(what: &str, work: impl Future<Output = T>) -> CaseResult<T> {

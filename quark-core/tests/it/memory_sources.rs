@@ -21,7 +21,7 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let root = std::env::temp_dir().join(format!("quark-test-{}", DeploymentId::generate()));
         Self { root, given: AtomicU32::new(0) }
     }

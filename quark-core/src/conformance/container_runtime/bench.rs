@@ -12,8 +12,8 @@ use crate::backend::{
     Call, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, CreatedContainer, Labels, LogSelection,
     ObservedContainer,
 };
-use crate::conformance::CaseResult;
 use crate::conformance::outcome::{PATIENCE, ensure, within, worked};
+use crate::conformance::{CaseResult, outcome};
 use crate::deployment::{ContainerName, DeploymentId, Endpoint, Fence, Slot};
 
 /// Longer than a program takes that ends by itself.
@@ -167,5 +167,5 @@ pub(super) async fn lines(
 }
 
 pub(super) fn call() -> Call {
-    Call::new("conformance", Fence(1), PATIENCE)
+    outcome::call(Fence(1), PATIENCE)
 }

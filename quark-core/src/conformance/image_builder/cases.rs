@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use super::fixture::{BuilderFixture, Sample, SourceKind};
 use crate::app::{AppName, Artifact};
 use crate::backend::{BuildKey, BuildRequest, Call, ImageBuilder, LogSink};
-use crate::conformance::CaseResult;
 use crate::conformance::outcome::{PATIENCE, ensure, refused, within, worked};
+use crate::conformance::{CaseResult, outcome};
 use crate::deployment::{DeploymentId, Fence, LogStream};
 use crate::{ErrorKind, Result};
 
@@ -86,7 +86,7 @@ pub async fn a_cancelled_build_ends(fixture: &dyn BuilderFixture) -> CaseResult 
 pub async fn a_build_obeys_its_timeout(fixture: &dyn BuilderFixture) -> CaseResult {
     let Some(endless) = Build::of(fixture, SourceKind::NeverEnds).await? else { return Ok(()) };
     let builder = fixture.builder();
-    let call = Call::new("conformance", Fence(1), Duration::from_secs(1));
+    let call = outcome::call(Fence(1), Duration::from_secs(1));
     let done = endless.run(&*builder, &call).await?;
     refused("a build that takes too long", done, ErrorKind::Timeout, None)?;
     endless.found(&*builder, None).await?;
@@ -147,7 +147,7 @@ impl Build {
 
 fn call() -> Call {
     // Compilers may be slow; whoever hangs is found by `within`.
-    Call::new("conformance", Fence(1), PATIENCE)
+    outcome::call(Fence(1), PATIENCE)
 }
 
 /// What a build has printed.

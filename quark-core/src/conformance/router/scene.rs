@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::fixture::{RouterClient, RouterFixture, SlotServer};
 use crate::app::{AppName, Domain};
 use crate::backend::{Call, EffectiveRoute, Route, Router};
-use crate::conformance::CaseResult;
 use crate::conformance::outcome::{PATIENCE, ensure, within, worked};
+use crate::conformance::{CaseResult, outcome};
 use crate::deployment::{Fence, Generation, Slot};
 
 /// An app with two slots, `<app>-blue` and `<app>-green`, and two names.
@@ -119,7 +119,7 @@ impl Held {
 }
 
 pub(super) fn call(fence: Fence) -> Call {
-    Call::new("conformance", fence, PATIENCE)
+    outcome::call(fence, PATIENCE)
 }
 
 /// Checks what a router sees of an app.

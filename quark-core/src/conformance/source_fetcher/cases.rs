@@ -8,8 +8,8 @@ use std::path::Path;
 use super::fixture::FetcherFixture;
 use crate::app::{BranchName, CommitSha, RelativePath};
 use crate::backend::{Call, NoLog};
-use crate::conformance::CaseResult;
 use crate::conformance::outcome::{PATIENCE, ensure, refused, within, worked};
+use crate::conformance::{CaseResult, outcome};
 use crate::deployment::Fence;
 use crate::memory::Tree;
 use crate::{ErrorKind, Result};
@@ -123,7 +123,7 @@ fn tree(files: &[(&str, &str)]) -> CaseResult<Tree> {
 }
 
 fn call() -> Call {
-    Call::new("conformance", Fence(1), PATIENCE)
+    outcome::call(Fence(1), PATIENCE)
 }
 
 /// Checks that a folder holds exactly these files. What the fetcher keeps for
