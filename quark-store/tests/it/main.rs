@@ -6,6 +6,7 @@
     reason = "clippy knows the functions of tests, not those that they call"
 )]
 
+mod conformance;
 mod durability;
 mod file;
 mod fixture;
