@@ -38,6 +38,10 @@ impl MemorySource {
     }
 
     /// Makes a commit of these files and points the branch at it.
+    ///
+    /// # Errors
+    ///
+    /// None that can happen: a hash is always a commit id.
     pub fn push(&self, repository: &RepositoryUrl, branch: &BranchName, tree: Tree) -> Result<CommitSha> {
         let mut repositories = self.repositories();
         let repository = repositories.entry(repository.clone()).or_default();
