@@ -8,6 +8,8 @@ mod pattern;
 mod stream;
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -100,7 +102,10 @@ impl DockerBuilder {
     async fn context(&self, request: BuildRequest<'_>) -> Result<Context> {
         let (source, dockerfile) = (request.source.to_owned(), request.dockerfile.clone());
         let limit = self.daemon.config().context_limit();
-        let found = tokio::task::spawn_blocking(move || Context::find(&source, &dockerfile, limit)).await;
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let _abandon = AbandonOnDrop(Arc::clone(&abandoned));
+        let search = move || Context::find(&source, &dockerfile, limit, &abandoned);
+        let found = tokio::task::spawn_blocking(search).await;
         found
             .map_err(|error| Error::new(ErrorKind::Internal, "looking at the source tree failed").with_source(error))?
     }
@@ -197,6 +202,15 @@ impl ImageBuilder for DockerBuilder {
             }
         }
         Ok(())
+    }
+}
+
+/// Tells a thread that its result is not wanted any more.
+struct AbandonOnDrop(Arc<AtomicBool>);
+
+impl Drop for AbandonOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

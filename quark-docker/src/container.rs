@@ -65,6 +65,11 @@ impl Container {
         self.state.running
     }
 
+    /// Whether somebody is removing it at this moment.
+    pub(crate) fn is_being_removed(&self) -> bool {
+        self.state.status == "removing"
+    }
+
     /// The id of its first process, as the daemon sees it, while it runs.
     pub(crate) fn pid(&self) -> Option<u32> {
         u32::try_from(self.state.pid).ok().filter(|pid| *pid > 0 && self.state.running)

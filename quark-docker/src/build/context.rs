@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use quark_core::{Error, ErrorKind, RelativePath, Result};
 use rustix::fs::{Mode, OFlags};
@@ -15,6 +16,8 @@ use super::ignore::Ignore;
 
 /// The most files, folders and links that a build gets.
 const MOST_ENTRIES: usize = 100_000;
+/// How deep a tree may be.
+const DEEPEST: usize = 128;
 /// The longest `.dockerignore` that is read.
 const LONGEST_IGNORE: u64 = 1 << 20;
 
@@ -48,18 +51,20 @@ struct Search<'a> {
     dockerfile: &'a Path,
     size: u64,
     limit: u64,
+    abandoned: &'a AtomicBool,
 }
 
 impl Context {
     /// Finds what is to be sent, in an order that is always the same.
     ///
     /// Links are taken as links and never followed. `.git` is left out at any
-    /// depth, and so is what `.dockerignore` names. Blocks.
-    pub(super) fn find(source: &Path, dockerfile: &RelativePath, limit: u64) -> Result<Self> {
+    /// depth, and so is what `.dockerignore` names. Blocks, at most until
+    /// `abandoned` is set.
+    pub(super) fn find(source: &Path, dockerfile: &RelativePath, limit: u64, abandoned: &AtomicBool) -> Result<Self> {
         check_dockerfile(source, dockerfile)?;
         let context = Self { source: source.to_owned(), entries: Vec::new(), skipped: Vec::new() };
         let dockerfile = Path::new(dockerfile.as_str());
-        let mut search = Search { context, ignore: read_ignore(source)?, dockerfile, size: 0, limit };
+        let mut search = Search { context, ignore: read_ignore(source)?, dockerfile, size: 0, limit, abandoned };
         search.enter(Path::new(""))?;
         let mut context = search.context;
         context.drop_empty_ignored_folders();
@@ -137,6 +142,9 @@ impl Search<'_> {
     }
 
     fn look(&mut self, path: PathBuf) -> Result<()> {
+        if self.abandoned.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Cancelled, "nobody waits for the source tree any more"));
+        }
         let absolute = self.context.source.join(&path);
         let about = fs::symlink_metadata(&absolute).map_err(|error| unreadable(&path, error))?;
         let ignored = self.is_ignored(&path);
@@ -157,7 +165,7 @@ impl Search<'_> {
         };
         let modified = u64::try_from(about.mtime()).unwrap_or_default();
         self.context.entries.push(Entry { path: path.clone(), kind, modified });
-        self.check_size()?;
+        self.check_size(&path)?;
         if is_folder { self.enter(&path) } else { Ok(()) }
     }
 
@@ -167,8 +175,10 @@ impl Search<'_> {
         path != self.dockerfile && path != Path::new(".dockerignore") && self.ignore.covers(&path.to_string_lossy())
     }
 
-    fn check_size(&self) -> Result<()> {
-        let limit = if self.context.entries.len() > MOST_ENTRIES {
+    fn check_size(&self, path: &Path) -> Result<()> {
+        let limit = if path.components().count() > DEEPEST {
+            format!("{DEEPEST} folders in each other")
+        } else if self.context.entries.len() > MOST_ENTRIES {
             format!("{MOST_ENTRIES} files and folders")
         } else if self.size > self.limit {
             format!("{} bytes", self.limit)

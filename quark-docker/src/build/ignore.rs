@@ -4,6 +4,11 @@ use quark_core::{Error, Result};
 
 use super::pattern::Pattern;
 
+/// The most patterns that a file may have, and the longest one in bytes: a
+/// tree could otherwise keep this machine busy for hours.
+const MOST_RULES: usize = 1000;
+const LONGEST_RULE: usize = 512;
+
 /// The lines of a `.dockerignore` file. The last line that matches a path or
 /// one of the folders it is in decides.
 #[derive(Debug, Default)]
@@ -35,14 +40,21 @@ impl Ignore {
             if line.is_empty() {
                 continue;
             }
-            let cleaned = clean(written);
-            let pattern = if written.is_empty() { None } else { Pattern::parse(&cleaned).ok() };
-            let Some(pattern) = pattern else {
-                let message = format!("line {} of `.dockerignore` is no pattern", at + 1);
-                return Err(Error::invalid("app.source", "invalid_dockerignore", message)
-                    .with_hint("`[` needs a `]`, `\\` and `!` something that follows"));
+            let refuse = |why: &str| {
+                let message = format!("line {} of `.dockerignore` {why}", at + 1);
+                Err(Error::invalid("app.source", "invalid_dockerignore", message)
+                    .with_hint("`[` needs a `]`, `\\` and `!` something that follows"))
             };
-            rules.push(Rule { exception, pattern });
+            if rules.len() == MOST_RULES {
+                return refuse("is one pattern too many");
+            }
+            if written.len() > LONGEST_RULE {
+                return refuse("is too long");
+            }
+            match Pattern::parse(&clean(written)) {
+                Ok(pattern) if !written.is_empty() => rules.push(Rule { exception, pattern }),
+                _ => return refuse("is no pattern"),
+            }
         }
         Ok(Self { rules })
     }
@@ -133,6 +145,13 @@ mod tests {
             assert_eq!(error.code(), "invalid_dockerignore");
             assert!(error.message().contains("line 2"), "{error}");
         }
+    }
+
+    #[test]
+    fn there_is_an_end_to_what_is_read() {
+        assert!(Ignore::parse(&"a\n".repeat(MOST_RULES)).is_ok());
+        assert!(Ignore::parse(&"a\n".repeat(MOST_RULES + 1)).is_err());
+        assert!(Ignore::parse(&"*".repeat(LONGEST_RULE + 1)).is_err());
     }
 
     #[test]

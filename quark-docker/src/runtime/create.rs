@@ -1,6 +1,7 @@
 //! `create`: the closed list of what a container can be made with.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use quark_core::backend::container_runtime::{image_not_found, label};
 use quark_core::backend::{ContainerId, ContainerSpec, CreatedContainer, Labels};
@@ -9,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::daemon::Daemon;
 use crate::wire::{self, Answer};
+
+/// How often a name that is about to become free is tried again.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Everything that is ever sent to make a container. There is no field for
 /// privileges, capabilities, devices, folders or namespaces of the machine, so
@@ -126,7 +130,9 @@ pub(super) async fn create(daemon: &Daemon, spec: &ContainerSpec) -> Result<Crea
                 if let Some(adopted) = adopt(daemon, spec).await? {
                     return Ok(adopted);
                 }
-                // It was removed between the two requests: the name is free now.
+                // It was removed between the two requests, or is being removed:
+                // the name is free, or will be in a moment.
+                tokio::time::sleep(LOOK).await;
             }
             _ => return Err(refused(&answer, spec)),
         }
@@ -146,6 +152,9 @@ fn created(answer: &Answer) -> Result<CreatedContainer> {
 /// Takes the container of that name for ours if it was made from the same spec.
 async fn adopt(daemon: &Daemon, spec: &ContainerSpec) -> Result<Option<CreatedContainer>> {
     let Some(there) = daemon.container("runtime.create", spec.name.as_str()).await? else { return Ok(None) };
+    if there.is_being_removed() {
+        return Ok(None);
+    }
     let labels = spec.labels();
     let same = |name: &str| there.label(name) == labels.get(name).map(String::as_str);
     if same(label::SPEC) && same(label::INSTALLATION) {

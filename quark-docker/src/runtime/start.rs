@@ -16,6 +16,7 @@ enum Reason {
     PortOfProgram,
     NoProgram,
     NotExecutable,
+    NoInit,
     Other,
 }
 
@@ -42,6 +43,12 @@ pub(super) async fn start(daemon: &Daemon, id: &str) -> Result<()> {
                 .with_hint("make it executable with `chmod +x` before it is copied into the image")
                 .with_source(error::refusal(status, &said)));
         }
+        Reason::NoInit => {
+            return Err(Error::new(ErrorKind::Unsupported, "the Docker daemon's machine has no `docker-init`")
+                .with_code("docker_init_missing")
+                .with_hint("install it (the package is called `tini` or `docker-init`)")
+                .with_source(error::refusal(status, &said)));
+        }
         Reason::Other if status == 404 => return Err(error::container_not_found(id)),
         Reason::Other => return Err(error::refusal(status, &said)),
     };
@@ -60,6 +67,8 @@ fn reason(said: &str) -> Reason {
         Reason::PortOfContainer
     } else if says("address already in use") {
         Reason::PortOfProgram
+    } else if says("\"docker-init\"") {
+        Reason::NoInit
     } else if says("executable file not found") || (says("exec:") && says("no such file or directory")) {
         Reason::NoProgram
     } else if says("exec:") && says("permission denied") {
@@ -92,6 +101,7 @@ mod tests {
                 Reason::NoProgram,
             ),
             ("OCI runtime create failed: exec: \"/nope\": stat /nope: no such file or directory", Reason::NoProgram),
+            ("exec: \"docker-init\": executable file not found in $PATH", Reason::NoInit),
             ("OCI runtime create failed: exec: \"/etc\": permission denied: unknown", Reason::NotExecutable),
             ("error while mounting volume: no such file or directory", Reason::Other),
             ("cgroups: cannot find cgroup mount destination", Reason::Other),

@@ -21,7 +21,7 @@ fn tree(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn find(tree: &TempDir, dockerfile: &str) -> Result<Context> {
-    Context::find(tree.path(), &RelativePath::parse(dockerfile).unwrap(), LIMIT)
+    Context::find(tree.path(), &RelativePath::parse(dockerfile).unwrap(), LIMIT, &AtomicBool::new(false))
 }
 
 /// The entries of the archive: `path` -> `kind text`.
@@ -168,6 +168,20 @@ fn what_is_too_large_is_refused_before_it_is_read() {
     assert_eq!(find(&tree, "Dockerfile").unwrap_err().code(), "context_too_large");
     fs::write(tree.path().join(".dockerignore"), "big").unwrap();
     assert!(find(&tree, "Dockerfile").is_ok());
+}
+
+#[test]
+fn a_tree_that_is_too_deep_is_refused() {
+    let deep = |levels: usize| tree(&[("Dockerfile", ""), (&format!("{}f", "d/".repeat(levels)), "")]);
+    assert!(find(&deep(DEEPEST - 1), "Dockerfile").is_ok());
+    assert_eq!(find(&deep(1900), "Dockerfile").unwrap_err().code(), "context_too_large");
+}
+
+#[test]
+fn a_search_that_nobody_waits_for_ends() {
+    let tree = tree(&[("Dockerfile", "")]);
+    let found = Context::find(tree.path(), &RelativePath::dockerfile(), LIMIT, &AtomicBool::new(true));
+    assert_eq!(found.unwrap_err().kind(), ErrorKind::Cancelled);
 }
 
 #[test]
