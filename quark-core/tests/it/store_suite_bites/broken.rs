@@ -1,0 +1,333 @@
+//! A store with one fault: apps, leases and cancel requests.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use quark_core::backend::store::refusal;
+use quark_core::backend::{CancelOutcome, Commit, Lease, NewJob, Snapshot};
+use quark_core::deployment::{Fence, StepRecord, Version};
+use quark_core::memory::{MemoryQueue, MemoryStore};
+use quark_core::{
+    App, AppName, AppRecord, Deployment, DeploymentId, DeploymentKind, Domain, Endpoint, Error, ErrorKind, Event,
+    EventKind, LogLine, LogStream, OwnerId, Queue, Result, Store, Timestamp,
+};
+use tokio::task::yield_now;
+
+use super::fault::Fault;
+
+/// A memory store with one fault.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) fault: Fault,
+    pub(super) inner: MemoryStore,
+    pub(super) queue: MemoryQueue,
+    memory: Mutex<Memory>,
+}
+
+/// What a broken store remembers beside the sound one.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// The leases that the sound store gave last.
+    pub(super) leases: HashMap<AppName, Lease>,
+    pub(super) sequences: HashMap<DeploymentId, u64>,
+    pub(super) steps: HashMap<DeploymentId, Vec<StepRecord>>,
+    pub(super) versions: HashMap<DeploymentId, Version>,
+    pub(super) removed: Vec<quark_core::deployment::Instance>,
+    pub(super) given_up: HashSet<Domain>,
+    pub(super) endpoints: HashMap<Endpoint, AppName>,
+    pub(super) forgotten: HashMap<AppName, u64>,
+    pub(super) cancels: HashMap<DeploymentId, Vec<(String, Timestamp)>>,
+    pub(super) seen: HashSet<u64>,
+    pub(super) closed: bool,
+}
+
+impl Broken {
+    pub(super) fn new(fault: Fault, inner: MemoryStore, queue: MemoryQueue) -> Self {
+        Self { fault, inner, queue, memory: Mutex::default() }
+    }
+
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap()
+    }
+
+    /// From now on the store has lost what it loses when it is closed.
+    pub(super) fn close(&self) {
+        self.memory().closed = true;
+    }
+
+    /// The lease of an app that the sound store would take.
+    pub(super) fn real_lease(&self, lease: &Lease) -> Lease {
+        self.memory().leases.get(&lease.app).cloned().unwrap_or_else(|| lease.clone())
+    }
+
+    async fn steal(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {
+        let held = self.memory().leases.get(app).cloned();
+        if let Some(held) = held {
+            self.inner.release_lease(&held).await?;
+        }
+        self.inner.acquire_lease(app, owner, ttl).await
+    }
+
+    /// What a faulty store answers before it looks at anything.
+    fn early_lease(&self, app: &AppName, owner: &OwnerId) -> Option<Result<Lease>> {
+        let own = self.memory().leases.get(app).filter(|held| held.owner == *owner).cloned()?;
+        match self.fault {
+            Fault::RefusesOwners => Some(Err(refusal::lease_held(app, Duration::ZERO))),
+            Fault::KeepsFenceOfOwners => Some(Ok(own)),
+            _ => None,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Broken {
+    async fn installation(&self) -> Result<String> {
+        self.inner.installation().await
+    }
+
+    fn queues_jobs(&self) -> bool {
+        self.fault != Fault::QueuesJobsInSecret
+    }
+
+    async fn create_app(&self, spec: App, at: Timestamp) -> Result<AppRecord> {
+        let free = self.inner.app(&spec.name).await?.is_none();
+        if matches!(self.fault, Fault::RacesForNames | Fault::RacesForHostNames) {
+            yield_now().await;
+        }
+        if spec.domains.iter().any(|domain| self.memory().given_up.contains(domain)) {
+            return Err(refusal::domain_taken("kept"));
+        }
+        let error = match self.inner.create_app(spec.clone(), at).await {
+            Ok(created) => return Ok(created),
+            Err(error) => error,
+        };
+        let first = self.inner.app(&spec.name).await?;
+        match (self.fault, error.code()) {
+            (Fault::TakesNamesTwice, "app_exists") => Ok(first.unwrap()),
+            (Fault::RacesForNames, "app_exists") if free => Ok(first.unwrap()),
+            (Fault::SharesHostNames, "domain_taken") => self.create_without_names(spec, at).await,
+            (Fault::RacesForHostNames, "domain_taken") if spec.name.as_str().starts_with("crowd") => {
+                self.create_without_names(spec, at).await
+            }
+            _ => Err(error),
+        }
+    }
+
+    async fn update_app(&self, spec: App, expected: Version, at: Timestamp) -> Result<AppRecord> {
+        let before = self.inner.app(&spec.name).await?;
+        let error = match self.inner.update_app(spec.clone(), expected, at).await {
+            Ok(updated) => {
+                if self.fault == Fault::KeepsHostNames {
+                    let before = before.map(|before| before.spec.domains).unwrap_or_default();
+                    let given_up = before.into_iter().filter(|domain| !spec.domains.contains(domain));
+                    self.memory().given_up.extend(given_up);
+                }
+                return if spec.domains.iter().any(|domain| self.memory().given_up.contains(domain)) {
+                    Err(refusal::domain_taken("kept"))
+                } else {
+                    Ok(updated)
+                };
+            }
+            Err(error) => error,
+        };
+        let Some(before) = before else { return Err(error) };
+        match (self.fault, error.code()) {
+            (Fault::SharesHostNames, "domain_taken") | (Fault::ChangesRemovedApps, "app_removed") => Ok(before),
+            (Fault::ChangesAppsItRefuses, "domain_taken") => {
+                self.inner.update_app(App { port: 7, ..before.spec }, expected, at).await?;
+                Err(error)
+            }
+            (Fault::IgnoresAppVersions, "version_changed") => self.inner.update_app(spec, before.version, at).await,
+            (Fault::ChangesOutdatedApps, "version_changed") => {
+                self.inner.update_app(spec, before.version, at).await?;
+                Err(error)
+            }
+            _ => Err(error),
+        }
+    }
+
+    async fn app(&self, name: &AppName) -> Result<Option<AppRecord>> {
+        let mut found = self.inner.app(name).await?;
+        if let (Fault::ForgetsVariables, Some(record)) = (self.fault, &mut found) {
+            record.spec.env = quark_core::EnvVars::new();
+        }
+        Ok(found)
+    }
+
+    async fn apps(&self) -> Result<Vec<AppRecord>> {
+        let mut apps = self.inner.apps().await?;
+        if self.fault == Fault::ListsAppsBackwards {
+            apps.reverse();
+        }
+        Ok(apps)
+    }
+
+    async fn create_deployment(&self, mut deployment: Deployment, job: NewJob) -> Result<Deployment> {
+        let kind = deployment.kind.clone();
+        if self.fault == Fault::MarksNoRemoval && kind == DeploymentKind::Remove {
+            deployment.kind = DeploymentKind::Deploy;
+        }
+        let next = self.next_sequence(&deployment.app).await?;
+        if self.fault == Fault::RacesForSequences {
+            yield_now().await;
+        }
+        match self.inner.create_deployment(deployment.clone(), job.clone()).await {
+            Ok(created) => {
+                if let Some(next) = next {
+                    self.memory().sequences.insert(created.id, next);
+                }
+                Ok(self.bend(Deployment { kind, ..created }))
+            }
+            Err(error) => match (self.fault, error.code()) {
+                (Fault::DeploysUnknownApps, "app_not_found") | (Fault::DeploysRemovedApps, "app_removed") => {
+                    Ok(deployment)
+                }
+                (Fault::QueuesRefusedJobs, _) => {
+                    self.queue.enqueue(job).await?;
+                    Err(error)
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
+        Ok(self.inner.deployment(id).await?.map(|deployment| self.bend(deployment)))
+    }
+
+    async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {
+        self.read_deployments(app, before, most).await
+    }
+
+    async fn snapshot(&self, id: DeploymentId) -> Result<Option<Snapshot>> {
+        self.read_snapshot(id).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<Deployment>> {
+        self.read_unfinished().await
+    }
+
+    async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {
+        let free = !self.memory().leases.contains_key(app);
+        if let Some(answer) = self.early_lease(app, owner) {
+            return answer;
+        }
+        if self.fault == Fault::RacesForLeases {
+            yield_now().await;
+        }
+        let forever = Duration::MAX;
+        let ttl = if self.fault == Fault::KeepsLeasesForEver { forever } else { ttl };
+        if self.fault == Fault::LosesLeases && self.memory().closed {
+            return self.steal(app, owner, ttl).await;
+        }
+        let mut lease = match self.inner.acquire_lease(app, owner, ttl).await {
+            Ok(lease) => lease,
+            Err(error) => match self.fault {
+                Fault::SharesLeases => self.steal(app, owner, ttl).await?,
+                Fault::RacesForLeases if free => self.steal(app, owner, ttl).await?,
+                Fault::TellsNoWait => return Err(Error::new(error.kind(), error.message()).with_code("lease_held")),
+                _ => return Err(error),
+            },
+        };
+        self.memory().leases.insert(app.clone(), lease.clone());
+        let namesake = self.fault == Fault::FencesNamesakesAnew && self.memory().forgotten.contains_key(app);
+        if self.fault == Fault::RepeatsFences || namesake {
+            lease.fence = Fence(1);
+        }
+        Ok(lease)
+    }
+
+    async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<()> {
+        let lease = if self.fault == Fault::RepeatsFences { self.real_lease(lease) } else { lease.clone() };
+        match self.fault {
+            Fault::RenewsNothing => self.inner.renew_lease(&lease, Duration::ZERO).await,
+            Fault::RenewsForEver => self.inner.renew_lease(&lease, Duration::MAX).await,
+            Fault::RenewsOldLeases => self.inner.renew_lease(&lease, ttl).await.or(Ok(())),
+            _ => self.inner.renew_lease(&lease, ttl).await,
+        }
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<()> {
+        let real = self.real_lease(lease);
+        match self.fault {
+            Fault::ReleasesNothing => Ok(()),
+            Fault::ReleasesForOthers | Fault::RepeatsFences => self.inner.release_lease(&real).await,
+            _ => {
+                if real == *lease && self.fault != Fault::IgnoresFences {
+                    self.memory().leases.remove(&lease.app);
+                }
+                self.inner.release_lease(lease).await
+            }
+        }
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Version> {
+        self.write(commit).await
+    }
+
+    async fn request_cancel(&self, id: DeploymentId, by: &str, at: Timestamp) -> Result<CancelOutcome> {
+        let outcome = self.inner.request_cancel(id, by, at).await;
+        if matches!(outcome, Ok(CancelOutcome::Requested)) {
+            self.memory().cancels.entry(id).or_default().push((by.to_owned(), at));
+        }
+        match (self.fault, outcome) {
+            (Fault::CancelsTooLate, Ok(_)) => Ok(CancelOutcome::Requested),
+            (Fault::NeverCancels, Ok(_)) => Ok(CancelOutcome::TooLate),
+            (Fault::CancelsUnknown, Err(error)) if error.kind() == ErrorKind::NotFound => Ok(CancelOutcome::TooLate),
+            (_, outcome) => outcome,
+        }
+    }
+
+    async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>> {
+        self.read_events(deployment, after, most).await
+    }
+
+    async fn append_log(&self, id: DeploymentId, lines: Vec<(Timestamp, LogStream, String)>) -> Result<()> {
+        match self.fault {
+            Fault::TearsLinesApart => {
+                for line in lines {
+                    yield_now().await;
+                    self.inner.append_log(id, vec![line]).await?;
+                }
+                Ok(())
+            }
+            Fault::ForgetsEmptyLines => {
+                let lines = lines.into_iter().filter(|(_, _, text)| !text.is_empty()).collect();
+                self.inner.append_log(id, lines).await
+            }
+            Fault::LogsForNobody => self.inner.append_log(id, lines).await.or(Ok(())),
+            _ => self.inner.append_log(id, lines).await,
+        }
+    }
+
+    async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
+        self.read_log(id, after, most).await
+    }
+}
+
+impl Broken {
+    async fn create_without_names(&self, spec: App, at: Timestamp) -> Result<AppRecord> {
+        let created = self.inner.create_app(App { domains: Vec::new(), ..spec.clone() }, at).await?;
+        Ok(AppRecord { spec, ..created })
+    }
+
+    /// The number that a store which counts in its own way gives next.
+    async fn next_sequence(&self, app: &AppName) -> Result<Option<u64>> {
+        let count = self.inner.deployments(app, None, usize::MAX).await?.len() as u64;
+        let forgotten = self.memory().forgotten.get(app).copied().unwrap_or_default();
+        Ok(match self.fault {
+            Fault::CountsFromZero => Some(count),
+            Fault::CountsAllAppsTogether => Some(self.memory().sequences.len() as u64 + 1),
+            Fault::RacesForSequences => Some(count + 1),
+            Fault::CountsNamesakesAnew => Some(count + 1 - forgotten),
+            _ => None,
+        })
+    }
+}
+
+/// Whether an event is the wish to cancel.
+pub(super) fn is_cancel(event: &Event) -> bool {
+    matches!(event.kind, EventKind::CancelRequested { .. })
+}
