@@ -81,13 +81,17 @@ pub(super) enum ResponseBody {
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) sender: Sender,
+    /// Whether the connection can take another request afterwards.
+    pub(super) reusable: bool,
     pub(super) in_flight: Arc<InFlight>,
 }
 
 impl Exchange {
-    /// The answer was read whole: the connection can take another request.
+    /// The answer was read whole.
     fn complete(self) {
-        self.in_flight.upstream().pool.keep(self.sender);
+        if self.reusable {
+            self.in_flight.upstream().pool.keep(self.sender);
+        }
     }
 }
 

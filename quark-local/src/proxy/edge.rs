@@ -1,9 +1,11 @@
 //! `Edge`: what all clients' connections share, and how one is served.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -11,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +25,13 @@ use super::forward::forward;
 use super::headers::Peer;
 use super::pool::BUFFER;
 use super::table::Table;
+
+/// A client that has said nothing for so long is asked whether it is there.
+const ASK_AFTER: Duration = Duration::from_secs(60);
+/// How often it is asked while it does not answer.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(15);
+/// How many times, before its connection is cut.
+const ASK_TIMES: u32 = 4;
 
 /// What all clients' connections share.
 #[derive(Debug)]
@@ -85,7 +95,7 @@ impl Edge {
         address: SocketAddr,
         permit: Option<OwnedSemaphorePermit>,
     ) {
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = prepare(&stream) {
             tracing::debug!(%error, "a client has gone at once");
             return;
         }
@@ -124,4 +134,15 @@ impl Edge {
         }
         response
     }
+}
+
+/// Has answers sent at once, and finds out about clients that are gone without
+/// a word: an upgraded connection may be silent for days.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, ASK_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, ASK_AGAIN_AFTER)?;
+    sockopt::set_tcp_keepcnt(stream, ASK_TIMES)?;
+    Ok(())
 }

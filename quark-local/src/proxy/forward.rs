@@ -73,8 +73,13 @@ async fn send(
     mut request: Request<RequestBody>,
 ) -> Result<(Response<Incoming>, Exchange), Refusal> {
     // A kept connection may be closed by the slot while the request is on its
-    // way into it. Only what may be sent twice is sent there.
-    let mut may_reuse = is_repeatable(&request);
+    // way into it. Only what may be sent twice is sent there; the others get
+    // one of their own, which the slot need not keep then.
+    let reusable = is_repeatable(&request);
+    if !reusable {
+        headers::announce_close(request.headers_mut());
+    }
+    let mut may_reuse = reusable;
     let mut stood_in = false;
     loop {
         let upstream = in_flight.upstream();
@@ -90,7 +95,7 @@ async fn send(
             },
         };
         let mut error = match sender.try_send_request(request).await {
-            Ok(response) => return Ok((response, Exchange { sender, in_flight })),
+            Ok(response) => return Ok((response, Exchange { sender, reusable, in_flight })),
             Err(error) => error,
         };
         request = match (error.take_message(), copy) {

@@ -91,6 +91,13 @@ pub(super) fn prepare_request(headers: &mut HeaderMap, intent: &Intent, host: He
     headers.insert(HOST, host);
 }
 
+/// Says that the connection ends after this request, if it stays one of HTTP.
+pub(super) fn announce_close(headers: &mut HeaderMap) {
+    if !headers.contains_key(UPGRADE) {
+        headers.append(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
 /// Makes the fields of a slot's answer those of ours to the client.
 pub(super) fn prepare_response(headers: &mut HeaderMap) {
     if headers.contains_key(TRANSFER_ENCODING) {

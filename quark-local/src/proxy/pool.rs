@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1;
@@ -55,6 +55,8 @@ pub(super) struct Pool {
 struct Kept {
     /// Whether the slot may get requests. Nothing is kept of one that may not.
     wanted: bool,
+    /// Whether a task looks after those that nobody takes.
+    swept: bool,
     /// The one used last is the last one.
     connections: VecDeque<Idle>,
 }
@@ -92,7 +94,7 @@ impl Pool {
     pub(super) fn take(&self) -> Option<Sender> {
         let mut kept = self.lock();
         while let Some(idle) = kept.connections.pop_back() {
-            if idle.since.elapsed() > KEPT {
+            if idle.since.elapsed() >= KEPT {
                 // The others have waited even longer.
                 kept.connections.clear();
             } else if idle.sender.is_ready() {
@@ -123,18 +125,28 @@ impl Pool {
         });
     }
 
-    fn put(&self, sender: Sender) {
-        let since = Instant::now();
+    fn put(self: &Arc<Self>, sender: Sender) {
         let mut kept = self.lock();
         if !kept.wanted {
             return;
         }
-        while kept.connections.len() >= MOST_KEPT
-            || kept.connections.front().is_some_and(|idle| since.duration_since(idle.since) > KEPT)
-        {
+        if kept.connections.len() >= MOST_KEPT {
             kept.connections.pop_front();
         }
-        kept.connections.push_back(Idle { sender, since });
+        kept.connections.push_back(Idle { sender, since: Instant::now() });
+        if !std::mem::replace(&mut kept.swept, true) {
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+
+    /// Closes what has waited for too long at `now`. Whether more is there.
+    fn close_old(&self, now: Instant) -> bool {
+        let mut kept = self.lock();
+        while kept.connections.front().is_some_and(|idle| now.duration_since(idle.since) >= KEPT) {
+            kept.connections.pop_front();
+        }
+        kept.swept = !kept.connections.is_empty();
+        kept.swept
     }
 
     /// Says whether the slot may get requests. If not, what is kept is closed,
@@ -150,5 +162,77 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         // Nothing in here can be left half done.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Some applications have a thread for each connection, so none is kept for
+/// nothing after a rush. Ends when there is nothing to look after.
+async fn sweep(pool: Weak<Pool>) {
+    loop {
+        tokio::time::sleep(KEPT).await;
+        if !pool.upgrade().is_some_and(|pool| pool.close_old(Instant::now())) {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, DuplexStream};
+
+    use super::*;
+
+    async fn connection() -> (Sender, DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(1024);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(ours)).await.unwrap();
+        tokio::spawn(connection);
+        sender.ready().await.unwrap();
+        (sender, theirs)
+    }
+
+    #[tokio::test]
+    async fn connections_that_nobody_takes_are_closed() {
+        let pool = Arc::new(Pool::default());
+        let (sender, mut unwanted) = connection().await;
+        pool.keep(sender);
+        assert_eq!(unwanted.read(&mut [0]).await.unwrap(), 0, "nothing is kept of a slot that may not get requests");
+        pool.set_wanted(true);
+        let (sender, mut slot) = connection().await;
+        pool.keep(sender);
+        assert!(pool.close_old(Instant::now()));
+        pool.keep(pool.take().unwrap());
+        assert!(!pool.close_old(Instant::now() + KEPT));
+        assert_eq!(slot.read(&mut [0]).await.unwrap(), 0);
+        assert!(pool.take().is_none());
+    }
+
+    #[tokio::test]
+    async fn connections_that_were_closed_are_not_taken() {
+        let pool = Arc::new(Pool::default());
+        pool.set_wanted(true);
+        let ((first, slot), (second, _open)) = (connection().await, connection().await);
+        pool.keep(second);
+        pool.keep(first);
+        drop(slot);
+        // Its task must have seen the end.
+        while pool.lock().connections.back().is_some_and(|idle| idle.sender.is_ready()) {
+            tokio::task::yield_now().await;
+        }
+        assert!(pool.take().is_some_and(|sender| sender.is_ready()));
+        assert!(pool.take().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_oldest_gives_way() {
+        let pool = Arc::new(Pool::default());
+        pool.set_wanted(true);
+        let mut slots = Vec::new();
+        for _ in 0..=MOST_KEPT {
+            let (sender, slot) = connection().await;
+            pool.keep(sender);
+            slots.push(slot);
+        }
+        assert_eq!(pool.lock().connections.len(), MOST_KEPT);
+        assert_eq!(slots[0].read(&mut [0]).await.unwrap(), 0);
     }
 }
