@@ -20,3 +20,4 @@ mod memory_sources;
 mod contract;
 mod store_suite_bites;
 mod conformance_git;
+mod queue_suite_bites;
