@@ -114,7 +114,9 @@ pub(super) fn commit_not_found(repository: &RepositoryUrl, commit: &CommitSha) -
 }
 
 pub(super) fn branch_not_found(repository: &RepositoryUrl, branch: &BranchName) -> Error {
-    Error::new(ErrorKind::NotFound, format!("`{repository}` has no branch `{branch}`")).with_code("branch_not_found")
+    Error::new(ErrorKind::NotFound, format!("`{repository}` has no branch `{branch}`"))
+        .with_code("branch_not_found")
+        .with_hint("was it pushed, and is it spelled like this?")
 }
 
 pub(super) fn of_disk(path: &Path, error: std::io::Error) -> Error {

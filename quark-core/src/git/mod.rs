@@ -131,7 +131,8 @@ impl GitFetcher {
         let head = git.run(&git.command(into).args(["rev-parse", "--verify", "HEAD"]), &NoLog).await?;
         if head.stdout.trim() != commit.as_str() {
             return Err(Error::new(ErrorKind::NotFound, format!("`{commit}` is not the id of a commit"))
-                .with_code("commit_not_found"));
+                .with_code("commit_not_found")
+                .with_hint("give the id of a commit, not of a tag or a tree"));
         }
         fs::remove_dir_all(into.join(".git")).await.map_err(|error| failure::of_disk(into, error))
     }
