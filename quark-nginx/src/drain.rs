@@ -46,13 +46,20 @@ pub(crate) async fn drained(net: &Path, slot: SocketAddr, longest: Duration) -> 
     }
 }
 
-/// How many connections to `slot` are open or being made.
+/// How many connections to `slot` are open or being made, as the end that sees
+/// more of them sees it: nginx's end is elsewhere if nginx runs in a container,
+/// the slot's end is elsewhere if the slot does.
 fn connections(net: &Path, slot: SocketAddr) -> Result<u64> {
-    let mut open = 0;
+    let (mut from_here, mut to_here) = (0_u64, 0_u64);
     for name in ["tcp", "tcp6"] {
         let path = net.join(name);
         match fs::read_to_string(&path) {
-            Ok(table) => open += table.lines().skip(1).filter(|line| is_open_to(line, slot) == Some(true)).count(),
+            Ok(table) => {
+                for (local, remote) in table.lines().skip(1).filter_map(open_connection) {
+                    from_here += u64::from(remote == slot);
+                    to_here += u64::from(local == slot);
+                }
+            }
             // A system without IPv6 has no second table.
             Err(cause) if cause.kind() == io::ErrorKind::NotFound && name == "tcp6" => {}
             Err(cause) => {
@@ -63,17 +70,20 @@ fn connections(net: &Path, slot: SocketAddr) -> Result<u64> {
             }
         }
     }
-    Ok(u64::try_from(open).unwrap_or(u64::MAX))
+    Ok(from_here.max(to_here))
 }
 
-/// One line of proc_pid_net(5): number, local address, remote address, state.
-fn is_open_to(line: &str, slot: SocketAddr) -> Option<bool> {
-    let mut fields = line.split_ascii_whitespace();
-    let remote = fields.nth(2)?;
+/// The two ends of one line of proc_pid_net(5): number, local address, remote
+/// address, state.
+fn open_connection(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let (local, remote) = (fields.next()?, fields.next()?);
     // TCP_ESTABLISHED and TCP_SYN_SENT of the kernel's tcp_states.h. After
     // those, one side has said that it is done.
-    let is_open = matches!(fields.next()?, "01" | "02");
-    Some(is_open && parse_address(remote)? == slot)
+    if !matches!(fields.next()?, "01" | "02") {
+        return None;
+    }
+    Some((parse_address(local)?, parse_address(remote)?))
 }
 
 /// An address in hexadecimal: groups of four bytes, each in the machine's own
@@ -110,15 +120,15 @@ mod tests {
     }
 
     #[test]
-    fn only_open_connections_to_the_slot_count() {
+    fn only_open_connections_count() {
         if cfg!(target_endian = "big") {
             return;
         }
-        let slot = "127.0.0.1:8080".parse().unwrap();
-        let line = |local, remote, state| format!("   3: {local} {remote} {state} 00000000:00000000 00:00000000");
-        assert_eq!(is_open_to(&line("0100007F:C350", "0100007F:1F90", "01"), slot), Some(true));
-        assert_eq!(is_open_to(&line("0100007F:C350", "0100007F:1F90", "06"), slot), Some(false), "it has ended");
-        assert_eq!(is_open_to(&line("0100007F:1F90", "0100007F:C350", "01"), slot), Some(false), "the other end");
+        let line = |state| format!("   3: 0100007F:C350 0100007F:1F90 {state} 00000000:00000000 00:00000000");
+        let ends = ("127.0.0.1:50000".parse().unwrap(), "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(open_connection(&line("01")), Some(ends));
+        assert_eq!(open_connection(&line("06")), None, "it has ended");
+        assert_eq!(open_connection("  sl  local_address rem_address   st"), None);
     }
 
     #[tokio::test]

@@ -42,6 +42,7 @@ mod lock;
 mod markers;
 mod open;
 mod process;
+mod refresh;
 mod reload;
 mod router;
 mod shared;

@@ -18,6 +18,7 @@ use crate::files;
 use crate::layout::Layout;
 use crate::lock::FileLock;
 use crate::process::{Processes, accepts};
+use crate::refresh::Refreshed;
 use crate::reload::{Reloaded, number_in};
 use crate::shared::{Shared, blocking};
 use crate::template::Template;
@@ -43,19 +44,15 @@ pub(crate) async fn open(mut config: NginxConfig) -> Result<Shared> {
     let _lock = FileLock::take(&shared.layout.tree_lock(), &call, Instant::now() + patience).await?;
     let layout = shared.layout.clone();
     blocking(move || remove_leftovers(&layout)).await?;
-    let before = write_base_files(&shared).await?;
-    let outcome = bring_up(&shared, !before.is_empty()).await;
-    if outcome.is_err() {
-        blocking(move || {
-            before.iter().try_for_each(|(path, text)| match text {
-                Some(text) => files::replace(path, text),
-                None => files::remove(path).map(drop),
-            })
-        })
-        .await?;
+    let written = write_base_files(&shared).await?;
+    let written = shared.refresh_sites(written).await?;
+    match bring_up(&shared, !written.before.is_empty()).await {
+        Ok(()) => Ok(shared),
+        Err(cause) => {
+            blocking(move || written.undo()).await?;
+            Err(cause)
+        }
     }
-    outcome?;
-    Ok(shared)
 }
 
 /// Makes the folders, and returns the true place of `home`.
@@ -97,36 +94,25 @@ fn remove_leftovers(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// Writes the files that do not depend on apps, where they differ. Returns
-/// those that were changed, as they were.
-async fn write_base_files(shared: &Shared) -> Result<Vec<(PathBuf, Option<String>)>> {
+/// Writes the files that do not depend on apps, where they differ.
+async fn write_base_files(shared: &Shared) -> Result<Refreshed> {
     let layout = shared.layout.clone();
-    let mut wanted = Vec::new();
-    if let Mode::Own { .. } = shared.config.mode {
-        wanted.push((layout.main(), main_file(shared).await?));
-    }
+    let main = match shared.config.mode {
+        Mode::Own { .. } => Some(main_file(shared).await?),
+        Mode::Attached { .. } => None,
+    };
     let path = layout.base();
-    let on_disk = blocking({
-        let path = path.clone();
-        move || files::read(&path)
-    })
-    .await?;
-    wanted.push((path, shared.base(on_disk.as_deref().and_then(number_in).unwrap_or(0))?));
-    let is_own = shared.is_own();
+    let number = blocking(move || Ok(files::read(&path)?.as_deref().and_then(number_in).unwrap_or(0))).await?;
+    let base = shared.base(number)?;
     blocking(move || {
-        if is_own {
+        let mut written = Refreshed::default();
+        if let Some(main) = main {
             files::folder(&layout.include_dir, 0o755)?;
             files::folder(&layout.home.join("temp"), 0o755)?;
+            written.write(layout.main(), &main)?;
         }
-        let mut before = Vec::new();
-        for (path, text) in wanted {
-            let present = files::read(&path)?;
-            if present.as_ref() != Some(&text) {
-                files::replace(&path, &text)?;
-                before.push((path, present));
-            }
-        }
-        Ok(before)
+        written.write(layout.base(), &base)?;
+        Ok(written)
     })
     .await
 }

@@ -21,28 +21,23 @@ pub(crate) struct Processes {
 
 impl Processes {
     pub(crate) fn started_in(home: &Path) -> Self {
-        let mut found = Self::default();
-        for pid in pids() {
-            if fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == home) {
-                let Some(process) = ProcessRef::of_pid(pid).filter(ProcessRef::is_alive) else { continue };
-                let title = title(pid);
-                if title.starts_with(MASTER) {
-                    found.master = Some(process);
-                } else if title.starts_with(WORKER) {
-                    found.workers.push(process);
-                }
-            }
-        }
-        found
+        let is_there = |pid: &u32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == home);
+        let (masters, workers): (Vec<_>, Vec<_>) =
+            pids().filter(is_there).filter(|pid| is_nginx(*pid)).partition(|pid| title(*pid).starts_with(MASTER));
+        // A worker is called like its master until it has given itself a name.
+        let is_child = |pid: &u32| parent(*pid).is_some_and(|parent| masters.contains(&parent));
+        let (young, masters): (Vec<_>, Vec<_>) = masters.iter().partition(|pid| is_child(pid));
+        let workers = workers.into_iter().chain(young);
+        Self { master: masters.into_iter().find_map(alive), workers: workers.filter_map(alive).collect() }
     }
 
     /// The master whose id is in a pid file, with its workers.
     pub(crate) fn of_pid_file(path: &Path) -> Self {
-        let pid = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+        let pid: Option<u32> = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
         // The file of an nginx that was killed may name anybody by now.
-        let master = pid.filter(|pid| title(*pid).starts_with(MASTER)).and_then(ProcessRef::of_pid);
-        let workers = master.map(|master| workers_of(master.pid)).unwrap_or_default();
-        Self { master, workers }
+        let master = pid.filter(|pid| title(*pid).starts_with(MASTER)).and_then(alive);
+        let is_worker = |pid: &u32| master.is_some_and(|master| parent(*pid) == Some(master.pid)) && is_nginx(*pid);
+        Self { master, workers: pids().filter(is_worker).filter_map(alive).collect() }
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &ProcessRef> {
@@ -59,9 +54,14 @@ pub(crate) fn accepts(worker: &ProcessRef) -> bool {
     worker.is_alive() && !title(worker.pid).contains(LEAVING)
 }
 
-fn workers_of(master: u32) -> Vec<ProcessRef> {
-    let is_worker = |pid: &u32| parent(*pid) == Some(master) && title(*pid).starts_with(WORKER);
-    pids().filter(is_worker).filter_map(ProcessRef::of_pid).filter(ProcessRef::is_alive).collect()
+fn alive(pid: u32) -> Option<ProcessRef> {
+    ProcessRef::of_pid(pid).filter(ProcessRef::is_alive)
+}
+
+/// Whether it is a master or a worker; caches have processes of other names.
+fn is_nginx(pid: u32) -> bool {
+    let title = title(pid);
+    title.starts_with(MASTER) || title.starts_with(WORKER)
 }
 
 fn pids() -> impl Iterator<Item = u32> {

@@ -201,6 +201,11 @@ pub(crate) fn generation(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("# generation: "))?.parse().ok()
 }
 
+/// The name of a site file's content.
+pub(crate) fn shape(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.strip_prefix("# shape: "))
+}
+
 #[cfg(test)]
 mod tests {
     use quark_core::deployment::{Endpoint, Fence, Generation};
@@ -264,7 +269,8 @@ mod tests {
         assert_eq!(site(&first), site(&again), "markers and counters are no shape");
         assert_eq!(site(&first), site(&turned), "the order of names is no shape");
         assert!(site(&first).is(&site(&again).text(&again)));
-        assert_eq!(generation(&site(&again).text(&again)), Some(8));
+        let text = site(&again).text(&again);
+        assert_eq!((generation(&text), shape(&text)), (Some(8), Some(site(&first).shape.as_str())));
         let moved = route(&["a.test", "b.test"], "127.0.0.1:1", "127.0.0.1:3");
         assert_ne!(site(&first).shape, site(&moved).shape);
         let other = SiteSettings::of(&config.with_max_body(1), Version(1, 22, 1));

@@ -45,10 +45,13 @@ impl AppState {
     }
 
     pub(crate) fn write(&self, layout: &Layout, app: &AppName) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).map_err(|cause| {
+        files::replace(&layout.state(app), &self.text()?)
+    }
+
+    pub(crate) fn text(&self) -> Result<String> {
+        serde_json::to_string_pretty(self).map_err(|cause| {
             Error::new(ErrorKind::Internal, "the state of a route could not be written down").with_source(cause)
-        })?;
-        files::replace(&layout.state(app), &text)
+        })
     }
 
     /// Refuses what comes from an engine that has been replaced.

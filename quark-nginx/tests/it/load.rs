@@ -34,6 +34,29 @@ async fn a_hundred_switches_lose_nothing() {
     eprintln!("100 switches: {answered} answered, 0 failed");
 }
 
+/// New apps under the load of another one: each takes a reload.
+#[tokio::test(flavor = "multi_thread")]
+async fn reloads_of_a_recent_nginx_lose_nothing() {
+    let Some(world) = World::start().await else { return };
+    let shop = Pair::start("shop").await;
+    apply(&world.router, &shop.route).await;
+    let load = Load::start(world.listen, "shop.test", 8);
+    for number in 0..15 {
+        load.answers(50).await;
+        apply(&world.router, &Pair::start(&format!("app{number}")).await.route).await;
+    }
+    load.answers(50).await;
+    let (answered, failures) = load.finish().await;
+    eprintln!("15 reloads: {answered} answered, {} failed", failures.len());
+    let text = String::from_utf8(Command::new(nginx().unwrap()).arg("-v").output().unwrap().stderr).unwrap();
+    let number = text.split('/').nth(1).unwrap().split_whitespace().next().unwrap();
+    let version: Vec<u32> = number.split('.').map(|part| part.parse().unwrap()).collect();
+    // An older one closes kept connections on which a request is on its way.
+    let is_lossless = version >= vec![1, 27, 4];
+    assert!(failures.is_empty() || !is_lossless, "{:?}", failures.first());
+    assert!(failures.iter().all(|failure| !failure.starts_with("status")), "{failures:?}");
+}
+
 /// The whole life of a promotion: switch, drain, and a rude end of the slot.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_may_be_killed_once_it_is_drained() {
@@ -80,10 +103,10 @@ async fn the_backup_answers_when_the_active_slot_is_killed() {
 }
 
 /// The sample app in a process of its own, as it can be killed by `SIGKILL`.
-struct Sample(Child);
+pub(crate) struct Sample(Child);
 
 impl Sample {
-    async fn start(address: SocketAddr, version: &str) -> Self {
+    pub(crate) async fn start(address: SocketAddr, version: &str) -> Self {
         let program = tokio::task::spawn_blocking(sample_app::build).await.unwrap().unwrap();
         let mut command = Command::new(program);
         command.env("HOST", "127.0.0.1").env("PORT", address.port().to_string()).env("SAMPLE_VERSION", version);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use quark_core::backend::{Drained, Router as _};
 use quark_core::{Domain, ErrorKind, Slot};
-use quark_nginx::NginxRouter;
+use quark_nginx::{NginxConfig, NginxRouter};
 
-use crate::support::{Pair, World, app, apply, call, next, observe, who};
+use crate::support::{Pair, World, app, apply, call, free_address, next, nginx, observe, who};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_follow_the_route() {
@@ -52,26 +52,6 @@ async fn a_switch_reloads_nothing() {
     }
     assert_eq!(files(), before);
     assert_eq!(client.opened(), 1, "the connection of a client must live through a switch");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_an_app_is_told_about_a_request_comes_from_the_socket() {
-    let Some(world) = World::start().await else { return };
-    let pair = Pair::start("shop").await;
-    apply(&world.router, &pair.route).await;
-    let head = world.client().get("shop.test", "/head").await.unwrap().text();
-    let port = world.listen.port();
-    for line in [
-        format!("host: shop.test:{port}"),
-        "x-forwarded-for: 127.0.0.1".to_owned(),
-        format!("x-forwarded-host: shop.test:{port}"),
-        format!("x-forwarded-port: {port}"),
-        "x-forwarded-proto: http".to_owned(),
-        "x-real-ip: 127.0.0.1".to_owned(),
-    ] {
-        assert!(head.lines().any(|found| found == line), "{line} is missing in:\n{head}");
-    }
-    assert!(!head.contains("upgrade"), "{head}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,6 +148,19 @@ async fn an_nginx_that_was_stopped_serves_the_same_again() {
     let again = NginxRouter::open(world.config.clone()).await.unwrap();
     assert_eq!(observe(&again, &app("shop")).await, Some((Slot::Green, false, 2)));
     assert_eq!(world.who("shop.test").await, "green");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_settings_reach_the_routes_that_are_there() {
+    let Some(world) = World::start().await else { return };
+    let pair = Pair::start("shop").await;
+    apply(&world.router, &next(&pair.route, Slot::Green, false)).await;
+    let elsewhere = free_address();
+    let config = NginxConfig::own(world.home(), elsewhere).with_binary(nginx().unwrap()).with_workers(1);
+    let moved = NginxRouter::open(config).await.unwrap();
+    assert_eq!(who(elsewhere, "shop.test").await, "green");
+    assert!(world.client().get("shop.test", "/").await.is_err(), "nobody is to listen there any more");
+    assert_eq!(observe(&moved, &app("shop")).await, Some((Slot::Green, false, 2)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

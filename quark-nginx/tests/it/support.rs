@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use quark_core::backend::{Call, Route, Router as _};
@@ -31,9 +31,19 @@ pub(crate) fn nginx() -> Option<PathBuf> {
     found
 }
 
-/// A port that nobody uses at the moment.
+/// A port that nobody listens on at the moment, from a range that the system
+/// does not take ports of clients from: another test's client could have it
+/// before nginx does.
 pub(crate) fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let own = u16::try_from(std::process::id() % 181).unwrap() * 97;
+    loop {
+        let port = 11_000 + (own + NEXT.fetch_add(1, Ordering::Relaxed)) % 18_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// A folder that nginx's workers are let through to.
