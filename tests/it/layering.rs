@@ -1,10 +1,9 @@
 //! Which crate may depend on what, as Cargo sees it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::Command;
 
-use super::world::root;
+use super::tidy::root;
 
 /// What only an adapter may bring in.
 const NOT_IN_CORE: [&str; 14] = [
@@ -72,6 +71,8 @@ fn dependencies(arguments: &[&str]) -> BTreeSet<String> {
     let done = Command::new(cargo)
         .args(["tree", "--all-features", "--locked", "--offline", "--prefix", "none", "--format", "{p}"])
         .args(arguments)
+        // Or the features that one crate asks for could count for another.
+        .env("CARGO_RESOLVER_FEATURE_UNIFICATION", "selected")
         .current_dir(root())
         .output()
         .unwrap();
