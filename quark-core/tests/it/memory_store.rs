@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use quark_core::backend::{JobKind, NewJob, Priority};
 use quark_core::conformance::queue::QueueFixture;
 use quark_core::conformance::store::StoreFixture;
 use quark_core::memory::{MemoryQueue, MemoryStore};
 use quark_core::testing::ManualClock;
-use quark_core::{Clock, Queue, Store, Timestamp};
+use quark_core::{Clock, DeploymentId, OwnerId, Queue, Store, Timestamp};
 
 mod store {
     quark_core::store_conformance!(async { super::MemoryStoreFixture::with_queue() });
@@ -20,6 +21,37 @@ mod store_without_queue {
 
 mod queue {
     quark_core::queue_conformance!(async { super::MemoryQueueFixture::new() });
+}
+
+#[tokio::test]
+async fn wait_ends_when_time_makes_a_job_ready() {
+    let MemoryQueueFixture { clock, queue } = MemoryQueueFixture::new();
+    let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+    let app = quark_core::AppName::parse("shop").unwrap();
+    let later = clock.now().after(minute);
+    let job = NewJob::new(JobKind::Deploy, DeploymentId::generate(), app, Priority::DEPLOY, later);
+    queue.enqueue(job).await.unwrap();
+    let wait = || {
+        let queue = queue.clone();
+        tokio::spawn(async move { queue.wait(hour).await })
+    };
+    let delayed = wait();
+    clock.sleepers(1).await;
+    clock.advance(minute);
+    delayed.await.unwrap();
+
+    let owner = OwnerId::unique();
+    assert_eq!(queue.claim(&owner, 1, minute).await.unwrap().len(), 1);
+    let claimed = wait();
+    clock.sleepers(1).await;
+    clock.advance(minute);
+    claimed.await.unwrap();
+    assert_eq!(queue.claim(&owner, 1, minute).await.unwrap().len(), 1);
+
+    let nothing = wait();
+    clock.sleepers(1).await;
+    clock.advance(hour);
+    nothing.await.unwrap();
 }
 
 /// A memory store, with a queue that shares its lock or with none.
