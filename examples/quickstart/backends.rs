@@ -111,7 +111,9 @@ async fn containers(choice: &Choice, folder: &Path) -> Result<(Arc<dyn Container
         #[cfg(feature = "docker")]
         {
             let mut config = quark_docker::DockerConfig::new();
-            if let Some(socket) = std::env::var_os("QUARK_TEST_DOCKER") {
+            // What Docker's own client obeys.
+            let host = std::env::var("DOCKER_HOST").unwrap_or_default();
+            if let Some(socket) = host.strip_prefix("unix://") {
                 config = config.with_socket(socket);
             }
             let docker = quark_docker::DockerRuntime::connect(config).await.context("Docker")?;

@@ -62,7 +62,7 @@ async fn serve(config: Config) -> Result<()> {
             .with_config(engine_config)
             .with_builder_dyn(builder)
             .with_source(GitFetcher::new())
-            .with_metrics(metrics.clone())
+            .with_metrics(Arc::<PrometheusMetrics>::clone(&metrics))
             .start()
             .await?;
 

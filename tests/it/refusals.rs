@@ -50,7 +50,8 @@ impl World {
         .start()
         .await
         .unwrap();
-        let health = HealthCheck { interval: Duration::from_millis(50), ..HealthCheck::http("/healthz".parse().unwrap()) };
+        let health =
+            HealthCheck { interval: Duration::from_millis(50), ..HealthCheck::http("/healthz".parse().unwrap()) };
         let app = App::new("shop", Source::git(&quark_tests::url_of(&folder), "main").unwrap())
             .unwrap()
             .with_health(health.with_deadline(Duration::from_secs(2)));

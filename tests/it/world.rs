@@ -1,6 +1,6 @@
 //! What the tests of this crate share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The nginx program, or a loud skip.
 pub(crate) fn nginx_or_skip() -> Option<PathBuf> {
@@ -11,4 +11,9 @@ pub(crate) fn nginx_or_skip() -> Option<PathBuf> {
         }
     }
     quark_core::testing::requirement("nginx", "QUARK_TEST_NGINX").map(PathBuf::from)
+}
+
+/// The folder of the workspace.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
 }

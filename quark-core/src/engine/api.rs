@@ -267,8 +267,14 @@ impl DeploymentEngine {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] (`too_late`) once it is
-    /// being promoted or has ended.
+    /// being promoted or has ended, or if it removes its app.
     pub async fn cancel(&self, id: DeploymentId, by: &str) -> Result<()> {
+        if self.deployment(id).await?.kind == DeploymentKind::Remove {
+            // From its first row on the app takes no deployments; half a removal is no state to be in.
+            return Err(Error::new(ErrorKind::Conflict, "the removal of an app cannot be cancelled")
+                .with_code("too_late")
+                .with_hint("create the app again when it is gone"));
+        }
         let outcome = self.shared.store.request_cancel(id, by, self.shared.clock.now()).await?;
         if outcome == CancelOutcome::TooLate {
             return Err(Error::new(ErrorKind::Conflict, format!("deployment `{id}` cannot be cancelled any more"))

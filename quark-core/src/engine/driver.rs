@@ -59,7 +59,7 @@ impl Driver {
             };
             tracing::debug!(deployment = %id, state = %snapshot.deployment.state, ?decision, "decided");
             let decision = self.unless_poisoned(&snapshot, decision);
-            if let Some(burst) = self.follow(snapshot, decision).await? {
+            if let Some(burst) = Box::pin(self.follow(snapshot, decision)).await? {
                 return Ok(burst);
             }
         }

@@ -56,7 +56,11 @@ async fn hostile_values_have_a_code_and_a_field_and_nothing_is_made() {
         (with("health", json!({"successes": 0})), "invalid_health_check", "app.health.successes"),
         (with("env", json!({"A=B": "x"})), "invalid_env_key", "app.env"),
         (with("env", json!({"A": "x\u{0}"})), "invalid_env_value", "app.env"),
-        (with("resources", json!({"cpu_millis": 0, "memory_bytes": 1, "pids": 1})), "invalid_limit", "app.resources.cpu_millis"),
+        (
+            with("resources", json!({"cpu_millis": 0, "memory_bytes": 1, "pids": 1})),
+            "invalid_limit",
+            "app.resources.cpu_millis",
+        ),
         (with("port", json!(0)), "invalid_port", "app.port"),
         (with("command", json!([])), "invalid_command", "app.command"),
         (with("dockerfile", json!("../Dockerfile")), "invalid_path", "app.dockerfile"),

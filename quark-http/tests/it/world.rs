@@ -56,7 +56,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let engine = DeploymentEngine::builder(store, queue, runtime.clone(), MemoryRouter::new())
             .with_prober(MemoryProber::new(&runtime))
-            .with_metrics(metrics.clone())
+            .with_metrics(Arc::<PrometheusMetrics>::clone(&metrics))
             .with_work_dir(folder.path())
             .start()
             .await

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quark_core::backend::{
-    CancelOutcome, Claim, ClaimToken, ClaimedJob, Commit, DeadJob, Enqueued, Lease, NewJob, Queue, QueueDepth, Snapshot,
-    Store,
+    CancelOutcome, Claim, ClaimToken, ClaimedJob, Commit, DeadJob, Enqueued, Lease, NewJob, Queue, QueueDepth,
+    Snapshot, Store,
 };
 use quark_core::deployment::Version;
 use quark_core::memory::{Behaviour, Health, MemoryQueue, MemoryStore};
@@ -182,12 +182,10 @@ async fn dies_at(work: Work, n: i64, after: bool) -> bool {
         Work::Remove => dying.remove_app(&name(), "test").await,
     };
     let wanted = wanted.unwrap();
-    let died = loop {
-        match dying.wait(wanted.id).await {
-            Ok(_) => break false,
-            Err(_) if mortal.left.load(Ordering::SeqCst) <= 0 => break true,
-            Err(error) => panic!("{}", error.report()),
-        }
+    let died = match dying.wait(wanted.id).await {
+        Ok(_) => false,
+        Err(_) if mortal.left.load(Ordering::SeqCst) <= 0 => true,
+        Err(error) => panic!("{}", error.report()),
     };
     dying.shutdown().await;
 

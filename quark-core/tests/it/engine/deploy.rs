@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use quark_core::memory::{Behaviour, Health};
-use quark_core::{
-    App, Conclusion, DeployRequest, Error, ErrorKind, ImageRef, Slot, Source, State, StepName, Timing,
-};
+use quark_core::{App, Conclusion, DeployRequest, Error, ErrorKind, ImageRef, Slot, Source, State, StepName, Timing};
 
 use super::world::{World, app, deploy, deploy_well, end, eventually, name};
 

@@ -54,7 +54,11 @@ async fn a_dead_standby_is_started_anew() {
     engine.create_app(app()).await.unwrap();
     let first = deploy_well(&engine, &world.good()).await;
     deploy_well(&engine, &world.good()).await;
-    let container = world.runtime.containers().into_iter().find(|c| c.name.as_str().contains(&first.id.as_uuid().simple().to_string()));
+    let container = world
+        .runtime
+        .containers()
+        .into_iter()
+        .find(|c| c.name.as_str().contains(&first.id.as_uuid().simple().to_string()));
     assert!(world.runtime.kill(&container.unwrap().name));
     let back = roll_back(&engine).await;
     let steps = engine.steps(back.id).await.unwrap();

@@ -10,7 +10,8 @@ use quark_core::memory::{
 };
 use quark_core::{
     App, AppName, AppRecord, BranchName, Clock, CommitSha, Conclusion, DeployRequest, Deployment, DeploymentEngine,
-    DeploymentId, Endpoint, EngineConfig, HealthCheck, OwnerId, RepositoryUrl, RollbackRequest, Source, SystemClock, Timing,
+    DeploymentId, Endpoint, EngineConfig, HealthCheck, OwnerId, RepositoryUrl, RollbackRequest, Source, SystemClock,
+    Timing,
 };
 
 pub(crate) struct World {
@@ -52,19 +53,14 @@ impl World {
             lease: Duration::from_secs(5),
             ..EngineConfig::new(self.folder.path().join("work"))
         };
-        DeploymentEngine::builder_dyn(
-            store,
-            queue,
-            Arc::new(self.runtime.clone()),
-            Arc::new(self.router.clone()),
-        )
-        .with_config(config)
-        .with_builder(self.builder.clone())
-        .with_source(self.source.clone())
-        .with_prober(MemoryProber::new(&self.runtime))
-        .start()
-        .await
-        .unwrap()
+        DeploymentEngine::builder_dyn(store, queue, Arc::new(self.runtime.clone()), Arc::new(self.router.clone()))
+            .with_config(config)
+            .with_builder(self.builder.clone())
+            .with_source(self.source.clone())
+            .with_prober(MemoryProber::new(&self.runtime))
+            .start()
+            .await
+            .unwrap()
     }
 
     /// A commit whose program behaves like this.
