@@ -22,7 +22,7 @@ use crate::system::lock::FolderLock;
 use crate::system::mark::{self, Mark};
 use crate::system::{blocking, require_proc};
 
-/// From the polite signal to the kill for what an interrupted build has left.
+/// From the polite signal to the kill for what a build has started.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long to wait for another engine that is at the same build.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -130,7 +130,7 @@ impl ImageBuilder for LocalBuilder {
             return built.ok_or_else(|| Error::new(ErrorKind::Unavailable, "the image was removed while it was used"));
         };
         let family = self.family(request.key);
-        let built = run::Build { config: &self.inner.config, folder: &folder, mark: &family.mark, call, log, begun }
+        let built = run::Build { config: &self.inner.config, folder: &folder, family: &family, call, log, begun }
             .run(&request)
             .await;
         // Also what has left the group of its command, such as a daemon that a

@@ -1,33 +1,35 @@
 //! `Build`: one build, from the checkout to the note that makes it an image.
 
-use std::collections::VecDeque;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use quark_core::app::{Argv, Artifact};
 use quark_core::backend::{BuildRequest, Call, LogSink};
 use quark_core::deployment::LogStream;
-use quark_core::process::Program;
+use quark_core::process::{Finished, Program};
 use quark_core::{Error, ErrorClass, ErrorKind, Result};
 use tokio::time::Instant;
 
 use super::plan::Plan;
-use super::tree;
+use super::{PATIENCE, tree};
 use crate::config::{LocalConfig, search_path};
 use crate::image::{Image, ImageFolder};
 use crate::system::blocking;
-use crate::system::command::{Unusable, locate, shown};
-use crate::system::mark::Mark;
+use crate::system::command::{BUSY_ATTEMPTS, BUSY_PAUSE, Unusable, is_busy, is_no_program, locate, shown};
+use crate::system::family::Family;
 
-/// How many of the last lines of output an error shows, and how many bytes.
-const SHOWN_LINES: usize = 20;
+/// How many of the last lines of each stream an error shows, and how many
+/// bytes of both. Each stream has its own share: the reason is often in the
+/// few lines of one, and the other comes in between.
+const SHOWN_LINES: usize = 12;
 const SHOWN_BYTES: usize = 4 * 1024;
 
 /// One build into an empty folder.
 pub(super) struct Build<'a> {
     pub(super) config: &'a LocalConfig,
     pub(super) folder: &'a ImageFolder,
-    pub(super) mark: &'a Mark,
+    pub(super) family: &'a Family,
     pub(super) call: &'a Call,
     pub(super) log: &'a dyn LogSink,
     pub(super) begun: Instant,
@@ -82,28 +84,19 @@ impl Build<'_> {
         let timeout = self.remaining()?;
         let line = shown(command.words());
         self.log.write(LogStream::System, &format!("build: {line}"));
-        let tree = self.folder.tree();
-        let file = locate(command.program(), &tree, &search_path())
-            .map_err(|unusable| missing(ErrorKind::BuildFailed, command, "build", unusable))?;
-        let inherited: Vec<&str> = self.config.inherited().iter().map(String::as_str).collect();
-        let mut program = Program::new(file)
-            .args(command.arguments())
-            .env("PATH", search_path())
-            .inherit(&inherited)
-            .directory(&tree);
-        for (key, value) in self.mark.variables() {
-            program = program.env(key, value);
-        }
+        let program = self.program(command)?;
         let tail = Tail { log: self.log, lines: Mutex::default() };
         let call = Call { timeout, ..self.call.clone() };
-        let finished = program.run(&call, &tail).await.map_err(|error| match error.kind() {
-            // The file is there, so it is what the file names to be run by.
-            ErrorKind::NotFound | ErrorKind::PermissionDenied => {
-                let message = format!("the build command `{line}` could not be started: {}", error.message());
-                Error::new(ErrorKind::BuildFailed, message).with_code(error.code().to_owned())
+        let mut attempts = 1;
+        let run = loop {
+            let run = self.ended_with_all(&call, program.run(&call, &tail)).await;
+            if attempts == BUSY_ATTEMPTS || !run.as_ref().is_err_and(|error| was_refused(error, is_busy)) {
+                break run;
             }
-            _ => error,
-        })?;
+            attempts += 1;
+            tokio::time::sleep(BUSY_PAUSE).await;
+        };
+        let finished = run.map_err(|error| unstartable(&line, error))?;
         if finished.succeeded() {
             return Ok(());
         }
@@ -114,7 +107,39 @@ impl Build<'_> {
         let output = tail.text();
         let output = if output.is_empty() { " without output".to_owned() } else { format!(":\n{output}") };
         Err(Error::new(ErrorKind::BuildFailed, format!("the build command `{line}` {how}{output}"))
-            .with_code("build_failed"))
+            .with_code("build_failed")
+            .with_hint("the whole output is in the deployment's log"))
+    }
+
+    fn program(&self, command: &Argv) -> Result<Program> {
+        let tree = self.folder.tree();
+        let file = locate(command.program(), &tree, &search_path())
+            .map_err(|unusable| missing(ErrorKind::BuildFailed, command, "build", unusable))?;
+        let inherited: Vec<&str> = self.config.inherited().iter().map(String::as_str).collect();
+        let mut program = Program::new(file)
+            .args(command.arguments())
+            .env("PATH", search_path())
+            .inherit(&inherited)
+            .directory(&tree);
+        for (key, value) in self.family.mark.variables() {
+            program = program.env(key, value);
+        }
+        Ok(program)
+    }
+
+    /// Waits for a command and, when it is no longer wanted, ends all that the
+    /// build has started: what has left the group of the command may hold the
+    /// pipe that its output is read from, and would keep the wait from ending.
+    async fn ended_with_all(&self, call: &Call, run: impl Future<Output = Result<Finished>>) -> Result<Finished> {
+        tokio::pin!(run);
+        tokio::select! {
+            biased;
+            done = &mut run => return done,
+            () = call.cancel.cancelled() => {}
+            () = tokio::time::sleep(call.timeout) => {}
+        }
+        let (ended, done) = tokio::join!(self.family.end(PATIENCE), run);
+        ended.and(done)
     }
 
     async fn finish(&self, request: &BuildRequest<'_>, plan: &Plan) -> Result<Artifact> {
@@ -142,6 +167,25 @@ impl Build<'_> {
         })
         .await
     }
+}
+
+/// Whether the operating system has refused to start a program in such a way.
+fn was_refused(error: &Error, how: fn(&io::Error) -> bool) -> bool {
+    std::error::Error::source(error).and_then(|source| source.downcast_ref()).is_some_and(how)
+}
+
+/// The error for a build command that is there and yet could not be started.
+fn unstartable(line: &str, error: Error) -> Error {
+    let code = match error.kind() {
+        // The file is there, so it is what the file names to be run by.
+        ErrorKind::NotFound | ErrorKind::PermissionDenied => error.code().to_owned(),
+        ErrorKind::Internal if was_refused(&error, is_no_program) => "command_not_executable".to_owned(),
+        _ => return error,
+    };
+    Error::new(ErrorKind::BuildFailed, format!("the build command `{line}` could not be started"))
+        .with_code(code)
+        .with_hint("check the first line of the file, if it is a script")
+        .with_source(error)
 }
 
 /// Whether a program is named by a relative path that climbs.
@@ -173,24 +217,27 @@ fn missing(kind: ErrorKind, command: &Argv, which: &str, unusable: Unusable) -> 
 /// Passes lines on and keeps the last ones for an error.
 struct Tail<'a> {
     log: &'a dyn LogSink,
-    lines: Mutex<VecDeque<String>>,
+    lines: Mutex<Vec<(LogStream, String)>>,
 }
 
 impl LogSink for Tail<'_> {
     fn write(&self, stream: LogStream, text: &str) {
         self.log.write(stream, text);
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() == SHOWN_LINES {
-            lines.pop_front();
+        let of_stream = |line: &(LogStream, String)| line.0 == stream;
+        if lines.iter().filter(|line| of_stream(line)).count() == SHOWN_LINES
+            && let Some(oldest) = lines.iter().position(of_stream)
+        {
+            lines.remove(oldest);
         }
-        lines.push_back(text.to_owned());
+        lines.push((stream, text.to_owned()));
     }
 }
 
 impl Tail<'_> {
     fn text(&self) -> String {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = lines.make_contiguous().join("\n");
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = lines.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n");
         let mut from = text.len().saturating_sub(SHOWN_BYTES);
         while !text.is_char_boundary(from) {
             from += 1;

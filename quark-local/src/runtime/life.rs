@@ -82,9 +82,11 @@ impl Life {
     }
 }
 
-/// The first of the processes that carry the container's mark.
+/// The first of the processes that carry the container's mark: the one that
+/// was made with a group of its own and not by another of them.
 fn unrecorded(place: &Place, table: &Table) -> Option<ProcessRef> {
     let members = place.family(None).members(table);
-    let leaders = members.iter().filter(|entry| entry.process.group == entry.process.pid);
-    leaders.map(|entry| entry.process).min_by_key(|process| process.started)
+    let is_member = |pid: u32| members.iter().any(|entry| entry.process.pid == pid);
+    let leads = |entry: &&Entry| entry.process.group == entry.process.pid && !is_member(entry.parent);
+    members.iter().filter(leads).map(|entry| entry.process).min_by_key(|process| (process.started, process.pid))
 }

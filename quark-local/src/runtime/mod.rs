@@ -3,12 +3,12 @@
 mod life;
 mod listening;
 mod logs;
+mod ports;
 mod reap;
 mod record;
 mod start;
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +78,7 @@ impl LocalRuntime {
         let config = config.prepared()?;
         let containers = Containers::in_state(config.state_dir());
         private_dir(containers.folder())?;
+        containers.sweep()?;
         let images = Images::in_state(config.state_dir());
         Ok(Self { inner: Arc::new(Inner { config, containers, images, reapers: Reapers::default() }) })
     }
@@ -105,25 +106,11 @@ impl ContainerRuntime for LocalRuntime {
 
     async fn allocate_endpoint(&self, app: &AppName, slot: Slot, taken: &[Endpoint]) -> Result<Endpoint> {
         let ports = self.inner.config.ports();
-        let count = u64::from(ports.end() - ports.start()) + 1;
         // Begins anywhere, so that two engines, or two apps at one time,
         // seldom choose the same.
-        let begin = RandomState::new().hash_one((app.as_str(), slot)) % count;
+        let begin = RandomState::new().hash_one((app.as_str(), slot));
         let taken = taken.to_vec();
-        blocking(move || {
-            let from_begin = ports.clone().skip(usize::try_from(begin).unwrap_or(0));
-            for port in from_begin.chain(ports.clone()) {
-                let endpoint = Endpoint::new(format!("127.0.0.1:{port}"));
-                if !taken.contains(&endpoint) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                    return Ok(endpoint);
-                }
-            }
-            let range = format!("{} to {}", ports.start(), ports.end());
-            Err(Error::new(ErrorKind::ResourceExhausted, format!("none of the ports {range} is free"))
-                .with_code("no_free_port")
-                .with_hint("remove apps that are not needed, or give the runtime a larger range of ports"))
-        })
-        .await
+        blocking(move || ports::allocate(&ports, begin, &taken)).await
     }
 
     async fn ensure_image(&self, _: &Call, image: &ImageRef) -> Result<Artifact> {
@@ -278,7 +265,7 @@ fn create(place: &Place, images: &Images, spec: &ContainerSpec) -> Result<Create
 /// Refuses to remove what is another's or runs.
 fn may_remove(place: &Place, expected: &Labels) -> Result<Life> {
     let life = Life::of(place, &Table::read()?)?;
-    // A folder without a record is what an interrupted removal has left.
+    // A folder without a record is what an interrupted creation has left.
     if place.record()?.is_some_and(|record| !record.carries(expected)) {
         let message = format!("container `{}` does not carry the labels that were expected", place.name());
         return Err(Error::new(ErrorKind::Conflict, message).with_code("labels_differ"));

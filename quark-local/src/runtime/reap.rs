@@ -92,10 +92,15 @@ async fn end_left_behind(place: &Place, ended: &Started) -> Result<()> {
 
 async fn note(place: &Place, exit: Exit) -> Result<()> {
     let place = place.clone();
-    blocking(move || match place.record()? {
-        // A container that is being removed needs no note.
-        Some(_) if place.started()?.as_ref() == Some(&exit.of) => place.write_exit(&exit),
-        _ => Ok(()),
+    blocking(move || {
+        if place.started()?.as_ref() != Some(&exit.of) {
+            return Ok(());
+        }
+        match place.write_exit(&exit) {
+            // A container that was removed meanwhile needs no note.
+            Err(_) if place.record()?.is_none() => Ok(()),
+            written => written,
+        }
     })
     .await
 }

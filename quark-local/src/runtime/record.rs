@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use quark_core::app::{Argv, Artifact, EnvVars};
 use quark_core::backend::container_runtime::label;
@@ -11,12 +12,14 @@ use quark_core::{ContainerName, Endpoint, Error, ErrorKind, LogStream, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::system::family::Family;
-use crate::system::files::{failed, read_json, remove_dir, remove_file, write_json};
+use crate::system::files::{failed, is_absent, read_json, remove_dir, remove_file, write_json};
 use crate::system::mark::{self, Mark};
 
 const RECORD: &str = "container.json";
 const PROCESS: &str = "process.json";
 const EXIT: &str = "exit.json";
+/// How the names of folders begin that are being removed.
+const REMOVED: &str = ".removed-";
 
 /// What `container.json` says: all that a container is made from. The
 /// container exists when this file does.
@@ -97,6 +100,18 @@ impl Containers {
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Removes what engines have left that died while they removed something.
+    pub(super) fn sweep(&self) -> Result<()> {
+        let unreadable = |error| failed("read", &self.folder, error);
+        for entry in fs::read_dir(&self.folder).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            if entry.file_name().to_string_lossy().starts_with(REMOVED) {
+                remove_dir(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// The place of a container, whether it exists or not.
@@ -210,8 +225,16 @@ impl Place {
 
     /// Makes the container not exist, then removes what is left of it.
     pub(super) fn remove(&self) -> Result<()> {
-        remove_file(&self.folder.join(RECORD))?;
-        remove_dir(&self.folder)
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let aside = format!("{REMOVED}{}-{}-{number}", self.name, std::process::id());
+        let aside = self.folder.with_file_name(aside);
+        // At once, so that nobody finds a part of it or writes into it.
+        match fs::rename(&self.folder, &aside) {
+            Err(error) if is_absent(&error) => Ok(()),
+            Err(error) => Err(failed("removed", &self.folder, error)),
+            Ok(()) => remove_dir(&aside),
+        }
     }
 }
 

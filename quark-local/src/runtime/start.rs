@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -20,10 +20,10 @@ use super::record::{Place, Record, Started};
 use crate::config::search_path;
 use crate::image::Images;
 use crate::system::blocking;
-use crate::system::command::{PORT, Unusable, locate, shown};
+use crate::system::command::{BUSY_ATTEMPTS, BUSY_PAUSE, PORT, Unusable, is_busy, is_no_program, locate, shown};
 use crate::system::files::failed;
 use crate::system::lock::FolderLock;
-use crate::system::sockets::{describe, listeners, reached_at};
+use crate::system::sockets::{describe, listeners, reached_at, try_bind};
 use crate::system::table::{Entry, Table, boot_id};
 
 /// From the polite signal to the kill for what an earlier process has left.
@@ -69,8 +69,8 @@ pub(super) async fn start(place: &Place, images: &Images, reapers: &Reapers, loc
 /// Refuses an endpoint at which something listens.
 fn check_free(endpoint: &Endpoint) -> Result<()> {
     let address = endpoint.socket_addr()?;
-    match TcpListener::bind(address) {
-        Ok(_) => Ok(()),
+    match try_bind(address) {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(port_taken(endpoint, &holder(address))),
         Err(error) => {
             let kind = match error.kind() {
@@ -144,7 +144,16 @@ fn append_to(path: PathBuf) -> Result<File> {
 fn spawn(mut command: Command, record: &Record) -> Result<(Child, Started)> {
     let boot = boot_id()?;
     let program = command.as_std().get_program().to_string_lossy().into_owned();
-    let child = command.spawn().map_err(|error| spawn_error(&program, &record.name, error))?;
+    let mut attempts = 1;
+    let child = loop {
+        match command.spawn() {
+            Err(error) if is_busy(&error) && attempts < BUSY_ATTEMPTS => {
+                attempts += 1;
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            spawned => break spawned.map_err(|error| spawn_error(&program, &record.name, error))?,
+        }
+    };
     // As long as it is not waited for, the process has an entry.
     let entry = child.id().and_then(Entry::read);
     let entry = entry.ok_or_else(|| {
@@ -172,6 +181,9 @@ fn spawn_error(program: &str, name: &impl std::fmt::Display, error: io::Error) -
         // The file was there: it is what its first line names.
         io::ErrorKind::NotFound => not_found(program).with_hint("check the first line of the file, if it is a script"),
         io::ErrorKind::PermissionDenied => not_executable(program),
+        _ if is_no_program(&error) => {
+            not_executable(program).with_hint("if it is a script, its first line must say what runs it")
+        }
         io::ErrorKind::ArgumentListTooLong => {
             Error::invalid("app.env", "env_too_large", "the variables and arguments are too long for this machine")
         }

@@ -2,11 +2,31 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Stands for the port in a stored start command.
 pub(crate) const PORT: &str = "${PORT}";
+
+/// How often to try to start a program that is busy, and how long to wait
+/// before the next attempt.
+pub(crate) const BUSY_ATTEMPTS: u32 = 50;
+pub(crate) const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
+/// Whether a program cannot be started because somebody has it open for
+/// writing. Any process that is forked while a file is copied has it open
+/// too, until it runs its own program a moment later.
+pub(crate) fn is_busy(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ExecutableFileBusy
+}
+
+/// Whether a file is not a program of this machine, or a script that does not
+/// say what runs it.
+pub(crate) fn is_no_program(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error())
+}
 
 /// Why a program cannot be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use quark_core::Result;
+use tokio::net::TcpSocket;
 
 use super::files::{failed, is_absent};
 use super::table::{Entry, Table};
@@ -19,6 +21,17 @@ pub(crate) struct Listener {
     user: u32,
     /// The name by which processes hold it.
     inode: u64,
+}
+
+/// Fails if nothing could listen at an address now.
+///
+/// It binds and does not listen: a process that is forked at this moment has
+/// the socket too until it runs its own program, and one that listens would
+/// keep others from the port for as long.
+pub(crate) fn try_bind(address: SocketAddr) -> io::Result<()> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)
 }
 
 /// Reads all listening TCP sockets.
@@ -132,6 +145,7 @@ mod tests {
         let process = *table.with_pid(std::process::id()).unwrap();
         assert!(is_held(&found[0], &held_by(&[process])));
         assert!(describe(&found[0], &table).contains(&std::process::id().to_string()));
+        assert_eq!(try_bind(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(own);
         assert!(reached_at(&listeners().unwrap(), address).is_empty());
     }
