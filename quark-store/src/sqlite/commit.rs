@@ -24,7 +24,7 @@ struct Stored {
 
 pub(super) async fn commit(connection: &mut SqliteConnection, commit: Commit, now: Timestamp) -> Result<Version> {
     let Commit { guard, deployment, .. } = &commit;
-    let stored = stored(connection, deployment.id, guard, now).await?;
+    let stored = stored(connection, deployment.id, guard).await?;
     check(connection, &stored, deployment, guard).await?;
     let version = stored.version.next();
     update(connection, deployment, version).await?;
@@ -49,11 +49,12 @@ pub(super) async fn commit(connection: &mut SqliteConnection, commit: Commit, no
     Ok(version)
 }
 
-/// Reads what is there, if the lease gives a right to it.
-async fn stored(connection: &mut SqliteConnection, id: DeploymentId, guard: &Guard, now: Timestamp) -> Result<Stored> {
+/// Reads what is there, if the lease gives a right to it. Time does not matter
+/// here: as long as nobody took over, nothing was missed.
+async fn stored(connection: &mut SqliteConnection, id: DeploymentId, guard: &Guard) -> Result<Stored> {
     let row = sqlx::query(
         "SELECT EXISTS (SELECT 1 FROM quark_leases
-                        WHERE app = ?2 AND owner = ?3 AND fence = ?4 AND expires_at > ?5) AS lease_held,
+                        WHERE app = ?2 AND owner = ?3 AND fence = ?4) AS lease_held,
                 id, app, sequence, state, conclusion, failure, version,
                 cancel_requested_by IS NOT NULL AS cancelled
          FROM (SELECT 1) LEFT JOIN quark_deployments ON id = ?1",
@@ -62,7 +63,6 @@ async fn stored(connection: &mut SqliteConnection, id: DeploymentId, guard: &Gua
     .bind(guard.lease.app.as_str())
     .bind(guard.lease.owner.as_str())
     .bind(rows::integer("fence", guard.lease.fence.0)?)
-    .bind(now.as_micros())
     .fetch_one(connection)
     .await
     .map_err(failed)?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use quark_core::Clock;
 use quark_core::ErrorKind;
+use quark_core::OwnerId;
 use quark_core::backend::Store;
 
 use crate::fixture::{Fixture, TTL, create, name, owner, spec};
@@ -43,13 +44,14 @@ async fn a_commit_is_fenced_by_the_other_process() {
 }
 
 #[tokio::test]
-async fn a_lease_that_ran_out_gives_no_right_until_it_is_renewed() {
-    let fixture = Fixture::new().await;
+async fn a_lease_that_ran_out_still_counts_until_somebody_takes_it() {
+    let (fixture, other) = (Fixture::new().await, OwnerId::parse("other").unwrap());
     let mut active = fixture.admitted("shop").await;
     fixture.clock.advance(TTL);
-    assert_eq!(fixture.store.commit(active.commit()).await.unwrap_err().kind(), ErrorKind::Fenced);
-    fixture.store.renew_lease(&active.lease, TTL).await.unwrap();
     active.deployment.version = fixture.store.commit(active.commit()).await.unwrap();
+    fixture.store.acquire_lease(&active.lease.app, &other, TTL).await.unwrap();
+    assert_eq!(fixture.store.commit(active.commit()).await.unwrap_err().kind(), ErrorKind::Fenced);
+    assert_eq!(fixture.store.renew_lease(&active.lease, TTL).await.unwrap_err().kind(), ErrorKind::Fenced);
 }
 
 #[tokio::test]
