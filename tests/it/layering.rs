@@ -67,9 +67,14 @@ fn assert_none(found: &BTreeSet<String>, unwanted: &[&str], whose: &str) {
 
 /// The names in `cargo tree` with these arguments and all features.
 fn dependencies(arguments: &[&str]) -> BTreeSet<String> {
+    tree(&[&["--all-features"], arguments].concat())
+}
+
+/// The names in `cargo tree` with these arguments.
+fn tree(arguments: &[&str]) -> BTreeSet<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let done = Command::new(cargo)
-        .args(["tree", "--all-features", "--locked", "--offline", "--prefix", "none", "--format", "{p}"])
+        .args(["tree", "--locked", "--offline", "--prefix", "none", "--format", "{p}"])
         .args(arguments)
         // Or the features that one crate asks for could count for another.
         .env("CARGO_RESOLVER_FEATURE_UNIFICATION", "selected")
@@ -79,4 +84,24 @@ fn dependencies(arguments: &[&str]) -> BTreeSet<String> {
     assert!(done.status.success(), "cargo tree: {}", String::from_utf8_lossy(&done.stderr));
     let text = String::from_utf8(done.stdout).unwrap();
     text.lines().filter_map(|line| line.split(' ').next()).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// The first build is part of the first impression.
+#[test]
+fn the_embedded_quickstart_compiles_no_container_engine_and_no_server() {
+    let found = tree(&["-p", "quark-examples", "-e", "normal"]);
+    assert!(found.contains("quark-local"), "the tree was not understood: {found:?}");
+    let unwanted = [
+        "axum",
+        "bollard",
+        "clap",
+        "handlebars",
+        "prometheus",
+        "redis",
+        "reqwest",
+        "rustls",
+        "sqlx-postgres",
+        "utoipa",
+    ];
+    assert_none(&found, &unwanted, "the quickstart");
 }

@@ -11,6 +11,7 @@
 mod contracts;
 mod crashes;
 mod layering;
+mod readme;
 mod refusals;
 mod tidy;
 mod world;
