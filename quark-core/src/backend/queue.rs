@@ -163,7 +163,7 @@ pub struct QueueDepth {
 /// - Each claim counts as an attempt; after the last one the job is dead and says why.
 /// - `nack` without `counted` gives the attempt back.
 /// - `nack` with a delay makes the job wait that long.
-/// - `reclaim` frees all claims of one owner at once, without counting the attempt.
+/// - `reclaim` ends all claims of one owner at once, as if they had run out.
 /// - `wait` returns when a job is queued.
 #[async_trait]
 pub trait Queue: std::fmt::Debug + Send + Sync + 'static {
@@ -204,7 +204,8 @@ pub trait Queue: std::fmt::Debug + Send + Sync + 'static {
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
     async fn nack(&self, token: ClaimToken, delay: Duration, counted: bool, reason: &str) -> Result<Claim>;
 
-    /// Frees the claims that an earlier process of the same owner left.
+    /// Ends the claims that an earlier process of the same owner left. They stay
+    /// counted: that is how a job is found that its workers die of.
     ///
     /// # Errors
     ///

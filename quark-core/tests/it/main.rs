@@ -17,7 +17,6 @@ mod memory_store;
 mod builder_suite_bites;
 mod fetcher_suite_bites;
 mod memory_sources;
-mod contract;
 mod store_suite_bites;
 mod conformance_git;
 mod queue_suite_bites;

@@ -173,9 +173,7 @@ pub(super) async fn nack(
 
 pub(super) async fn reclaim(connection: &mut SqliteConnection, owner: OwnerId) -> Result<u64> {
     let done = sqlx::query(
-        "UPDATE quark_jobs
-         SET state = 'waiting', attempt = attempt - 1, owner = NULL, claim = NULL, visible_until = NULL
-         WHERE state = 'claimed' AND owner = ?",
+        "UPDATE quark_jobs SET visible_until = 0 WHERE state = 'claimed' AND owner = ? AND visible_until > 0",
     )
     .bind(owner.as_str())
     .execute(connection)

@@ -271,7 +271,7 @@ mod tests {
     async fn opened() -> Opened {
         let folder = tempfile::tempdir().unwrap();
         let opened = open::open(&SqliteConfig::new(folder.path().join("quark.db"))).await.unwrap();
-        let options = opened.options.busy_timeout(Duration::from_millis(1));
+        let options = opened.options.busy_timeout(Duration::from_millis(50));
         let writer = Writer::spawn(options.connect().await.unwrap(), options.clone());
         Opened { writer, _folder: folder, options }
     }

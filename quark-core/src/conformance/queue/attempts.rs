@@ -89,7 +89,7 @@ pub async fn nack_with_a_delay_makes_the_job_wait(fixture: &dyn QueueFixture) ->
     Ok(())
 }
 
-/// `reclaim` frees all claims of one owner at once, without counting the attempt.
+/// `reclaim` ends all claims of one owner at once, as if they had run out.
 pub async fn reclaim_frees_the_claims_of_one_owner(fixture: &dyn QueueFixture) -> CaseResult {
     let scene = Scene::new(fixture)?;
     let spared = scene.queued().await?;
@@ -97,8 +97,7 @@ pub async fn reclaim_frees_the_claims_of_one_owner(fixture: &dyn QueueFixture) -
     let mut mine = Vec::new();
     let mut before = Vec::new();
     for _ in 0..3 {
-        // With one attempt only: a count would make them dead.
-        let job = NewJob { max_attempts: 1, ..scene.job() };
+        let job = NewJob { max_attempts: 2, ..scene.job() };
         scene.push(&job).await?;
         before.push(scene.claim_only(&scene.one, &job, LONG).await?);
         mine.push(job);
@@ -109,8 +108,8 @@ pub async fn reclaim_frees_the_claims_of_one_owner(fixture: &dyn QueueFixture) -
     claimed.sort_by_key(|claimed| mine.iter().position(|job| *job == claimed.job));
     let jobs: Vec<_> = claimed.iter().map(|claimed| &claimed.job).collect();
     ensure!(jobs.iter().copied().eq(mine.iter()), "after reclaim {jobs:?} can be claimed");
-    let firsts = claimed.iter().all(|claimed| claimed.attempt == 1);
-    ensure!(firsts, "reclaim counted an attempt: {claimed:?}");
+    let seconds = claimed.iter().all(|claimed| claimed.attempt == 2);
+    ensure!(seconds, "reclaim gave an attempt back: {claimed:?}");
 
     // The earlier process may still be alive: its word no longer counts.
     for claimed in before {

@@ -124,13 +124,14 @@ impl Jobs {
         let arrivals: Vec<Arrival> = self.claimed.iter().map(|(_, arrival)| *arrival).collect();
         let mut freed = 0;
         for arrival in arrivals {
-            let Some(mut job) = self.take(arrival) else { continue };
+            let Some(job) = self.take(arrival) else { continue };
             if matches!(&job.stage, Stage::Claimed { by, .. } if by == owner) {
                 freed += 1;
-                job.attempts = job.attempts.saturating_sub(1);
-                job.stage = Stage::Ready { since: job.job.run_at };
+                let stage = Stage::Ready { since: job.job.run_at };
+                self.give_back(arrival, job, stage, "its claim ran out");
+            } else {
+                self.put(arrival, job);
             }
-            self.put(arrival, job);
         }
         freed
     }

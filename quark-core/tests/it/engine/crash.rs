@@ -254,3 +254,31 @@ async fn a_rollback_survives_a_crash_at_every_commit() {
 async fn a_removal_survives_a_crash_at_every_commit() {
     dies_everywhere(Work::Remove).await;
 }
+
+#[tokio::test]
+async fn a_deployment_that_engines_die_of_is_given_up() {
+    let world = World::new();
+    let engine = world.engine().await;
+    engine.create_app(app()).await.unwrap();
+    let live = deploy_well(&engine, &world.good()).await;
+    engine.shutdown().await;
+    let mut wanted = None;
+    for _ in 0..6 {
+        let mortal = Arc::new(Mortal { inner: world.store.clone(), left: AtomicI64::new(1), after: true });
+        let queue = MortalQueue { inner: world.queue.clone(), store: Arc::clone(&mortal) };
+        let dying = world.engine_on(Arc::clone(&mortal) as Arc<dyn Store>, Arc::new(queue)).await;
+        let id = match wanted {
+            Some(id) => id,
+            None => dying.deploy(&name(), DeployRequest::commit(world.good())).await.unwrap().id,
+        };
+        wanted = Some(id);
+        dying.wait(id).await.unwrap_err();
+        dying.shutdown().await;
+    }
+    let next = world.engine().await;
+    let ended = end(&next, wanted.unwrap()).await;
+    assert_eq!(ended.failure.unwrap().code, "poisoned");
+    assert_eq!(world.app().await.serving.live.unwrap().deployment, live.id);
+    world.check_rest().await;
+    next.shutdown().await;
+}

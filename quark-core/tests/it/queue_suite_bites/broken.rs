@@ -267,10 +267,10 @@ impl Queue for Broken {
                 }
                 Ok(mine)
             }
-            Fault::CountsReclaims => {
+            Fault::GivesReclaimedAttemptsBack => {
                 let mut freed = 0;
                 for token in claims.iter().filter(|token| owned(token)) {
-                    freed += u64::from(self.inner.nack(*token, Duration::ZERO, true, "freed").await? == Claim::Held);
+                    freed += u64::from(self.inner.nack(*token, Duration::ZERO, false, "freed").await? == Claim::Held);
                 }
                 Ok(freed)
             }

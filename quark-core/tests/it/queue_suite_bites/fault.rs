@@ -48,7 +48,7 @@ pub(super) enum Fault {
     ReclaimsNothing,
     ReclaimsFromAll,
     ReclaimsOne,
-    CountsReclaims,
+    GivesReclaimedAttemptsBack,
     ReclaimsInName,
     SleepsOn,
     SleepsWhenReady,
@@ -90,7 +90,7 @@ pub(super) fn faults(case: &str) -> &'static [Fault] {
         "nack_uncounted_gives_the_attempt_back" => &[CountsEveryNack, CountsNoNack],
         "nack_with_a_delay_makes_the_job_wait" => &[IgnoresDelays, DelaysForEver],
         "reclaim_frees_the_claims_of_one_owner" => {
-            &[ReclaimsNothing, ReclaimsFromAll, ReclaimsOne, CountsReclaims, ReclaimsInName]
+            &[ReclaimsNothing, ReclaimsFromAll, ReclaimsOne, GivesReclaimedAttemptsBack, ReclaimsInName]
         }
         "wait_returns_when_a_job_is_queued" => &[SleepsOn, SleepsWhenReady, WakesOne],
         "depth_counts_each_job_once" => &[CountsRunOutAsClaimed, CountsDelayedAsReady, CountsNoDead],
