@@ -27,7 +27,7 @@ use crate::tree::SiteChange;
 
 /// Workers look at the markers for each request, so one answer proves it; but
 /// the machine may be busy.
-const MARKERS_SEEN: Duration = Duration::from_secs(2);
+const MARKERS_SEEN: Duration = Duration::from_secs(3);
 /// Beyond the time that an old worker may take another request.
 const SETTLED: Duration = Duration::from_secs(KEEPALIVE_MIN_SECONDS + 2);
 const PAUSE: Duration = Duration::from_millis(5);
@@ -74,7 +74,8 @@ pub(crate) async fn apply(shared: &Arc<Shared>, call: &Call, route: &Route) -> R
         application.test().await?;
         application.reserve(wanted).await?;
     } else {
-        write(shared, app, wanted).await?;
+        let (layout, app) = (shared.layout.clone(), app.clone());
+        blocking(move || wanted.put(&layout, &app)).await?;
     }
     match application.run(reshape).await {
         Ok(()) => Ok(()),

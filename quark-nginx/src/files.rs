@@ -26,20 +26,42 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<()> {
     write().map_err(|cause| error::file("written", path, cause))
 }
 
-/// Makes an empty file, durably. There may be one already.
-pub(crate) fn touch(path: &Path) -> Result<()> {
-    let make = || {
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(path)?;
-        sync_parent(path)
+/// Replaces `path` by `text` in one step that survives the end of this process
+/// at once, and a power cut when it has been [synced](sync).
+pub(crate) fn put(path: &Path, text: &str) -> Result<()> {
+    let aside = aside(path);
+    let write = || {
+        fs::write(&aside, text)?;
+        fs::rename(&aside, path)
     };
-    make().map_err(|cause| error::file("made", path, cause))
+    write().map_err(|cause| error::file("written", path, cause))
 }
 
-/// Removes a file durably. Whether there was one.
-pub(crate) fn remove(path: &Path) -> Result<bool> {
+/// Makes a change of a file or a folder survive a power cut.
+pub(crate) fn sync(path: &Path) -> Result<()> {
+    let sync = || File::open(path)?.sync_all();
+    sync().map_err(|cause| error::file("synced", path, cause))
+}
+
+/// Makes an empty file. There may be one already.
+pub(crate) fn touch(path: &Path) -> Result<()> {
+    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(path);
+    made.map(drop).map_err(|cause| error::file("made", path, cause))
+}
+
+/// Removes a file. There may be none.
+pub(crate) fn unlink(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Ok(()) => sync_parent(path).map(|()| true).map_err(|cause| error::file("removed", path, cause)),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(error::file("removed", path, cause)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file in a way that survives a power cut. There may be none.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_parent(path).map_err(|cause| error::file("removed", path, cause)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(cause) => Err(error::file("removed", path, cause)),
     }
 }
@@ -110,7 +132,14 @@ mod tests {
         replace(&path, "two").unwrap();
         assert_eq!(read(&path).unwrap().as_deref(), Some("two"));
         assert_eq!(list(folder.path()).unwrap(), ["a.conf"]);
-        assert_eq!((remove(&path).unwrap(), remove(&path).unwrap()), (true, false));
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+        put(&path, "three").unwrap();
+        assert_eq!(read(&path).unwrap().as_deref(), Some("three"));
+        sync(&path).unwrap();
+        unlink(&path).unwrap();
+        unlink(&path).unwrap();
+        assert_eq!(read(&path).unwrap(), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use quark_core::{AppName, Result, Slot};
 
 use crate::files;
 use crate::layout::Layout;
+use crate::state::AppState;
 
 /// What the markers choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +39,20 @@ fn steps(backup: bool, active: Slot) -> [Step; 2] {
 }
 
 impl Choice {
-    /// Makes the markers choose this. Each step is durable before the next.
+    /// Makes the markers choose this. Users see it before the disk does: one
+    /// wait for the disk is enough for all steps and for the state that was
+    /// written before them, and it may take longer than all the rest.
     pub(crate) fn make(self, layout: &Layout, app: &AppName) -> Result<()> {
         for step in steps(self.backup, self.active) {
             match step {
                 Step::Active(Slot::Green) => files::touch(&layout.green_marker(app))?,
-                Step::Active(Slot::Blue) => drop(files::remove(&layout.green_marker(app))?),
+                Step::Active(Slot::Blue) => files::unlink(&layout.green_marker(app))?,
                 Step::Backup(true) => files::touch(&layout.backup_marker(app))?,
-                Step::Backup(false) => drop(files::remove(&layout.backup_marker(app))?),
+                Step::Backup(false) => files::unlink(&layout.backup_marker(app))?,
             }
         }
-        Ok(())
+        AppState::sync(layout, app)?;
+        files::sync(&layout.markers())
     }
 }
 
@@ -91,6 +95,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout { home: folder.path().to_owned(), include_dir: folder.path().to_owned() };
         std::fs::create_dir(layout.markers()).unwrap();
+        std::fs::create_dir(layout.states()).unwrap();
         let app = AppName::parse("shop").unwrap();
         Choice { active: Slot::Green, backup: true }.make(&layout, &app).unwrap();
         let mut names = files::list(&layout.markers()).unwrap();

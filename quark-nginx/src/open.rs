@@ -227,7 +227,7 @@ pub(crate) async fn stop(shared: &Shared) -> Result<()> {
         while Instant::now() < deadline {
             if shared.processes().await?.is_empty() {
                 let socket = shared.layout.status_socket();
-                return blocking(move || files::remove(&socket)).await.map(drop);
+                return blocking(move || files::remove(&socket)).await;
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -35,7 +35,7 @@ impl Refreshed {
     pub(crate) fn undo(self) -> Result<()> {
         self.before.into_iter().try_for_each(|(path, text)| match text {
             Some(text) => files::replace(&path, &text),
-            None => files::remove(&path).map(drop),
+            None => files::remove(&path),
         })
     }
 }

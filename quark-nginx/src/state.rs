@@ -34,7 +34,12 @@ pub(crate) struct Wanted {
 impl AppState {
     pub(crate) fn read(layout: &Layout, app: &AppName) -> Result<Self> {
         let path = layout.state(app);
-        let Some(text) = files::read(&path)? else { return Ok(Self::default()) };
+        let text = files::read(&path)?.unwrap_or_default();
+        // A power cut between `put` and `sync` may leave an empty file, or one
+        // of zeros. No engine that could be fenced off has survived it.
+        if text.bytes().all(|byte| byte == 0) {
+            return Ok(Self::default());
+        }
         serde_json::from_str(&text).map_err(|cause| {
             // It is replaced in one step, so it was changed by somebody else.
             Error::new(ErrorKind::Internal, format!("`{}` cannot be understood", path.display()))
@@ -46,6 +51,20 @@ impl AppState {
 
     pub(crate) fn write(&self, layout: &Layout, app: &AppName) -> Result<()> {
         files::replace(&layout.state(app), &self.text()?)
+    }
+
+    /// Writes it down so that it survives this process; `sync` does the rest.
+    pub(crate) fn put(&self, layout: &Layout, app: &AppName) -> Result<()> {
+        files::put(&layout.state(app), &self.text()?)
+    }
+
+    /// Makes what was put survive a power cut.
+    pub(crate) fn sync(layout: &Layout, app: &AppName) -> Result<()> {
+        let path = layout.state(app);
+        if path.exists() {
+            files::sync(&path)?;
+        }
+        files::sync(&layout.states())
     }
 
     pub(crate) fn text(&self) -> Result<String> {

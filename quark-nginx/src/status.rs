@@ -11,8 +11,8 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-/// A worker answers at once; a machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A worker answers at once, unless its disk makes it wait for its error log.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// More than any answer of ours.
 const LONGEST: u64 = 64 * 1024;
 

@@ -105,7 +105,7 @@ impl Shared {
                 before.push(Before::of(path.clone())?);
                 let written = match text {
                     Some(text) => files::replace(&path, &text),
-                    None => files::remove(&path).map(drop),
+                    None => files::remove(&path),
                 };
                 if let Err(cause) = written {
                     put_back(&before)?;
@@ -175,7 +175,7 @@ fn put_back(before: &[Before]) -> Result<()> {
     for file in before {
         match &file.text {
             Some(text) => files::replace(&file.path, text)?,
-            None => drop(files::remove(&file.path)?),
+            None => files::remove(&file.path)?,
         }
     }
     Ok(())

@@ -137,11 +137,13 @@ fn picky(nginx: &Path, folder: &Path) -> PathBuf {
 async fn what_the_test_refuses_is_never_written() {
     let Some(world) = World::start().await else { return };
     let nginx = nginx().unwrap();
-    let config = world.config.clone().with_binary(picky(&nginx, world.folder.path()));
+    // Not among the files in memory, where programs may not be run.
+    let folder = tempfile::tempdir().unwrap();
+    let config = world.config.clone().with_binary(picky(&nginx, folder.path()));
     let router = NginxRouter::open(config).await.unwrap();
     let pair = Pair::start("shop").await;
     apply(&router, &pair.route).await;
-    std::fs::write(world.folder.path().join("refuse"), "").unwrap();
+    std::fs::write(folder.path().join("refuse"), "").unwrap();
     let files = || {
         ["00-quark.conf", "quark-shop.conf"].map(|file| std::fs::read(world.home().join("conf.d").join(file)).unwrap())
     };
@@ -156,7 +158,7 @@ async fn what_the_test_refuses_is_never_written() {
     assert_eq!(std::fs::read_dir(world.home().join("staging")).unwrap().count(), 0);
     // A switch needs no test.
     assert_eq!(apply(&router, &next(&pair.route, Slot::Green, false)).await, (Slot::Green, false, 2));
-    std::fs::remove_file(world.folder.path().join("refuse")).unwrap();
+    std::fs::remove_file(folder.path().join("refuse")).unwrap();
     renamed.generation = renamed.generation.next();
     assert_eq!(apply(&router, &renamed).await, (Slot::Green, false, 3));
     assert_eq!(who(world.listen, "new.test").await, "green");

@@ -46,9 +46,10 @@ pub(crate) fn free_address() -> SocketAddr {
     }
 }
 
-/// A folder that nginx's workers are let through to.
+/// A folder that nginx's workers are let through to: in memory where there is
+/// room, so that a disk that stalls for half a minute decides about no test.
 pub(crate) fn open_folder() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     folder
 }
@@ -96,8 +97,12 @@ impl Drop for World {
     }
 }
 
+/// The master process of an nginx, once it is ready for signals: it writes its
+/// pid file before it says what it is.
 pub(crate) fn master(pid_file: &Path) -> Option<ProcessRef> {
-    ProcessRef::of_pid(std::fs::read_to_string(pid_file).ok()?.trim().parse().ok()?)
+    let pid = std::fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
+    let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+    title.starts_with("nginx: master").then(|| ProcessRef::of_pid(pid))?
 }
 
 /// Ends the processes that were started in a folder at once, from a `Drop`,
