@@ -126,7 +126,10 @@ impl Scene {
             let alive = process::find("QUARK_CONTAINER", name).unwrap().iter().filter(|p| p.is_alive()).count();
             assert_eq!(alive, 1, "processes of {name}");
         }
-        assert!(self.entries("work").is_empty(), "checkouts are left: {:?}", self.entries("work"));
+        for installation in self.entries("work") {
+            let left: Vec<_> = fs::read_dir(installation).unwrap().flatten().collect();
+            assert!(left.is_empty(), "checkouts are left: {left:?}");
+        }
         let images = self.entries("local/images");
         let unfinished: Vec<_> =
             images.iter().filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with('.')).collect();

@@ -111,12 +111,7 @@ impl State {
             Self::Queued => matches!(next, Self::Admitted | Self::Completed),
             Self::Admitted => matches!(
                 next,
-                Self::Fetching
-                    | Self::Building
-                    | Self::Preparing
-                    | Self::Probing
-                    | Self::Promoting
-                    | Self::Unwinding
+                Self::Fetching | Self::Building | Self::Preparing | Self::Probing | Self::Promoting | Self::Unwinding
             ),
             Self::Fetching => matches!(next, Self::Building | Self::Preparing | Self::Unwinding),
             Self::Building => matches!(next, Self::Preparing | Self::Unwinding),

@@ -1,7 +1,8 @@
 //! `DeploymentEngine`: what programs, the HTTP API and Python call.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use super::{recovery, watch as live};
 use crate::app::{App, AppName, Source};
 use crate::backend::store::refusal;
 use crate::backend::{
-    CancelOutcome, ContainerRuntime, ImageBuilder, LogChunk, LogSelection, Metric, MetricsSink, Prober, Queue, Router,
-    SourceFetcher, Store,
+    CancelOutcome, ContainerRuntime, ImageBuilder, LogChunk, LogSelection, Metric, MetricsSink, NewJob, Prober, Queue,
+    Router, SourceFetcher, Store,
 };
 use crate::clock::Clock;
 use crate::deployment::{
@@ -46,7 +47,11 @@ pub(super) struct Shared {
     pub(super) changed: watch::Sender<u64>,
     pub(super) stopping: CancellationToken,
     /// How to reach the driver of a deployment at once when it is cancelled.
-    pub(super) running: Mutex<HashMap<DeploymentId, CancellationToken>>,
+    pub(super) running: Mutex<HashMap<DeploymentId, (u64, CancellationToken)>>,
+    /// Tells one registration of a driver from the next.
+    pub(super) registrations: AtomicU64,
+    /// The apps that this engine is at work on.
+    pub(super) claimed: Mutex<HashSet<AppName>>,
     pub(super) tasks: TaskTracker,
 }
 
@@ -65,9 +70,15 @@ impl Shared {
         })
     }
 
+    /// Where sources are checked out: below the work folder, which engines with
+    /// other stores may use too.
+    pub(super) fn checkouts(&self) -> PathBuf {
+        self.config.work_dir.join(&self.installation)
+    }
+
     /// Where the source of a deployment is checked out.
     pub(super) fn checkout(&self, id: DeploymentId) -> PathBuf {
-        self.config.work_dir.join(id.to_string())
+        self.checkouts().join(id.to_string())
     }
 
     pub(super) async fn remove_checkout(&self, id: DeploymentId) -> Result<()> {
@@ -80,17 +91,55 @@ impl Shared {
         }
     }
 
+    /// Queues a job whose deployment is written down already. If that fails the
+    /// wish stands all the same, and the next sweep queues it.
+    pub(super) async fn enqueue(&self, job: NewJob) {
+        let deployment = job.deployment;
+        if let Err(error) = self.queue.enqueue(job).await {
+            tracing::warn!(%deployment, report = error.report(), "a job waits for the next sweep");
+        }
+    }
+
+    /// Removes a checkout that is not needed any more. One that cannot be
+    /// removed now is removed when an engine starts.
+    pub(super) async fn discard_checkout(&self, id: DeploymentId) {
+        if let Err(error) = self.remove_checkout(id).await {
+            tracing::warn!(deployment = %id, report = error.report(), "a checkout is left for the next start");
+        }
+    }
+
     /// Wakes those who read events and logs.
     pub(super) fn announce(&self) {
         self.changed.send_modify(|changes| *changes += 1);
     }
 
+    /// Makes this the only work of this engine on an app for as long as the
+    /// result lives; `None` if there is other work on it.
+    pub(super) fn claim_app(self: &Arc<Self>, app: &AppName) -> Option<AppClaim> {
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed.insert(app.clone()).then(|| AppClaim { shared: Arc::clone(self), app: app.clone() })
+    }
+
     /// Makes a driver reachable for as long as the result lives.
     pub(super) fn register(self: &Arc<Self>, id: DeploymentId, token: CancellationToken) -> Registration {
+        let number = self.registrations.fetch_add(1, Ordering::Relaxed);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.insert(id, token);
+        running.insert(id, (number, token));
         self.metrics.record(Metric::ActiveDeployments(i64::try_from(running.len()).unwrap_or(i64::MAX)));
-        Registration { shared: Arc::clone(self), id }
+        Registration { shared: Arc::clone(self), id, number }
+    }
+}
+
+/// The only work of an engine on an app.
+pub(super) struct AppClaim {
+    shared: Arc<Shared>,
+    app: AppName,
+}
+
+impl Drop for AppClaim {
+    fn drop(&mut self) {
+        let mut claimed = self.shared.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed.remove(&self.app);
     }
 }
 
@@ -98,12 +147,16 @@ impl Shared {
 pub(super) struct Registration {
     shared: Arc<Shared>,
     id: DeploymentId,
+    number: u64,
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.remove(&self.id);
+        // A driver that lost its claim may have been followed by another one here.
+        if running.get(&self.id).is_some_and(|(number, _)| *number == self.number) {
+            running.remove(&self.id);
+        }
         self.shared.metrics.record(Metric::ActiveDeployments(i64::try_from(running.len()).unwrap_or(i64::MAX)));
     }
 }
@@ -191,7 +244,16 @@ impl DeploymentEngine {
     /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] if it is being removed already.
     pub async fn remove_app(&self, name: &AppName, by: &str) -> Result<Deployment> {
         let app = self.app(name).await?;
-        self.submit(self.draft(&app, DeploymentKind::Remove, Some(by))).await
+        let removal = self.submit(self.draft(&app, DeploymentKind::Remove, Some(by))).await?;
+        // What is under way for the app has no purpose any more.
+        let unfinished = self.shared.store.unfinished().await?;
+        for other in unfinished.iter().filter(|other| other.app == *name && other.id != removal.id) {
+            match self.cancel(other.id, by).await {
+                Err(error) if error.code() != "too_late" => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(removal)
     }
 
     /// Asks for a version of an app to be brought into service. Returns when
@@ -283,7 +345,7 @@ impl DeploymentEngine {
         }
         self.shared.announce();
         let running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(token) = running.get(&id) {
+        if let Some((_, token)) = running.get(&id) {
             token.cancel();
         }
         Ok(())
@@ -295,12 +357,6 @@ impl DeploymentEngine {
     ///
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] (`not_stuck`) if it is not stuck.
     pub async fn retry(&self, id: DeploymentId) -> Result<()> {
-        let deployment = self.deployment(id).await?;
-        if deployment.state != State::Stuck {
-            return Err(
-                Error::new(ErrorKind::Conflict, format!("deployment `{id}` is not stuck")).with_code("not_stuck")
-            );
-        }
         super::driver::unstick(&self.shared, id).await
     }
 
@@ -457,7 +513,7 @@ impl DeploymentEngine {
         let kind = deployment.kind.as_str();
         let created = self.shared.store.create_deployment(deployment, job.clone()).await?;
         if !self.shared.store.queues_jobs() {
-            self.shared.queue.enqueue(job).await?;
+            self.shared.enqueue(job).await;
         }
         self.shared.metrics.record(Metric::DeploymentCreated { kind });
         self.shared.announce();

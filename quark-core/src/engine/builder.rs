@@ -133,12 +133,12 @@ impl DeploymentEngineBuilder {
         if config.workers == 0 || config.lease.as_millis() < 100 {
             return Err(Error::new(ErrorKind::InvalidConfig, "at least one worker and a lease of 100 ms are needed"));
         }
-        tokio::fs::create_dir_all(&config.work_dir).await.map_err(|error| {
+        let installation = self.store.installation().await?;
+        tokio::fs::create_dir_all(config.work_dir.join(&installation)).await.map_err(|error| {
             Error::new(ErrorKind::Unavailable, format!("`{}` cannot be made", config.work_dir.display()))
                 .with_hint("give the engine a work folder that it may write to")
                 .with_source(error)
         })?;
-        let installation = self.store.installation().await?;
         let (changed, _) = watch::channel(0);
         let shared = Arc::new(Shared {
             config: self.config,
@@ -155,6 +155,8 @@ impl DeploymentEngineBuilder {
             changed,
             stopping: CancellationToken::new(),
             running: std::sync::Mutex::default(),
+            registrations: std::sync::atomic::AtomicU64::new(0),
+            claimed: std::sync::Mutex::default(),
             tasks: TaskTracker::new(),
         });
         recovery::recover(&shared).await?;

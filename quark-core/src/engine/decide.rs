@@ -18,8 +18,8 @@ pub enum Decision {
     Admit,
     /// Do a step under the write-ahead protocol.
     Run(StepName),
-    /// Wait a little, then do a step that failed in a way that may pass.
-    Retry(StepName, Duration),
+    /// Do a step that failed in a way that may pass, not before this time.
+    Retry(StepName, Timestamp),
     /// Go to another state; nothing is done to the world.
     Go(State, Option<Failure>),
     /// End.
@@ -35,7 +35,11 @@ pub enum Decision {
 pub fn decide(snapshot: &Snapshot) -> Decision {
     let deployment = &snapshot.deployment;
     let state = deployment.state;
-    if deployment.cancel.is_some() && state.can_cancel() {
+    // A cancel that came with the last answer of the probe: it was accepted, so
+    // it counts, and the promotion's intent would be refused.
+    let unpromoted = state == State::Promoting && last(snapshot, StepName::Promote).is_none();
+    let can_cancel = state.can_cancel() || (unpromoted && deployment.kind != DeploymentKind::Remove);
+    if deployment.cancel.is_some() && can_cancel {
         return if state == State::Queued {
             Decision::Finish(Conclusion::Cancelled)
         } else {
@@ -172,7 +176,8 @@ fn slot_is_occupied(snapshot: &Snapshot) -> bool {
 fn run(snapshot: &Snapshot, step: StepName) -> Decision {
     match last(snapshot, step) {
         Some(record) if record.phase == StepPhase::Failed && worth_a_retry(record) => {
-            Decision::Retry(step, backoff(record.attempt))
+            let failed_at = record.finished_at.unwrap_or(record.started_at);
+            Decision::Retry(step, failed_at.after(backoff(record.attempt)))
         }
         _ => Decision::Run(step),
     }

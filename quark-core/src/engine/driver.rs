@@ -72,9 +72,14 @@ impl Driver {
             Decision::Done => return Ok(Some(Burst::Finished)),
             Decision::Wait(until) => return Ok(Some(Burst::Parked(until))),
             Decision::Run(step) => self.step(snapshot, step).await?,
-            Decision::Retry(step, after) => {
+            // Nobody waits for a retirement: it does not hold the app meanwhile.
+            Decision::Retry(StepName::Drain | StepName::Retire, due) if due > now => {
+                return Ok(Some(Burst::Parked(due)));
+            }
+            Decision::Retry(step, due) => {
+                let after = due.since(now);
                 self.log.say(&format!("{step} is tried again in {after:?}"));
-                if !self.pause(after).await {
+                if !self.pause(after, step::can_be_cancelled(step)).await {
                     return Ok(Some(Burst::Interrupted));
                 }
                 self.step(self.reload(snapshot.deployment.id).await?, step).await?;
@@ -82,7 +87,7 @@ impl Driver {
             Decision::Admit => {
                 change.go(State::Admitted);
                 change.deployment.started_at = Some(now);
-                match self.commit(&snapshot, change, false, true).await {
+                match self.commit(&snapshot, change, true, true).await {
                     Err(error) if error.code() == "app_busy" => {
                         return Ok(Some(Burst::Parked(now.after(Duration::from_millis(250)))));
                     }
@@ -216,8 +221,7 @@ impl Driver {
         self.shared.store.commit(commit).await?;
         if !self.shared.store.queues_jobs() {
             for job in jobs {
-                // If the engine dies here, the sweep at the next start makes up for it.
-                self.shared.queue.enqueue(job).await?;
+                self.shared.enqueue(job).await;
             }
         }
         if let Some(metric) = metric {
@@ -239,11 +243,12 @@ impl Driver {
         Ok(unfinished.iter().any(|other| other.app == own.app && other.id != own.id && other.state.is_active()))
     }
 
-    /// Waits, unless the engine shuts down; whether the wait is over.
-    async fn pause(&self, duration: Duration) -> bool {
+    /// Waits, unless the engine shuts down; whether the wait is over. A cancel
+    /// ends it early, but not where it is the clean-up after a cancel that waits.
+    async fn pause(&self, duration: Duration, can_be_cancelled: bool) -> bool {
         tokio::select! {
             () = self.shared.clock.sleep(duration) => true,
-            () = self.cancelled.cancelled() => true,
+            () = self.cancelled.cancelled(), if can_be_cancelled => true,
             () = self.lost.cancelled() => true,
             () = self.shared.stopping.cancelled() => false,
         }
@@ -264,13 +269,23 @@ impl Driver {
     }
 }
 
+fn not_stuck(id: DeploymentId) -> Error {
+    Error::new(ErrorKind::Conflict, format!("deployment `{id}` is not stuck")).with_code("not_stuck")
+}
+
 /// Sets a stuck deployment on its way again, because a person said so.
 pub(super) async fn unstick(shared: &Arc<Shared>, id: DeploymentId) -> Result<()> {
     let not_found = || crate::backend::store::refusal::deployment_not_found(id);
     let app = shared.store.deployment(id).await?.ok_or_else(not_found)?.app;
+    let Some(_claim) = shared.claim_app(&app) else {
+        return Err(crate::backend::store::refusal::lease_held(&app, Duration::from_secs(1)));
+    };
     let lease = shared.store.acquire_lease(&app, &shared.config.owner, shared.config.lease).await?;
     let moved = async {
         let snapshot = shared.store.snapshot(id).await?.ok_or_else(not_found)?;
+        if snapshot.deployment.state != State::Stuck {
+            return Err(not_stuck(id));
+        }
         let mut change = Change::of(&snapshot);
         let failed = snapshot.steps.iter().rev().find(|step| step.phase == StepPhase::Failed);
         let to = match failed.map(|step| step.name) {
@@ -299,12 +314,12 @@ pub(super) async fn unstick(shared: &Arc<Shared>, id: DeploymentId) -> Result<()
         };
         shared.store.commit(commit).await?;
         if !shared.store.queues_jobs() {
-            shared.queue.enqueue(job).await?;
+            shared.enqueue(job).await;
         }
         shared.announce();
         Ok(())
     }
     .await;
-    shared.store.release_lease(&lease).await?;
-    moved
+    let released = shared.store.release_lease(&lease).await;
+    moved.and(released)
 }

@@ -18,6 +18,9 @@ pub(super) struct Kept {
     pub(super) lease: Lease,
     pub(super) token: ClaimToken,
     pub(super) ttl: Duration,
+    /// When the lease was asked for, by the clock's monotonic time. The store
+    /// may have counted from later, never from earlier.
+    pub(super) asked_at: Duration,
     pub(super) deployment: DeploymentId,
     /// Set when a cancel request is seen in the store.
     pub(super) cancelled: CancellationToken,
@@ -31,31 +34,58 @@ pub(super) fn keep(kept: Kept) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         let third = kept.ttl / 3;
         let look = Duration::from_secs(1).min(third);
-        let mut renewed = kept.clock.monotonic();
+        let mut renewed = kept.asked_at;
+        // Some time before the end, so that effects end before it too.
+        let safe = kept.ttl - kept.ttl / 6;
         loop {
             kept.clock.sleep(look).await;
-            if let Ok(Some(deployment)) = kept.store.deployment(kept.deployment).await
-                && deployment.cancel.is_some()
-            {
-                kept.cancelled.cancel();
-            }
             let sent = kept.clock.monotonic();
-            if sent.saturating_sub(renewed) < third {
-                continue;
-            }
-            let lease = kept.store.renew_lease(&kept.lease, kept.ttl).await;
-            let claim = kept.queue.heartbeat(kept.token, kept.ttl).await;
-            match (&lease, &claim) {
-                // Counted from when it was sent: the store may have counted earlier, never later.
-                (Ok(()), Ok(Claim::Held)) => renewed = sent,
-                (Err(error), _) if error.kind() == crate::ErrorKind::Fenced => break,
-                (_, Ok(Claim::Lost)) => break,
+            let due = sent.saturating_sub(renewed) >= third;
+            let rest = safe.saturating_sub(sent.saturating_sub(renewed));
+            // A store that does not answer is one that did not renew.
+            let round = tokio::select! {
+                round = round(&kept, due) => round,
+                () = kept.clock.sleep(rest) => Round::Unanswered,
+            };
+            match round {
+                Round::Renewed => renewed = sent,
+                Round::Lost => break,
+                Round::NotDue => {}
                 // The store is away. It may come back before the lease ends.
-                _ if kept.clock.monotonic().saturating_sub(renewed) < kept.ttl - kept.ttl / 6 => {}
-                _ => break,
+                Round::Unanswered if kept.clock.monotonic().saturating_sub(renewed) < safe => {}
+                Round::Unanswered => break,
             }
         }
         tracing::warn!(deployment = %kept.deployment, "the lease was lost; stopping work on it");
         kept.lost.cancel();
     }))
+}
+
+/// What became of one look at the store.
+enum Round {
+    NotDue,
+    Renewed,
+    Lost,
+    Unanswered,
+}
+
+/// Looks for a cancel request and, if it is due, renews lease and claim.
+async fn round(kept: &Kept, due: bool) -> Round {
+    if let Ok(Some(deployment)) = kept.store.deployment(kept.deployment).await
+        && deployment.cancel.is_some()
+    {
+        kept.cancelled.cancel();
+    }
+    if !due {
+        return Round::NotDue;
+    }
+    // The queue is a hint: without an answer from it the work goes on.
+    if let Ok(Claim::Lost) = kept.queue.heartbeat(kept.token, kept.ttl).await {
+        return Round::Lost;
+    }
+    match kept.store.renew_lease(&kept.lease, kept.ttl).await {
+        Ok(()) => Round::Renewed,
+        Err(error) if error.kind() == crate::ErrorKind::Fenced => Round::Lost,
+        Err(_) => Round::Unanswered,
+    }
 }

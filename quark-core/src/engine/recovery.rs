@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::api::Shared;
 use super::route::route;
+use crate::app::AppName;
+use crate::backend::store::refusal;
 use crate::backend::{Call, ContainerState, JobKind, Lease, NewJob, Priority};
 use crate::clock::Timestamp;
 use crate::deployment::{AppRecord, Deployment, DeploymentId, DeploymentKind, Slot, State};
@@ -12,6 +14,9 @@ use crate::{ErrorKind, Result};
 
 /// How long one effect of the recovery may take.
 const RESTORE: Duration = Duration::from_secs(30);
+
+/// How long until what could not be restored is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Brings the world to what the store says, before any new work: claims of an
 /// earlier process are freed, lost jobs queued again, live instances that have
@@ -22,15 +27,50 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<()> {
         tracing::info!(freed, "going on with jobs that an earlier process left");
     }
     sweep(shared).await?;
-    let unfinished = shared.store.unfinished().await?;
-    // An app that is being removed is not brought back to life.
-    for app in shared.store.apps().await?.into_iter().filter(|app| app.removed_at.is_none()) {
-        if let Err(error) = restore(shared, &app, &unfinished).await {
-            // One app that cannot be restored must not keep the others waiting.
-            tracing::error!(app = %app.spec.name, report = error.report(), "the app could not be restored");
+    sweep_checkouts(shared).await?;
+    let mut later = Vec::new();
+    for app in shared.store.apps().await? {
+        if !restored(shared, &app.spec.name).await {
+            later.push(app.spec.name);
         }
     }
-    sweep_checkouts(shared, &unfinished).await
+    if !later.is_empty() {
+        // One app that cannot be restored now must not keep the others waiting.
+        let shared = Arc::clone(shared);
+        shared.tasks.clone().spawn(async move { restore_later(&shared, later).await });
+    }
+    Ok(())
+}
+
+/// Tries again every second: the lease of an engine that died runs out, a
+/// daemon comes back.
+async fn restore_later(shared: &Arc<Shared>, mut later: Vec<AppName>) {
+    while !later.is_empty() {
+        tokio::select! {
+            () = shared.clock.sleep(AGAIN) => {}
+            () = shared.stopping.cancelled() => return,
+        }
+        let mut left = Vec::new();
+        for app in later {
+            if !restored(shared, &app).await {
+                left.push(app);
+            }
+        }
+        later = left;
+    }
+}
+
+/// Restores an app; whether that is done.
+async fn restored(shared: &Arc<Shared>, app: &AppName) -> bool {
+    match restore(shared, app).await {
+        Ok(()) => true,
+        // Another engine is at work on the app; if it is dead, its lease runs out.
+        Err(error) if error.code() == "lease_held" => false,
+        Err(error) => {
+            tracing::error!(%app, report = error.report(), "the app could not be restored; trying again");
+            false
+        }
+    }
 }
 
 /// Queues what has no job: the queue is a hint, the store knows.
@@ -64,28 +104,28 @@ pub(super) fn job(deployment: &Deployment, now: Timestamp) -> NewJob {
     NewJob { max_attempts: 1000, ..job }
 }
 
-async fn restore(shared: &Shared, app: &AppRecord, unfinished: &[Deployment]) -> Result<()> {
-    let Some(live) = &app.serving.live else { return Ok(()) };
-    let name = &app.spec.name;
-    let lease = match shared.store.acquire_lease(name, &shared.config.owner, shared.config.lease).await {
-        Ok(lease) => lease,
-        // Another engine is at work on the app: it is in good hands.
-        Err(error) if error.code() == "lease_held" => return Ok(()),
-        Err(error) => return Err(error),
+async fn restore(shared: &Arc<Shared>, name: &AppName) -> Result<()> {
+    let Some(_claim) = shared.claim_app(name) else {
+        return Err(refusal::lease_held(name, AGAIN));
     };
-    let restored = restore_under(shared, app, live.deployment, live.slot, &lease, unfinished).await;
-    shared.store.release_lease(&lease).await?;
-    restored
+    let lease = shared.store.acquire_lease(name, &shared.config.owner, shared.config.lease).await?;
+    let restored = async {
+        // Read under the lease: what was read before may have been replaced meanwhile.
+        let Some(app) = shared.store.app(name).await? else { return Ok(()) };
+        match &app.serving.live {
+            // An app that is being removed is not brought back to life.
+            Some(live) if app.removed_at.is_none() => {
+                restore_under(shared, &app, live.deployment, live.slot, &lease).await
+            }
+            _ => Ok(()),
+        }
+    };
+    let restored = restored.await;
+    let released = shared.store.release_lease(&lease).await;
+    restored.and(released)
 }
 
-async fn restore_under(
-    shared: &Shared,
-    app: &AppRecord,
-    live: DeploymentId,
-    slot: Slot,
-    lease: &Lease,
-    unfinished: &[Deployment],
-) -> Result<()> {
+async fn restore_under(shared: &Shared, app: &AppRecord, live: DeploymentId, slot: Slot, lease: &Lease) -> Result<()> {
     let call = Call::new(format!("restore:{}", app.spec.name), lease.fence, RESTORE);
     let instances = shared.store.snapshot(live).await?.map(|snapshot| snapshot.instances).unwrap_or_default();
     for instance in instances.iter().filter(|instance| instance.slot == slot) {
@@ -98,6 +138,7 @@ async fn restore_under(
             shared.runtime.start(&call, &observed.id).await?;
         }
     }
+    let unfinished = shared.store.unfinished().await?;
     let observed = shared.router.observe(&app.spec.name).await?;
     let is_switching =
         |other: &Deployment| other.app == app.spec.name && matches!(other.state, State::Promoting | State::Reverting);
@@ -115,15 +156,17 @@ async fn restore_under(
 }
 
 /// Removes checkouts that no unfinished deployment needs.
-async fn sweep_checkouts(shared: &Shared, unfinished: &[Deployment]) -> Result<()> {
+async fn sweep_checkouts(shared: &Shared) -> Result<()> {
     let unreadable =
         |error| crate::Error::new(ErrorKind::Unavailable, "the work folder cannot be read").with_source(error);
-    let mut entries = tokio::fs::read_dir(&shared.config.work_dir).await.map_err(unreadable)?;
+    let mut entries = tokio::fs::read_dir(shared.checkouts()).await.map_err(unreadable)?;
     while let Some(entry) = entries.next_entry().await.map_err(unreadable)? {
-        // Only what carries the name of a deployment is ours.
+        // Only what carries the name of a deployment is ours. The store is asked
+        // after the folder was seen: a deployment is written down before it has one.
         let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<DeploymentId>().ok()) else { continue };
-        if !unfinished.iter().any(|deployment| deployment.id == id) {
-            shared.remove_checkout(id).await?;
+        let deployment = shared.store.deployment(id).await?;
+        if deployment.is_none_or(|deployment| deployment.state.is_terminal()) {
+            shared.discard_checkout(id).await;
         }
     }
     Ok(())

@@ -33,6 +33,12 @@ impl<T> Reader<T> {
         Self { shared, changes, id, after, page: VecDeque::new(), ended: false, follow }
     }
 
+    /// Whether the deployment has ended, or never was.
+    async fn is_over(&self) -> Result<bool> {
+        let deployment = self.shared.store.deployment(self.id).await?;
+        Ok(deployment.is_none_or(|deployment| deployment.state.is_terminal()))
+    }
+
     async fn wait(&mut self) {
         tokio::select! {
             // The sender lives in `shared`, so it is not gone.
@@ -51,15 +57,24 @@ pub(super) fn events(shared: Arc<Shared>, id: DeploymentId, after: u64) -> BoxSt
         loop {
             if let Some(event) = reader.page.pop_front() {
                 reader.after = event.sequence;
-                reader.ended |= matches!(event.kind, EventKind::Completed { .. });
+                if matches!(event.kind, EventKind::Completed { .. }) {
+                    // The journal may go on, with the retirement; this stream does not.
+                    reader.page.clear();
+                    reader.ended = true;
+                }
                 return Ok(Some((event, reader)));
             }
             if reader.ended {
                 return Ok(None);
             }
             reader.changes.mark_unchanged();
+            // Asked before the events are read: what has ended by then has written its last one.
+            let over = reader.is_over().await?;
             reader.page = reader.shared.store.events(Some(reader.id), reader.after, PAGE).await?.into();
             if reader.page.is_empty() {
+                if over {
+                    return Ok(None);
+                }
                 reader.wait().await;
             }
         }
@@ -85,9 +100,8 @@ pub(super) fn log(
                 return Ok(None);
             }
             reader.changes.mark_unchanged();
-            // Asked before the lines are read: what ended before has written its last line.
-            let deployment = reader.shared.store.deployment(reader.id).await?;
-            let over = deployment.is_none_or(|deployment| deployment.state.is_terminal());
+            // Asked before the lines are read: what has ended by then has written its last one.
+            let over = reader.is_over().await?;
             reader.page = reader.shared.store.log(reader.id, reader.after, PAGE).await?.into();
             if reader.page.is_empty() {
                 if over || !reader.follow {

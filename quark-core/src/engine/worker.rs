@@ -18,6 +18,8 @@ use crate::{ErrorKind, Result};
 const LOOK: Duration = Duration::from_secs(1);
 /// Claims after which a job counts as one that engines die of.
 const POISONED: u32 = 5;
+/// How long a job waits for another one of the same app.
+const BUSY: Duration = Duration::from_millis(250);
 /// How often lost jobs are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -26,8 +28,12 @@ pub(super) async fn work(shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(shared.config.workers));
     let mut swept = shared.clock.monotonic();
     while !shared.stopping.is_cancelled() {
-        let free = places.available_permits();
-        let claimed = if free == 0 { Ok(Vec::new()) } else { claim(&shared, free).await };
+        // Without a free place no job is claimed, and the queue is not looked at.
+        tokio::select! {
+            place = places.acquire() => drop(place),
+            () = shared.stopping.cancelled() => break,
+        }
+        let claimed = claim(&shared, places.available_permits()).await;
         let idle = match claimed {
             Ok(jobs) => {
                 let idle = jobs.is_empty();
@@ -61,8 +67,10 @@ pub(super) async fn work(shared: Arc<Shared>) {
 
 async fn claim(shared: &Shared, free: usize) -> Result<Vec<ClaimedJob>> {
     let jobs = shared.queue.claim(&shared.config.owner, free, shared.config.lease).await?;
-    if !jobs.is_empty() {
-        let depth = shared.queue.depth().await?;
+    // What is claimed must be worked on, whether it can be counted or not.
+    if !jobs.is_empty()
+        && let Ok(depth) = shared.queue.depth().await
+    {
         shared.metrics.record(Metric::QueueDepth(i64::try_from(depth.ready).unwrap_or(i64::MAX)));
     }
     Ok(jobs)
@@ -110,6 +118,12 @@ async fn drive(shared: &Arc<Shared>, claimed: &ClaimedJob) -> Result<Burst> {
     let id = claimed.job.deployment;
     let ttl = shared.config.lease;
     let Some(deployment) = shared.store.deployment(id).await? else { return Ok(Burst::Finished) };
+    // A lease goes to its owner again at once. Within one engine something else
+    // must keep two drivers apart, or the second would fence the first.
+    let Some(_claim) = shared.claim_app(&claimed.job.app) else {
+        return Ok(Burst::Parked(shared.clock.now().after(BUSY)));
+    };
+    let asked_at = shared.clock.monotonic();
     let lease = shared.store.acquire_lease(&claimed.job.app, &shared.config.owner, ttl).await?;
     let cancelled = CancellationToken::new();
     let lost = CancellationToken::new();
@@ -121,6 +135,7 @@ async fn drive(shared: &Arc<Shared>, claimed: &ClaimedJob) -> Result<Burst> {
         lease: lease.clone(),
         token: claimed.token,
         ttl,
+        asked_at,
         deployment: id,
         cancelled: cancelled.clone(),
         lost: lost.clone(),

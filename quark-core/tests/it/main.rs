@@ -8,15 +8,16 @@
     reason = "a test fails by panicking"
 )]
 
+mod builder_suite_bites;
+mod conformance_git;
 mod conformance_memory;
-mod memory_fixtures;
+mod contract;
 mod engine;
+mod fetcher_suite_bites;
+mod memory_fixtures;
+mod memory_sources;
+mod memory_store;
+mod queue_suite_bites;
 mod router_suite_bites;
 mod runtime_suite_bites;
-mod memory_store;
-mod builder_suite_bites;
-mod fetcher_suite_bites;
-mod memory_sources;
 mod store_suite_bites;
-mod conformance_git;
-mod queue_suite_bites;

@@ -14,7 +14,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
             context.log.say(&format!("looking for image {image}"));
             shared.runtime.ensure_image(call, image).await?
         }
-        Source::Git { .. } => {
+        Source::Git { repository, .. } => {
             let Some(commit) = &deployment.revision.commit else {
                 return Err(Error::new(ErrorKind::Internal, "the commit was not resolved"));
             };
@@ -25,6 +25,11 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
                 Some(artifact) => artifact,
                 None => {
                     let checkout = shared.checkout(deployment.id);
+                    if !tokio::fs::try_exists(&checkout).await.unwrap_or(false) {
+                        // Another machine has fetched it, or somebody has tidied up.
+                        context.log.say("fetching the source again");
+                        shared.source()?.fetch(call, repository, commit, &checkout, context.log.as_ref()).await?;
+                    }
                     let request = BuildRequest {
                         app: &deployment.app,
                         key: &key,
@@ -35,7 +40,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
                     builder.build(call, request, context.log.as_ref()).await?
                 }
             };
-            shared.remove_checkout(deployment.id).await?;
+            shared.discard_checkout(deployment.id).await;
             artifact
         }
     };

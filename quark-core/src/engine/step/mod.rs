@@ -104,7 +104,16 @@ pub(super) fn yields_to_cancel(step: StepName) -> bool {
 /// Whether a shutdown of the engine breaks the step off; the next engine does
 /// it again from its start. The others are short and are finished.
 pub(super) fn is_interruptible(step: StepName) -> bool {
-    matches!(step, StepName::Fetch | StepName::Build | StepName::Probe | StepName::Drain | StepName::Clear)
+    matches!(
+        step,
+        StepName::Fetch
+            | StepName::Build
+            | StepName::Probe
+            | StepName::Drain
+            | StepName::Clear
+            | StepName::Retire
+            | StepName::Undo
+    )
 }
 
 /// Whether a step takes away what an earlier one made.

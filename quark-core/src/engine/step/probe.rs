@@ -15,12 +15,14 @@ use crate::backend::{
 use crate::clock::Timestamp;
 use crate::deployment::{Instance, StepOutput};
 use crate::engine::decide::is_warm;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorClass, ErrorKind, Result};
 
 /// Why the last look did not count as healthy.
 enum Unwell {
     NotListening(Vec<u16>),
     Answer(ProbeFailure),
+    /// The runtime could not be asked; that says nothing about the instance.
+    Unseen(Error),
 }
 
 pub(super) async fn run(
@@ -32,8 +34,13 @@ pub(super) async fn run(
     let slot = snapshot.deployment.slot;
     let began = context.shared.clock.monotonic();
     // By slot, not by deployment: a warm rollback probes what an earlier deployment made.
+    let mut probed = 0;
     for instance in snapshot.instances.iter().filter(|instance| Some(instance.slot) == slot) {
         wait_until_healthy(context, snapshot, call, deadline, instance).await?;
+        probed += 1;
+    }
+    if probed == 0 {
+        return Err(Error::new(ErrorKind::Unhealthy, "there is no instance to probe").with_code("container_gone"));
     }
     let took = context.shared.clock.monotonic().saturating_sub(began);
     context.log.say(&format!("healthy after {} ms", took.as_millis()));
@@ -56,26 +63,35 @@ async fn wait_until_healthy(
     let mut row = 0;
     let mut process = None;
     loop {
-        let Some(observed) = shared.runtime.inspect(&instance.name).await? else {
-            return Err(Error::new(ErrorKind::Unhealthy, format!("container `{}` has disappeared", instance.name))
-                .with_code("container_gone"));
+        let seen = match shared.runtime.inspect(&instance.name).await {
+            Ok(Some(observed)) => {
+                if let ContainerState::Exited { code, out_of_memory } = observed.state {
+                    return Err(exited(context, snapshot, &observed.id, code, out_of_memory).await);
+                }
+                if process != observed.started_at {
+                    row = 0;
+                    process = observed.started_at;
+                }
+                look(context, instance, &observed, host, check).await
+            }
+            Ok(None) => return Err(gone(instance)),
+            Err(error) => Err(error),
         };
-        if let ContainerState::Exited { code, out_of_memory } = observed.state {
-            return Err(exited(context, snapshot, &observed.id, code, out_of_memory).await);
-        }
-        if process != observed.started_at {
-            row = 0;
-            process = observed.started_at;
-        }
-        match look(context, instance, &observed, host, check).await? {
+        let unwell = match seen {
+            Ok(unwell) => unwell,
+            // A daemon that restarts takes no instance down with it.
+            Err(error) if error.class() != ErrorClass::Permanent => Some(Unwell::Unseen(error)),
+            Err(error) => return Err(error),
+        };
+        match unwell {
             // One that is well may finish its row: after a restart of the
             // engine the deadline may be over before the first look.
             None => row += 1,
             Some(unwell) => {
                 row = 0;
                 if shared.clock.now().after(check.interval) >= deadline {
-                    relay_output(context, &observed.id).await;
-                    return Err(never_healthy(snapshot, instance, &unwell));
+                    relay_output(context, instance).await;
+                    return Err(never_healthy(snapshot, instance, unwell));
                 }
             }
         }
@@ -113,7 +129,7 @@ async fn exited(
     code: Option<i32>,
     out_of_memory: bool,
 ) -> Error {
-    relay_output(context, id).await;
+    relay(context, id).await;
     if out_of_memory {
         let limit = snapshot.deployment.release.resources.memory_bytes() >> 20;
         return Error::new(ErrorKind::Unhealthy, format!("the app was killed for using more than its {limit} MiB"))
@@ -130,7 +146,30 @@ async fn exited(
         .with_hint("its last lines are in the deployment's log")
 }
 
-fn never_healthy(snapshot: &Snapshot, instance: &Instance, unwell: &Unwell) -> Error {
+fn gone(instance: &Instance) -> Error {
+    Error::new(ErrorKind::Unhealthy, format!("container `{}` has disappeared", instance.name))
+        .with_code("container_gone")
+        .with_hint("somebody removed it by hand; deploy again")
+}
+
+/// One last look before users are sent there: it may have died, or the machine
+/// may have been restarted, since it was found healthy.
+pub(super) async fn still_healthy(context: &StepContext, snapshot: &Snapshot) -> Result<()> {
+    let check = &snapshot.deployment.release.health;
+    let host = snapshot.deployment.release.domains.first();
+    for instance in snapshot.instances.iter().filter(|instance| Some(instance.slot) == snapshot.deployment.slot) {
+        let Some(observed) = context.shared.runtime.inspect(&instance.name).await? else { return Err(gone(instance)) };
+        if let ContainerState::Exited { code, out_of_memory } = observed.state {
+            return Err(exited(context, snapshot, &observed.id, code, out_of_memory).await);
+        }
+        if let Some(unwell) = look(context, instance, &observed, host, check).await? {
+            return Err(never_healthy(snapshot, instance, unwell));
+        }
+    }
+    Ok(())
+}
+
+fn never_healthy(snapshot: &Snapshot, instance: &Instance, unwell: Unwell) -> Error {
     let health = &snapshot.deployment.release.health;
     let within = health.deadline.as_secs_f32();
     match unwell {
@@ -143,6 +182,7 @@ fn never_healthy(snapshot: &Snapshot, instance: &Instance, unwell: &Unwell) -> E
                 None => error.with_hint("it must listen on the port in the variable `PORT`"),
             }
         }
+        Unwell::Unseen(error) => error.with_hint("the container could not be looked at until the deadline"),
         Unwell::Answer(failure) => {
             let message =
                 format!("no good answer from `{}` at {} within {within} s: {failure}", health.path, instance.endpoint);
@@ -155,7 +195,13 @@ fn never_healthy(snapshot: &Snapshot, instance: &Instance, unwell: &Unwell) -> E
 
 /// Puts the last lines that the container printed into the deployment's log,
 /// where somebody who asks why will look. Doing without them is no failure.
-async fn relay_output(context: &StepContext, id: &ContainerId) {
+async fn relay_output(context: &StepContext, instance: &Instance) {
+    if let Ok(Some(observed)) = context.shared.runtime.inspect(&instance.name).await {
+        relay(context, &observed.id).await;
+    }
+}
+
+async fn relay(context: &StepContext, id: &ContainerId) {
     let selection = LogSelection { tail: Some(50), follow: false };
     let Ok(mut lines) = context.shared.runtime.logs(id, selection).await else { return };
     while let Some(Ok(chunk)) = lines.next().await {

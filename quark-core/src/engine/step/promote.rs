@@ -1,5 +1,6 @@
 //! Point the route at the slot, and put it back when the router refuses.
 
+use super::probe::still_healthy;
 use super::{StepContext, app};
 use crate::backend::{Call, ContainerState, Snapshot};
 use crate::deployment::{Serving, Slot, StepOutput};
@@ -19,6 +20,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let deployment = &snapshot.deployment;
     let app = app(snapshot)?;
     let slot = slot_of(snapshot)?;
+    still_healthy(context, snapshot).await?;
     let base = &context.shared.config.base_domain;
     let serving = Serving { domains: domains(&deployment.release, base), ..app.serving.clone() };
     let switch = crate::deployment::Generation(serving.generation.0.saturating_sub(1));
@@ -27,11 +29,15 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     context.shared.router.apply(call, &wanted).await?;
     let took = context.shared.clock.monotonic().saturating_sub(began);
     context.log.say(&format!("requests go to the {slot} slot since {:.1} ms", took.as_secs_f64() * 1000.0));
-    if app.serving.live.is_some() && is_running(context, snapshot, slot.other()).await? {
+    // The switch stands, whatever becomes of the safety net.
+    let warm = is_running(context, snapshot, slot.other()).await.unwrap_or_else(|error| {
+        context.log.say(&format!("the old version cannot be looked at: {error}"));
+        false
+    });
+    if app.serving.live.is_some() && warm {
         // The version before is warm: it stands in if the new one crashes.
         let backed = route(&deployment.app, &serving, &context.lease, serving.generation, slot, true)?;
         if let Err(error) = context.shared.router.apply(call, &backed).await {
-            // The switch stands; only the safety net is missing.
             context.log.say(&format!("the old version does not stand in: {error}"));
         }
     }

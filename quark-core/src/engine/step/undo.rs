@@ -29,7 +29,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     {
         shared.builder()?.discard(&BuildKey::of(&deployment.app, commit, &deployment.release.dockerfile)).await?;
     }
-    shared.remove_checkout(deployment.id).await?;
+    shared.discard_checkout(deployment.id).await;
     Ok(StepOutput::default())
 }
 

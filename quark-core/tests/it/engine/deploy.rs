@@ -154,12 +154,13 @@ async fn a_cancel_during_the_build_takes_everything_away() {
     // One that waits behind it is cancelled without ever having begun.
     let waiting = engine.deploy(&name(), DeployRequest::commit(world.good())).await.unwrap();
     engine.cancel(waiting.id, "alice").await.unwrap();
-    assert_eq!(end(&engine, waiting.id).await.conclusion, Some(Conclusion::Cancelled));
     engine.cancel(deployment.id, "alice").await.unwrap();
     let ended = end(&engine, deployment.id).await;
     assert_eq!(ended.conclusion, Some(Conclusion::Cancelled));
     assert_eq!(ended.failure, None);
     assert_eq!(ended.cancel.unwrap().by, "alice");
+    let waited = end(&engine, waiting.id).await;
+    assert_eq!((waited.conclusion, waited.started_at), (Some(Conclusion::Cancelled), None));
     assert_eq!(world.app().await.serving.live.unwrap().deployment, live.id);
     world.check_rest().await;
     let error = engine.cancel(deployment.id, "alice").await.unwrap_err();
@@ -225,7 +226,7 @@ async fn a_removed_app_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_cleaned_up_is_stuck_until_a_person_says_go() {
+async fn only_a_stuck_deployment_can_be_set_going_again() {
     let world = World::new();
     let engine = world.engine().await;
     engine.create_app(app()).await.unwrap();

@@ -2,6 +2,7 @@
 
 mod crash;
 mod deploy;
+mod doubts;
 mod events;
 mod refusals;
 mod rollback;

@@ -109,7 +109,9 @@ impl World {
             let healthy = |slot| snapshot.instances.iter().any(|i| i.slot == slot && i.state == InstanceState::Healthy);
             assert!(kept.iter().all(|slot| healthy(*slot)));
         }
-        let left: Vec<_> = std::fs::read_dir(self.folder.path().join("work")).unwrap().flatten().collect();
+        let installations = std::fs::read_dir(self.folder.path().join("work")).unwrap().flatten();
+        let left: Vec<_> =
+            installations.flat_map(|folder| std::fs::read_dir(folder.path()).unwrap().flatten()).collect();
         assert!(left.is_empty(), "checkouts are left over: {left:?}");
     }
 }
