@@ -24,6 +24,7 @@ pub struct NginxConfig {
     pub(crate) binary: Option<PathBuf>,
     pub(crate) catch_all: bool,
     pub(crate) max_body_bytes: u64,
+    pub(crate) buffer_answers: bool,
     pub(crate) read_timeout: Duration,
     pub(crate) reload_timeout: Duration,
 }
@@ -52,6 +53,9 @@ impl NginxConfig {
     ///
     /// As root, nginx's workers run as `www-data`, `nginx` or `nobody`,
     /// whichever exists, and must be let through to `prefix`.
+    ///
+    /// nginx writes its errors to `error.log` there, which grows until somebody
+    /// moves it away and sends `SIGUSR1` to the process in `nginx.pid`.
     #[must_use]
     pub fn own(prefix: impl Into<PathBuf>, listen: SocketAddr) -> Self {
         Self::new(Mode::Own { workers: None, worker_user: None, shutdown: Duration::from_secs(600) }, prefix, listen)
@@ -85,6 +89,7 @@ impl NginxConfig {
             binary: None,
             catch_all: true,
             max_body_bytes: 100 * 1024 * 1024,
+            buffer_answers: false,
             read_timeout: Duration::from_secs(60),
             reload_timeout: Duration::from_secs(10),
         }
@@ -150,6 +155,15 @@ impl NginxConfig {
     #[must_use]
     pub fn with_max_body(self, bytes: u64) -> Self {
         Self { max_body_bytes: bytes, ..self }
+    }
+
+    /// Lets nginx take answers from apps as fast as they come and keep them
+    /// until clients have taken them. An app is done earlier with a slow client
+    /// then; but an answer that comes in parts, such as server-sent events, is
+    /// held back unless the app says `X-Accel-Buffering: no`.
+    #[must_use]
+    pub fn with_buffered_answers(self) -> Self {
+        Self { buffer_answers: true, ..self }
     }
 
     /// Sets how long an app may be silent in the middle of an answer or a

@@ -24,6 +24,7 @@ pub(crate) struct SiteSettings {
     status: String,
     markers: PathBuf,
     max_body: u64,
+    buffering: &'static str,
     read_timeout: u64,
     /// In seconds; 0 where nginx does not know it.
     keepalive_min: u64,
@@ -46,6 +47,7 @@ impl SiteSettings {
             status: config.status_address(),
             markers: Layout::of(config).markers(),
             max_body: config.max_body_bytes,
+            buffering: if config.buffer_answers { "on" } else { "off" },
             read_timeout: config.read_timeout.as_secs().max(1),
             keepalive_min: if version.keeps_connections() { KEEPALIVE_MIN_SECONDS } else { 0 },
         }
@@ -79,6 +81,7 @@ struct Values<'a> {
     status: &'a str,
     markers: &'a PathBuf,
     max_body: u64,
+    buffering: &'a str,
     read_timeout: u64,
     keepalive_min: u64,
     shape: &'a str,
@@ -153,6 +156,7 @@ impl Shape {
             status: &settings.status,
             markers: &settings.markers,
             max_body: settings.max_body,
+            buffering: settings.buffering,
             read_timeout: settings.read_timeout,
             keepalive_min: settings.keepalive_min,
             shape,
@@ -253,6 +257,7 @@ mod tests {
         let reload = crate::config::ReloadBy::default();
         let config = NginxConfig::attach("/var/lib/quark/nginx", "/etc/nginx/conf.d", listen, status, reload)
             .with_max_body(1024)
+            .with_buffered_answers()
             .with_read_timeout(std::time::Duration::from_secs(3600));
         let route = route(&["shop.test"], "[::1]:31000", "[::1]:31001");
         golden("attached.conf", &render(&config, Version(1, 27, 4), &route));

@@ -7,6 +7,7 @@ use quark_core::deployment::Fence;
 use quark_core::process::Signal;
 use quark_core::{ErrorKind, Slot};
 use quark_nginx::NginxRouter;
+use rustix::process::{Pid, Signal as SystemSignal, kill_process};
 
 use crate::support::{Pair, World, app, apply, call, next, observe};
 
@@ -137,4 +138,25 @@ async fn an_nginx_that_was_killed_whole_is_started_by_the_next_change() {
     assert_eq!(apply(&world.router, &other.route).await, (Slot::Blue, false, 1));
     assert_eq!(world.who("shop.test").await, "green");
     assert_eq!(world.who("blog.test").await, "blue");
+}
+
+/// A master that hangs: nothing is known of the reload, and nothing is left of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_nobody_confirms_leaves_the_routes_before() {
+    let Some(world) = World::start().await else { return };
+    let (pair, other) = (Pair::start("shop").await, Pair::start("blog").await);
+    apply(&world.router, &pair.route).await;
+    let config = world.config.clone().with_reload_timeout(std::time::Duration::from_millis(300));
+    let impatient = NginxRouter::open(config).await.unwrap();
+    let master = Pid::from_raw(i32::try_from(world.master().pid).unwrap()).unwrap();
+    kill_process(master, SystemSignal::STOP).unwrap();
+    let error = impatient.apply(&call(1), &other.route).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Timeout, "reload_unconfirmed"));
+    assert!(!world.home().join("conf.d/quark-blog.conf").exists());
+    // What does not need the master goes on.
+    assert_eq!(apply(&impatient, &next(&pair.route, Slot::Green, false)).await, (Slot::Green, false, 2));
+    kill_process(master, SystemSignal::CONT).unwrap();
+    assert_eq!(apply(&world.router, &other.route).await, (Slot::Blue, false, 1));
+    assert_eq!(world.who("blog.test").await, "blue");
+    assert_eq!(world.who("shop.test").await, "green");
 }

@@ -7,7 +7,7 @@ use quark_core::Slot;
 use quark_core::backend::{Drained, Router as _};
 use quark_core::deployment::Endpoint;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::load::Sample;
 use crate::support::{Pair, World, apply, free_address, next, route};
@@ -99,4 +99,20 @@ async fn long_bodies_are_refused_at_the_limit() {
     let answer = client.request("POST", "shop.test", "/echo", &[b'x'; 1000]).await.unwrap();
     assert_eq!((answer.status, answer.body.len()), (200, 1000));
     assert_eq!(client.request("POST", "shop.test", "/echo", &[b'x'; 1001]).await.unwrap().status, 413);
+}
+
+/// Server-sent events, or the tokens of a language model.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_in_parts_is_passed_on_in_parts() {
+    let Some(world) = World::start().await else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let slot = Endpoint::new(listener.local_addr().unwrap().to_string());
+    apply(&world.router, &route("shop", slot.clone(), slot)).await;
+    let mut client = TcpStream::connect(world.listen).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n").await.unwrap();
+    let (mut app, _) = listener.accept().await.unwrap();
+    app.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n").await.unwrap();
+    raw(&mut client, b"", "first").await;
+    app.write_all(b"6\r\nsecond\r\n0\r\n\r\n").await.unwrap();
+    raw(&mut client, b"", "second").await;
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use quark_core::backend::{Drained, Router as _};
 use quark_core::{Domain, ErrorKind, Slot};
 use quark_nginx::{NginxConfig, NginxRouter};
@@ -92,7 +93,7 @@ async fn a_second_router_sees_and_continues() {
     let pairs = [Pair::start("a").await, Pair::start("b").await, Pair::start("c").await, Pair::start("d").await];
     let routers = [&world.router, &second];
     let applied = pairs.iter().enumerate().map(|(at, pair)| apply(routers[at % 2], &pair.route));
-    for serves in futures(applied).await {
+    for serves in join_all(applied).await {
         assert_eq!(serves, (Slot::Blue, false, 1));
     }
     for name in ["a.test", "b.test", "c.test", "d.test"] {
@@ -113,7 +114,7 @@ async fn apps_that_wait_share_a_reload() {
     for number in 0..12 {
         pairs.push(Pair::start(&format!("app{number}")).await);
     }
-    futures(pairs.iter().map(|pair| apply(&world.router, &pair.route))).await;
+    join_all(pairs.iter().map(|pair| apply(&world.router, &pair.route))).await;
     let took = reloads() - before;
     assert!(took < 12, "12 new apps took {took} reloads");
     for number in 0..12 {
@@ -200,24 +201,4 @@ async fn an_upload_goes_through_a_switch_and_is_waited_for() {
     assert_eq!(upload.finish().await.unwrap().text(), "abcdef");
     assert_eq!((pair.blue.requests(), pair.green.requests()), (1, 0));
     assert_eq!(drained(Duration::from_secs(60)).await.unwrap(), Drained::Fully);
-}
-
-/// Waits for all at once.
-async fn futures<T>(all: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    use std::pin::Pin;
-    use std::task::Poll;
-    let mut all: Vec<Pin<Box<_>>> = all.into_iter().map(Box::pin).collect();
-    let mut done: Vec<Option<T>> = all.iter().map(|_| None).collect();
-    std::future::poll_fn(|context| {
-        for (future, done) in all.iter_mut().zip(&mut done) {
-            if done.is_none()
-                && let Poll::Ready(value) = future.as_mut().poll(context)
-            {
-                *done = Some(value);
-            }
-        }
-        if done.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    done.into_iter().flatten().collect()
 }
