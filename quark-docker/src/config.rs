@@ -43,7 +43,9 @@ impl DockerConfig {
         self
     }
 
-    /// Publishes containers on these ports of the loopback address.
+    /// Publishes containers on these ports of the loopback address. Those that
+    /// the kernel lends to outgoing connections (`ip_local_port_range`) are
+    /// given out last, because such a connection may hold one when it is needed.
     #[must_use]
     pub fn with_ports(mut self, ports: RangeInclusive<u16>) -> Self {
         self.ports = ports;

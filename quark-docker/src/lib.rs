@@ -27,6 +27,14 @@
 //! Docker is no boundary against somebody who is determined to break out: keep the
 //! kernel, runc and the daemon up to date, and do not run hostile code beside yours.
 //!
+//! # What slows the daemon down
+//!
+//! When a container ends, the daemon looks through the machine's table of tracked
+//! connections while it holds the container's lock. With hundreds of thousands of
+//! them, under load, requests about it can take longer than the request timeout.
+//! They fail with [`Timeout`](quark_core::ErrorKind::Timeout), and the engine looks
+//! again before it decides.
+//!
 //! # What a build may do
 //!
 //! The classic builder is used: no secrets, no cache mounts. `RUN` steps have the

@@ -1,6 +1,7 @@
 //! `allocate_endpoint`: a port of the loopback address that nobody has.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::RangeInclusive;
 
@@ -17,7 +18,8 @@ pub(super) async fn allocate(daemon: &Daemon, taken: &[Endpoint]) -> Result<Endp
     used.extend(taken.iter().filter_map(|endpoint| Some(endpoint.socket_addr().ok()?.port())));
     let range = daemon.config().ports();
     let start = rand::random_range(range.clone());
-    let port = in_turn(&range, start).find(|port| !used.contains(port) && is_free(*port));
+    let lent = lent_ports();
+    let port = in_turn(&range, start, &lent).find(|port| !used.contains(port) && is_free(*port));
     port.map(|port| Endpoint::new(format!("{}:{port}", Ipv4Addr::LOCALHOST))).ok_or_else(|| {
         let message = format!("all ports from {} to {} are in use", range.start(), range.end());
         Error::new(ErrorKind::ResourceExhausted, message)
@@ -33,11 +35,13 @@ async fn published(daemon: &Daemon) -> Result<BTreeSet<u16>> {
     let found = daemon.ask(OPERATION, daemon.docker().list_containers(Some(options))).await?;
     let mut used = BTreeSet::new();
     for summary in found {
-        let open = summary.ports.unwrap_or_default();
-        used.extend(open.into_iter().filter_map(|port| port.public_port));
+        let open: Vec<u16> =
+            summary.ports.unwrap_or_default().into_iter().filter_map(|port| port.public_port).collect();
         let ours = summary.labels.is_some_and(|labels| labels.contains_key(label::INSTALLATION));
         // A container that does not run has no ports in the list.
-        if let Some(id) = summary.id.filter(|_| ours)
+        let unclear = ours && open.is_empty();
+        used.extend(open);
+        if let Some(id) = summary.id.filter(|_| unclear)
             && let Some(container) = daemon.container(OPERATION, &id).await?
         {
             used.extend(container.published().into_iter().map(|port| port.outside.port()));
@@ -48,8 +52,25 @@ async fn published(daemon: &Daemon) -> Result<BTreeSet<u16>> {
 
 /// All ports of the range, each once, beginning at `start`. Where to begin is
 /// left to chance, so that two engines on one machine seldom want the same.
-fn in_turn(range: &RangeInclusive<u16>, start: u16) -> impl Iterator<Item = u16> {
-    (start..=*range.end()).chain(*range.start()..start)
+///
+/// Ports that the kernel lends to outgoing connections come last: a router's
+/// connection to one app may hold the port of another one that is about to
+/// start.
+fn in_turn(range: &RangeInclusive<u16>, start: u16, lent: &RangeInclusive<u16>) -> impl Iterator<Item = u16> {
+    let all = (start..=*range.end()).chain(*range.start()..start);
+    let (first, last) = (all.clone().filter(|port| !lent.contains(port)), all.filter(|port| lent.contains(port)));
+    first.chain(last)
+}
+
+/// The ports that the kernel lends to outgoing connections; the usual ones
+/// where it does not say.
+fn lent_ports() -> RangeInclusive<u16> {
+    let said = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut numbers = said.split_whitespace().map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(first)), Some(Ok(last))) => first..=last,
+        _ => 32_768..=60_999,
+    }
 }
 
 fn is_free(port: u16) -> bool {
@@ -62,11 +83,11 @@ mod tests {
 
     #[test]
     fn every_port_has_its_turn_once() {
-        for start in 7..=9 {
-            let mut ports: Vec<u16> = in_turn(&(7..=9), start).collect();
-            assert_eq!(ports[0], start);
-            ports.sort_unstable();
-            assert_eq!(ports, [7, 8, 9]);
+        for (start, lent, expected) in
+            [(7, 1..=2, [7, 8, 9]), (9, 1..=2, [9, 7, 8]), (8, 9..=99, [8, 7, 9]), (7, 7..=8, [9, 7, 8])]
+        {
+            let ports: Vec<u16> = in_turn(&(7..=9), start, &lent).collect();
+            assert_eq!(ports, expected);
         }
     }
 }

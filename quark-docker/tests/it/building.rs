@@ -1,13 +1,12 @@
 //! Building images.
 
-use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bollard::query_parameters::{CommitContainerOptionsBuilder, ListContainersOptionsBuilder};
+use bollard::query_parameters::CommitContainerOptionsBuilder;
 use quark_core::backend::{BuildKey, BuildRequest, Call, ContainerSpec, LogSink, NoLog};
 use quark_core::{AppName, Artifact, CommitSha, ErrorKind, ImageBuilder, LogStream, RelativePath, Result};
 use quark_docker::DockerRuntime;
@@ -163,7 +162,7 @@ async fn a_step_that_fails_is_named_with_its_last_words() {
         );
         assert!(lines.has(LogStream::Stdout, "line 1") && lines.has(LogStream::Stdout, "line 5"));
         assert_eq!(world.runtime.builder().find(&tree.key()).await.unwrap(), None);
-        assert_eq!(leftovers(world).await, 0);
+        assert_eq!(world.steps().await.len(), 0);
     })
     .await;
 }
@@ -252,14 +251,14 @@ async fn a_cancelled_build_ends_and_leaves_nothing_running() {
         let call = call();
         let cancel = async {
             lines.until("line 1").await;
-            assert_eq!(leftovers(world).await, 1);
+            assert_eq!(world.steps().await.len(), 1);
             call.cancel.cancel();
         };
         let (built, ()) = tokio::join!(tree.build(world, &call, &*lines), cancel);
         assert_eq!(built.unwrap_err().kind(), ErrorKind::Cancelled);
         // The daemon has killed the step; it removes its container a moment later.
         let gone = async {
-            while leftovers(world).await > 0 {
+            while !world.steps().await.is_empty() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -300,7 +299,7 @@ async fn a_step_of_a_build_has_a_limit_of_memory() {
         let builder = runtime.builder();
         let look = async {
             lines.until("line 1").await;
-            let running = of_builds(world).await;
+            let running = world.steps().await;
             let container = world.docker.inspect_container(&running[0], None).await.unwrap();
             let host = container.host_config.unwrap();
             call.cancel.cancel();
@@ -310,19 +309,6 @@ async fn a_step_of_a_build_has_a_limit_of_memory() {
         assert_eq!(limits, (Some(LIMIT as i64), Some(LIMIT as i64)));
     })
     .await;
-}
-
-/// The containers in which steps of this test's builds run.
-async fn of_builds(world: &World) -> Vec<String> {
-    let mark = format!("{MARK}={}", world.app);
-    let filters = HashMap::from([("label", vec![mark])]);
-    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-    let found = world.docker.list_containers(Some(options)).await.unwrap();
-    found.into_iter().filter_map(|container| container.id).collect()
-}
-
-async fn leftovers(world: &World) -> usize {
-    of_builds(world).await.len()
 }
 
 /// The files and links below a folder of a container.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::query_parameters::{
-    CreateImageOptionsBuilder, ListImagesOptionsBuilder, PruneImagesOptionsBuilder, RemoveContainerOptionsBuilder,
+    CreateImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveContainerOptionsBuilder,
     RemoveImageOptionsBuilder,
 };
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
@@ -178,22 +178,38 @@ impl World {
         output.filter(|chunk| chunk.stream == LogStream::Stdout).map(|chunk| chunk.text).collect()
     }
 
+    /// The containers in which steps of this test's builds run. Those that
+    /// run an image of a build have the same label, and more.
+    pub(crate) async fn steps(&self) -> Vec<String> {
+        let mark = format!("{MARK}={}", self.app);
+        let filters = HashMap::from([("label", vec![mark])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let found = self.docker.list_containers(Some(options)).await.unwrap();
+        let steps = found.into_iter().filter(|container| {
+            container.labels.as_ref().is_none_or(|labels| !labels.contains_key(label::INSTALLATION))
+        });
+        steps.filter_map(|container| container.id).collect()
+    }
+
     async fn sweep(&self) {
         for container in self.runtime.list(&self.labels()).await.unwrap() {
             let options = RemoveContainerOptionsBuilder::new().force(true).build();
             self.docker.remove_container(&container.id.0, Some(options)).await.unwrap();
         }
-        let label = format!("{}={}", label::APP, self.app);
-        let options = ListImagesOptionsBuilder::new().filters(&HashMap::from([("label", vec![label])])).build();
-        for image in self.docker.list_images(Some(options)).await.unwrap() {
-            let options = RemoveImageOptionsBuilder::new().force(true).build();
-            self.docker.remove_image(&image.id, Some(options), None).await.unwrap();
+        let gone = async {
+            while !self.steps().await.is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.unwrap();
+        // What was built, and layers of builds that failed.
+        for label in [format!("{}={}", label::APP, self.app), format!("{MARK}={}", self.app)] {
+            let options = ListImagesOptionsBuilder::new().filters(&HashMap::from([("label", vec![label])])).build();
+            for image in self.docker.list_images(Some(options)).await.unwrap() {
+                let options = RemoveImageOptionsBuilder::new().force(true).build();
+                self.docker.remove_image(&image.id, Some(options), None).await.unwrap();
+            }
         }
-        // Layers of builds that failed.
-        let mark = format!("{MARK}={}", self.app);
-        let filters = HashMap::from([("dangling", vec!["true".to_owned()]), ("label", vec![mark])]);
-        let options = PruneImagesOptionsBuilder::new().filters(&filters).build();
-        self.docker.prune_images(Some(options)).await.unwrap();
     }
 }
 
@@ -201,11 +217,12 @@ pub(crate) fn call() -> Call {
     Call::new("test", Fence(1), PATIENCE)
 }
 
-/// Ports that no other test of this run has.
+/// Ports that no other test of this run has at the same time, and that no
+/// outgoing connection gets.
 fn ports() -> std::ops::RangeInclusive<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    const EACH: u16 = 64;
-    const SHARES: u16 = 9_984 / EACH;
+    const EACH: u16 = 32;
+    const SHARES: u16 = 2_752 / EACH;
     let first = u16::try_from(std::process::id() % u32::from(SHARES)).unwrap();
     let share = (first + NEXT.fetch_add(1, Ordering::Relaxed)) % SHARES;
     let start = 30_000 + share * EACH;
