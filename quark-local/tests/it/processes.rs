@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use quark_core::backend::{ContainerId, ContainerRuntime, ContainerState, Listening, StopOutcome};
 use quark_core::{AppName, Endpoint, ErrorKind, ImageRef, Slot};
 use quark_local::{LocalConfig, LocalRuntime};
@@ -70,9 +71,12 @@ async fn listen(address: (Ipv4Addr, u16)) -> TcpListener {
 #[tokio::test]
 async fn a_wrong_port_is_named() {
     let stage = Stage::new();
-    let other = stage.runtime.allocate_endpoint(&AppName::parse("other").unwrap(), Slot::Green, &[]).await.unwrap();
+    let mut spec = stage.spec(stage.sample().await, &[]).await;
+    let taken = [spec.endpoint.clone()];
+    let other = stage.runtime.allocate_endpoint(&spec.app, Slot::Green, &taken).await.unwrap();
     let port = other.socket_addr().unwrap().port();
-    let spec = stage.begin(&["--listen", &port.to_string()]).await;
+    spec.command = Some(quark_core::Argv::new(["./sample-app", "--listen", &port.to_string()]).unwrap());
+    stage.start(&spec).await.unwrap();
     stage.prints(&spec, "listening on ").await;
     let seen = stage.runtime.listening(&id(&spec), &spec.endpoint).await.unwrap();
     assert_eq!(seen, Listening::Nothing { elsewhere: vec![port] });
@@ -152,7 +156,8 @@ async fn a_container_can_be_started_again() {
 #[tokio::test]
 async fn many_starts_at_once_start_once() {
     let stage = Stage::new();
-    let spec = stage.spec(stage.script("echo up\nexec sleep 300").await, &[]).await;
+    // One that was started and ended again by another start would be seen too.
+    let spec = stage.spec(stage.script("trap '' TERM\necho up\nexec sleep 300").await, &[]).await;
     stage.runtime.create(&call(), &spec).await.unwrap();
     let runtimes: Vec<LocalRuntime> = (0..8).map(|_| stage.another()).collect();
     let (call, id) = (call(), id(&spec));
@@ -162,6 +167,8 @@ async fn many_starts_at_once_start_once() {
     }
     stage.prints(&spec, "up").await;
     assert_eq!(processes_of(&spec).len(), 1);
+    let lines = stage.runtime.logs(&id, Default::default()).await.unwrap();
+    assert_eq!(lines.count().await, 1);
 }
 
 #[tokio::test]
