@@ -106,12 +106,18 @@ pub(crate) fn master(pid_file: &Path) -> Option<ProcessRef> {
 }
 
 /// Ends the processes that were started in a folder at once, from a `Drop`,
-/// which cannot wait.
+/// which cannot wait. A master that still lives replaces the workers that were
+/// killed before it, so it is looked again until none is left.
 pub(crate) fn end(folder: &Path) {
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
-        let is_there = std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|at| at == folder);
-        if let Some(process) = ProcessRef::of_pid(pid).filter(|_| is_there) {
+    let is_there = |pid: &u32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|at| at == folder);
+    loop {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let left: Vec<_> = pids.filter(is_there).filter_map(ProcessRef::of_pid).filter(ProcessRef::is_alive).collect();
+        if left.is_empty() {
+            return;
+        }
+        for process in left {
             let _ = process.signal(Signal::Kill);
         }
     }
