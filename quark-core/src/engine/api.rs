@@ -1,165 +1,24 @@
 //! `DeploymentEngine`: what programs, the HTTP API and Python call.
 
-use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::builder::DeploymentEngineBuilder;
-use super::config::EngineConfig;
 use super::requests::{DeployRequest, RollbackRequest};
+use super::shared::Shared;
 use super::{recovery, watch as live};
 use crate::app::{App, AppName, Source};
 use crate::backend::store::refusal;
-use crate::backend::{
-    CancelOutcome, ContainerRuntime, ImageBuilder, LogChunk, LogSelection, Metric, MetricsSink, NewJob, Prober, Queue,
-    Router, SourceFetcher, Store,
-};
+use crate::backend::{CancelOutcome, ContainerRuntime, LogChunk, LogSelection, Metric, Queue, Router, Store};
 use crate::clock::Clock;
 use crate::deployment::{
     AppRecord, Conclusion, Deployment, DeploymentId, DeploymentKind, Event, Fence, InstanceState, LogLine, Revision,
     State, StepRecord, Version,
 };
 use crate::{Error, ErrorKind, Result};
-
-/// What all parts of an engine share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) config: EngineConfig,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) queue: Arc<dyn Queue>,
-    pub(super) runtime: Arc<dyn ContainerRuntime>,
-    pub(super) router: Arc<dyn Router>,
-    pub(super) builder: Option<Arc<dyn ImageBuilder>>,
-    pub(super) source: Option<Arc<dyn SourceFetcher>>,
-    pub(super) prober: Arc<dyn Prober>,
-    pub(super) metrics: Arc<dyn MetricsSink>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) installation: String,
-    /// Counts what was written, to wake those who read.
-    pub(super) changed: watch::Sender<u64>,
-    pub(super) stopping: CancellationToken,
-    /// How to reach the driver of a deployment at once when it is cancelled.
-    pub(super) running: Mutex<HashMap<DeploymentId, (u64, CancellationToken)>>,
-    /// Tells one registration of a driver from the next.
-    pub(super) registrations: AtomicU64,
-    /// The apps that this engine is at work on.
-    pub(super) claimed: Mutex<HashSet<AppName>>,
-    pub(super) tasks: TaskTracker,
-}
-
-impl Shared {
-    pub(super) fn source(&self) -> Result<&dyn SourceFetcher> {
-        self.source.as_deref().ok_or_else(|| {
-            Error::new(ErrorKind::Unsupported, "this engine has no source fetcher")
-                .with_hint("build it `with_source`, or deploy an image")
-        })
-    }
-
-    pub(super) fn builder(&self) -> Result<&dyn ImageBuilder> {
-        self.builder.as_deref().ok_or_else(|| {
-            Error::new(ErrorKind::Unsupported, "this engine has no image builder")
-                .with_hint("build it `with_builder`, or deploy an image")
-        })
-    }
-
-    /// Where sources are checked out: below the work folder, which engines with
-    /// other stores may use too.
-    pub(super) fn checkouts(&self) -> PathBuf {
-        self.config.work_dir.join(&self.installation)
-    }
-
-    /// Where the source of a deployment is checked out.
-    pub(super) fn checkout(&self, id: DeploymentId) -> PathBuf {
-        self.checkouts().join(id.to_string())
-    }
-
-    pub(super) async fn remove_checkout(&self, id: DeploymentId) -> Result<()> {
-        match tokio::fs::remove_dir_all(self.checkout(id)).await {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => {
-                Err(Error::new(ErrorKind::Unavailable, "the checkout could not be removed").with_source(error))
-            }
-        }
-    }
-
-    /// Queues a job whose deployment is written down already. If that fails the
-    /// wish stands all the same, and the next sweep queues it.
-    pub(super) async fn enqueue(&self, job: NewJob) {
-        let deployment = job.deployment;
-        if let Err(error) = self.queue.enqueue(job).await {
-            tracing::warn!(%deployment, report = error.report(), "a job waits for the next sweep");
-        }
-    }
-
-    /// Removes a checkout that is not needed any more. One that cannot be
-    /// removed now is removed when an engine starts.
-    pub(super) async fn discard_checkout(&self, id: DeploymentId) {
-        if let Err(error) = self.remove_checkout(id).await {
-            tracing::warn!(deployment = %id, report = error.report(), "a checkout is left for the next start");
-        }
-    }
-
-    /// Wakes those who read events and logs.
-    pub(super) fn announce(&self) {
-        self.changed.send_modify(|changes| *changes += 1);
-    }
-
-    /// Makes this the only work of this engine on an app for as long as the
-    /// result lives; `None` if there is other work on it.
-    pub(super) fn claim_app(self: &Arc<Self>, app: &AppName) -> Option<AppClaim> {
-        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
-        claimed.insert(app.clone()).then(|| AppClaim { shared: Arc::clone(self), app: app.clone() })
-    }
-
-    /// Makes a driver reachable for as long as the result lives.
-    pub(super) fn register(self: &Arc<Self>, id: DeploymentId, token: CancellationToken) -> Registration {
-        let number = self.registrations.fetch_add(1, Ordering::Relaxed);
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.insert(id, (number, token));
-        self.metrics.record(Metric::ActiveDeployments(i64::try_from(running.len()).unwrap_or(i64::MAX)));
-        Registration { shared: Arc::clone(self), id, number }
-    }
-}
-
-/// The only work of an engine on an app.
-pub(super) struct AppClaim {
-    shared: Arc<Shared>,
-    app: AppName,
-}
-
-impl Drop for AppClaim {
-    fn drop(&mut self) {
-        let mut claimed = self.shared.claimed.lock().unwrap_or_else(PoisonError::into_inner);
-        claimed.remove(&self.app);
-    }
-}
-
-/// A driver that can be reached.
-pub(super) struct Registration {
-    shared: Arc<Shared>,
-    id: DeploymentId,
-    number: u64,
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        let mut running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
-        // A driver that lost its claim may have been followed by another one here.
-        if running.get(&self.id).is_some_and(|(number, _)| *number == self.number) {
-            running.remove(&self.id);
-        }
-        self.shared.metrics.record(Metric::ActiveDeployments(i64::try_from(running.len()).unwrap_or(i64::MAX)));
-    }
-}
 
 /// Deploys apps. Cheap to clone; all clones are the same engine.
 ///
@@ -245,13 +104,9 @@ impl DeploymentEngine {
     pub async fn remove_app(&self, name: &AppName, by: &str) -> Result<Deployment> {
         let app = self.app(name).await?;
         let removal = self.submit(self.draft(&app, DeploymentKind::Remove, Some(by))).await?;
-        // What is under way for the app has no purpose any more.
-        let unfinished = self.shared.store.unfinished().await?;
-        for other in unfinished.iter().filter(|other| other.app == *name && other.id != removal.id) {
-            match self.cancel(other.id, by).await {
-                Err(error) if error.code() != "too_late" => return Err(error),
-                _ => {}
-            }
+        // The removal stands, and waits for what it cannot hurry.
+        if let Err(error) = self.cancel_others(&removal, by).await {
+            tracing::warn!(app = %name, report = error.report(), "what is under way for a removed app goes on to its end");
         }
         Ok(removal)
     }
@@ -461,6 +316,18 @@ impl DeploymentEngine {
         self.shared.stopping.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+    }
+
+    /// What is under way for an app that is removed has no purpose any more.
+    async fn cancel_others(&self, removal: &Deployment, by: &str) -> Result<()> {
+        let unfinished = self.shared.store.unfinished().await?;
+        for other in unfinished.iter().filter(|other| other.app == removal.app && other.id != removal.id) {
+            match self.cancel(other.id, by).await {
+                Err(error) if error.code() != "too_late" => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn check(&self, app: &App) -> Result<()> {

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::api::{DeploymentEngine, Shared};
+use super::api::DeploymentEngine;
 use super::config::EngineConfig;
+use super::shared::Shared;
 use super::{recovery, worker};
 use crate::app::Domain;
 use crate::backend::{

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::api::Shared;
 use super::decide::{Decision, decide, decide_retirement};
 use super::log::DeploymentLog;
 use super::settle::{self, Change};
+use super::shared::Shared;
 use super::step::{self, StepContext};
 use crate::backend::{Call, Commit, Guard, JobKind, Lease, Metric, Snapshot};
 use crate::clock::Timestamp;

@@ -20,6 +20,7 @@ mod recovery;
 mod requests;
 mod route;
 mod settle;
+mod shared;
 mod step;
 mod watch;
 mod worker;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::api::Shared;
 use super::route::route;
+use super::shared::Shared;
 use crate::app::AppName;
 use crate::backend::store::refusal;
 use crate::backend::{Call, ContainerState, JobKind, Lease, NewJob, Priority};

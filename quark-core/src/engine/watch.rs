@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::watch;
 
-use super::api::Shared;
+use super::shared::Shared;
 use crate::Result;
 use crate::deployment::{DeploymentId, Event, EventKind, LogLine};
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::api::Shared;
 use super::driver::{Burst, Driver};
 use super::lease::{self, Kept};
 use super::log::{DeploymentLog, LogTarget};
 use super::recovery;
+use super::shared::Shared;
 use crate::backend::{Claim, ClaimedJob, Metric};
 use crate::{ErrorKind, Result};
 

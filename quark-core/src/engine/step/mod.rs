@@ -13,9 +13,9 @@ mod undo;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::api::Shared;
 use super::log::DeploymentLog;
 use super::settle::Change;
+use super::shared::Shared;
 use crate::app::App;
 use crate::backend::{Call, Labels, Lease, Snapshot, container_runtime::label};
 use crate::clock::Timestamp;
