@@ -13,7 +13,6 @@ use super::{recovery, watch as live};
 use crate::app::{App, AppName, Source};
 use crate::backend::store::refusal;
 use crate::backend::{CancelOutcome, ContainerRuntime, LogChunk, LogSelection, Metric, Queue, Router, Store};
-use crate::clock::Clock;
 use crate::deployment::{
     AppRecord, Conclusion, Deployment, DeploymentId, DeploymentKind, Event, Fence, InstanceState, LogLine, Revision,
     State, StepRecord, Version,
