@@ -117,6 +117,13 @@ impl Family {
                 signal_one(member, signal);
             }
         }
+        // A child that was just forked may leave its group between the look
+        // and the signal; the table says where it was.
+        for member in members.iter().filter(|member| groups.contains(&member.process.group)) {
+            if Entry::read(member.process.pid).is_some_and(|now| now.process.group != member.process.group) {
+                signal_one(member, signal);
+            }
+        }
     }
 
     async fn look(&self, signal: Option<Signal>) -> Result<bool> {
@@ -175,5 +182,46 @@ fn signal_one(member: &Entry, signal: Signal) {
         let signal = if signal == Signal::Kill { SystemSignal::KILL } else { SystemSignal::TERM };
         // It may have ended meanwhile; the next look into the table tells.
         let _ = kill_process(pid, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::path::Path;
+    use std::process::{Child, Command};
+
+    use super::*;
+    use crate::system::mark::CONTAINER;
+
+    fn sleep() -> (Child, Entry) {
+        let child = Command::new("sleep").arg("300").env_clear().process_group(0).spawn().unwrap();
+        let entry = Entry::read(child.id()).unwrap();
+        (child, entry)
+    }
+
+    fn signal_that_ended(mut child: Child) -> Option<i32> {
+        child.wait().unwrap().signal()
+    }
+
+    #[test]
+    fn who_has_just_left_the_group_is_signalled_too() {
+        let ((first, leader), (second, mut left)) = (sleep(), sleep());
+        // As the table saw it before it made a group of its own.
+        left.process.group = leader.process.group;
+        let mark = Mark::new(CONTAINER, "qk-a", Path::new("/one"));
+        let family = Family { mark, leader: Some(leader.process), output: Vec::new() };
+        family.signal(&[leader, left], &Table::read().unwrap(), Signal::Terminate);
+        assert_eq!((signal_that_ended(first), signal_that_ended(second)), (Some(15), Some(15)));
+    }
+
+    #[test]
+    fn another_process_with_the_same_id_is_not_signalled() {
+        let (mut child, entry) = sleep();
+        let mut other = entry;
+        other.process.started -= 1;
+        signal_one(&other, Signal::Kill);
+        signal_one(&entry, Signal::Terminate);
+        assert_eq!(child.wait().unwrap().signal(), Some(15));
     }
 }
