@@ -15,6 +15,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// From the polite signal to the kill when a program is no longer wanted.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long output is read after the program has ended.
+const LEFTOVERS: Duration = Duration::from_millis(500);
 /// How much of each output stream is kept for the result.
 const KEPT: usize = 16 * 1024;
 
@@ -123,20 +125,32 @@ impl Program {
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
         let finished = async {
-            // The pipes are read beside the wait: they may outlive the program
-            // in the hands of what it left behind, which is killed first.
-            let waited = async {
-                let status = child.wait().await;
+            let (mut out, mut err) = (String::new(), String::new());
+            let status = {
+                let reading = async {
+                    tokio::join!(
+                        read_lines(stdout, LogStream::Stdout, log, &mut out),
+                        read_lines(stderr, LogStream::Stderr, log, &mut err),
+                    )
+                };
+                tokio::pin!(reading);
+                let mut read = false;
+                let status = loop {
+                    tokio::select! {
+                        status = child.wait() => break status,
+                        _ = &mut reading, if !read => read = true,
+                    }
+                };
                 if let Some(group) = &group {
                     group.signal_group(Signal::Kill);
                 }
+                if !read {
+                    // What left the group may hold the pipes for ever; what the
+                    // program itself wrote is there by now.
+                    let _ = tokio::time::timeout(LEFTOVERS, &mut reading).await;
+                }
                 status
             };
-            let (status, out, err) = tokio::join!(
-                waited,
-                read_lines(stdout, LogStream::Stdout, log),
-                read_lines(stderr, LogStream::Stderr, log),
-            );
             let status = status.map_err(|error| {
                 Error::new(ErrorKind::Internal, "the program could not be waited for").with_source(error)
             })?;
@@ -202,9 +216,8 @@ pub(crate) fn spawn_error(program: &str, error: std::io::Error) -> Error {
     .with_source(error)
 }
 
-async fn read_lines(pipe: Option<impl AsyncRead + Unpin>, stream: LogStream, log: &dyn LogSink) -> String {
-    let mut kept = String::new();
-    let Some(pipe) = pipe else { return kept };
+async fn read_lines(pipe: Option<impl AsyncRead + Unpin>, stream: LogStream, log: &dyn LogSink, kept: &mut String) {
+    let Some(pipe) = pipe else { return };
     let mut reader = BufReader::new(pipe);
     let mut line = Vec::new();
     loop {
@@ -228,13 +241,12 @@ async fn read_lines(pipe: Option<impl AsyncRead + Unpin>, stream: LogStream, log
         };
         reader.consume(used);
         if ended {
-            emit(&mut line, stream, log, &mut kept);
+            emit(&mut line, stream, log, kept);
         }
     }
     if !line.is_empty() {
-        emit(&mut line, stream, log, &mut kept);
+        emit(&mut line, stream, log, kept);
     }
-    kept
 }
 
 fn emit(line: &mut Vec<u8>, stream: LogStream, log: &dyn LogSink, kept: &mut String) {
@@ -309,6 +321,16 @@ mod tests {
     #[tokio::test]
     async fn what_is_left_behind_does_not_hold_the_run() {
         let done = script("sleep 300 & echo done").run(&call(Duration::from_secs(10)), &NoLog).await.unwrap();
+        assert_eq!(done.stdout, "done\n");
+    }
+
+    #[tokio::test]
+    async fn what_leaves_the_group_does_not_hold_the_run_either() {
+        let folder = tempfile::tempdir().unwrap();
+        // Ends only when the other one is in a session of its own.
+        let run = script("setsid sh -c 'touch out; exec sleep 30' & until [ -e out ]; do :; done; echo done");
+        let run = run.directory(folder.path());
+        let done = run.run(&call(Duration::from_secs(20)), &NoLog).await.unwrap();
         assert_eq!(done.stdout, "done\n");
     }
 

@@ -110,7 +110,8 @@ struct Stat {
 /// Reads `/proc/<pid>/stat`; see proc_pid_stat(5). The name in parentheses may
 /// hold anything, so fields are counted from the last `)`.
 fn read_stat(pid: u32) -> Option<Stat> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
     let mut fields = text.get(text.rfind(')')? + 2..)?.split(' ');
     let state = fields.next()?.chars().next()?;
     let group = fields.nth(1)?.parse().ok()?;
