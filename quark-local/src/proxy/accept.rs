@@ -103,7 +103,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let too_many_files = || io::Error::from_raw_os_error(24);
         let errors = Mutex::new(vec![too_many_files(), io::ErrorKind::ConnectionAborted.into(), too_many_files()]);
-        let edge = Arc::new(Edge::new(ProxyConfig::new(address)));
+        let edge = Arc::new(Edge::new(ProxyConfig::new(address), address));
         let accepting = tokio::spawn(run(Failing { errors, listener }, Arc::clone(&edge)));
 
         let mut client = TcpStream::connect(address).await.unwrap();

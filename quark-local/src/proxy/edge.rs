@@ -60,7 +60,8 @@ pub(super) struct Client {
 }
 
 impl Edge {
-    pub(super) fn new(config: ProxyConfig) -> Self {
+    /// `entry` is the address that clients connect to.
+    pub(super) fn new(config: ProxyConfig, entry: SocketAddr) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(config.header_timeout)
@@ -71,7 +72,7 @@ impl Edge {
         }
         Self {
             config,
-            table: Table::default(),
+            table: Table::new(entry),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             hush: CancellationToken::new(),

@@ -76,6 +76,11 @@ impl Pool {
             Err(_) => return Err(ConnectFailure::TimedOut),
         };
         stream.set_nodelay(true).map_err(ConnectFailure::Refused)?;
+        if stream.local_addr().map_err(ConnectFailure::Refused)? == address {
+            // Nothing listens there, so the system was free to take the very
+            // same port for our end: the connection leads back to itself.
+            return Err(ConnectFailure::Refused(io::ErrorKind::ConnectionRefused.into()));
+        }
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER)
             .handshake(TokioIo::new(stream))

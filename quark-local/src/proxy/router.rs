@@ -71,7 +71,7 @@ impl ProxyRouter {
         let refused = |error| bind_error(config.listen, error);
         let listener = TcpListener::bind(config.listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let edge = Arc::new(Edge::new(config));
+        let edge = Arc::new(Edge::new(config, address));
         edge.tasks.spawn(accept::run(listener, Arc::clone(&edge)));
         Ok(Self { handle: Arc::new(Handle { edge, address }) })
     }

@@ -1,6 +1,7 @@
 //! Which app answers to which name, and which of its slots serves.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use quark_core::backend::{EffectiveRoute, Route};
@@ -10,8 +11,10 @@ use quark_core::{AppName, Endpoint, Error, ErrorKind, Result, Slot};
 use super::upstream::{InFlight, Upstream};
 
 /// The routes. Requests read it, changes write it; neither waits under the lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
+    /// Where the proxy itself listens.
+    entry: SocketAddr,
     state: RwLock<State>,
 }
 
@@ -52,6 +55,10 @@ impl Served {
 }
 
 impl Table {
+    pub(super) fn new(entry: SocketAddr) -> Self {
+        Self { entry, state: RwLock::default() }
+    }
+
     /// Sends a request to the slot that serves the host. It counts there from
     /// the moment of the choice, so a switch either comes before both or finds
     /// the request counted.
@@ -106,6 +113,10 @@ impl Table {
             blue: state.upstream(route, Slot::Blue)?,
             green: state.upstream(route, Slot::Green)?,
         };
+        if let Some(itself) = served.upstreams().into_iter().find(|upstream| self.leads_back(upstream.address)) {
+            let message = format!("the {} slot of `{}` has the address of this router", itself.slot, route.app);
+            return Err(Error::new(ErrorKind::InvalidConfig, message));
+        }
         state.replace(&route.app, Some(Arc::new(served)));
         state.fences.insert(route.app.clone(), route.fence);
         Ok(())
@@ -131,6 +142,13 @@ impl Table {
         for upstream in self.read().apps.values().flat_map(|served| served.upstreams()) {
             upstream.pool.set_wanted(false);
         }
+    }
+
+    /// Whether a request to this address would come back, again and again.
+    fn leads_back(&self, address: SocketAddr) -> bool {
+        let (ip, entry) = (address.ip().to_canonical(), self.entry.ip().to_canonical());
+        let is_here = ip == entry || ip.is_unspecified() || (entry.is_unspecified() && ip.is_loopback());
+        address.port() == self.entry.port() && is_here
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -198,5 +216,31 @@ impl State {
 impl Upstream {
     fn is(&self, app: &AppName, slot: Slot, endpoint: &Endpoint) -> bool {
         self.endpoint == *endpoint && self.slot == slot && self.app == *app
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_back_is_known() {
+        for (entry, address, back) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("127.0.0.1:80", "[::ffff:127.0.0.1]:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("[::]:80", "127.0.0.9:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("0.0.0.0:80", "192.0.2.1:80", false),
+        ] {
+            assert_eq!(
+                Table::new(entry.parse().unwrap()).leads_back(address.parse().unwrap()),
+                back,
+                "{entry} {address}"
+            );
+        }
     }
 }

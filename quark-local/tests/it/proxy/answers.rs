@@ -60,7 +60,7 @@ async fn the_host_decides() {
 #[tokio::test]
 async fn refusals_are_short_and_keep_the_connection() {
     let server = TestServer::start("blue").await.unwrap();
-    let world = World::start(server.address(), nowhere().await).await;
+    let world = World::start(server.address(), nowhere()).await;
     let mut client = world.client();
     let answer = client.get("other.test", "/").await.unwrap();
     assert_eq!((answer.status, answer.text().as_str()), (404, "no app answers to this host name\n"));
@@ -72,7 +72,7 @@ async fn refusals_are_short_and_keep_the_connection() {
 
 #[tokio::test]
 async fn an_app_that_is_down_is_a_bad_gateway() {
-    let world = World::start(nowhere().await, nowhere().await).await;
+    let world = World::start(nowhere(), nowhere()).await;
     let mut client = world.client();
     for _ in 0..2 {
         let answer = client.get(HOST, "/").await.unwrap();
@@ -117,7 +117,7 @@ async fn what_is_no_answer_is_a_bad_gateway() {
             wire.send(nonsense).await;
         })
         .await;
-        let world = World::start(blue.address, nowhere().await).await;
+        let world = World::start(blue.address, nowhere()).await;
         assert_eq!(world.client().get(HOST, "/").await.unwrap().status, 502, "{nonsense:?}");
         assert_eq!(blue.accepted(), 1);
     }

@@ -27,7 +27,7 @@ async fn bodies_stream_in_both_directions_at_once() {
         }
     })
     .await;
-    let world = World::start(blue.address, nowhere().await).await;
+    let world = World::start(blue.address, nowhere()).await;
     let mut wire = Wire::connect(world.router.local_addr()).await;
     wire.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {}\r\n\r\n", PARTS * MEBI)).await;
     assert!(wire.head().await.starts_with("http/1.1 200 "));
@@ -59,7 +59,7 @@ async fn a_slow_client_slows_its_app_down() {
         }
     })
     .await;
-    let world = World::start(blue.address, nowhere().await).await;
+    let world = World::start(blue.address, nowhere()).await;
     let mut slow = Wire::connect(world.router.local_addr()).await;
     slow.send(format!("GET /large HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
     assert!(slow.head().await.starts_with("http/1.1 200 "));
@@ -92,7 +92,7 @@ async fn a_body_that_is_cut_is_not_ended() {
             wire.exactly(4).await;
         })
         .await;
-        let world = World::start(blue.address, nowhere().await).await;
+        let world = World::start(blue.address, nowhere()).await;
         let mut wire = Wire::connect(world.router.local_addr()).await;
         wire.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\n")).await;
         let head = wire.head().await;
@@ -121,7 +121,7 @@ async fn clients_that_leave_take_their_requests_with_them() {
         }
     })
     .await;
-    let world = World::start(blue.address, nowhere().await).await;
+    let world = World::start(blue.address, nowhere()).await;
     for (request, arrives) in [
         ("GET /never HTTP/1.1\r\nHost: shop.test\r\n\r\n", ""),
         ("GET /endless HTTP/1.1\r\nHost: shop.test\r\n\r\n", ""),
@@ -158,7 +158,7 @@ async fn an_upload_counts_to_its_end() {
         wire.rest().await;
     })
     .await;
-    let world = World::start(blue.address, nowhere().await).await;
+    let world = World::start(blue.address, nowhere()).await;
     let mut wire = Wire::connect(world.router.local_addr()).await;
     wire.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 10\r\n\r\nhello")).await;
     assert!(wire.head().await.starts_with("http/1.1 202 "));
@@ -172,7 +172,7 @@ async fn an_upload_counts_to_its_end() {
 #[tokio::test]
 async fn bodies_are_asked_for_when_the_client_waits() {
     let server = TestServer::start("blue").await.unwrap();
-    let world = World::start(server.address(), nowhere().await).await;
+    let world = World::start(server.address(), nowhere()).await;
     let mut wire = Wire::connect(world.router.local_addr()).await;
     let head = format!("POST /echo HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
     for _ in 0..2 {
@@ -198,7 +198,7 @@ async fn trailers_pass_in_both_directions() {
         wire.rest().await;
     })
     .await;
-    let world = World::start(blue.address, nowhere().await).await;
+    let world = World::start(blue.address, nowhere()).await;
     let mut wire = Wire::connect(world.router.local_addr()).await;
     wire.send(format!(
         "POST / HTTP/1.1\r\nHost: {HOST}\r\nConnection: TE\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\
@@ -220,7 +220,7 @@ async fn old_clients_and_old_apps_are_served() {
         wire.send("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nall of it").await;
     })
     .await;
-    let world = World::start(blue.address, nowhere().await).await;
+    let world = World::start(blue.address, nowhere()).await;
     let mut client = world.client();
     for _ in 0..2 {
         assert_eq!(client.get(HOST, "/").await.unwrap().text(), "all of it");
@@ -242,7 +242,7 @@ async fn an_early_refusal_arrives() {
         wire.rest().await;
     })
     .await;
-    let world = World::start(blue.address, nowhere().await).await;
+    let world = World::start(blue.address, nowhere()).await;
     let mut wire = Wire::connect(world.router.local_addr()).await;
     wire.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 1000000\r\n\r\nbeginning")).await;
     let head = wire.head().await;
@@ -265,7 +265,7 @@ async fn answers_without_a_body_have_none() {
         }
     })
     .await;
-    let world = World::start(blue.address, nowhere().await).await;
+    let world = World::start(blue.address, nowhere()).await;
     let mut wire = Wire::connect(world.router.local_addr()).await;
     for (method, status, field) in
         [("HEAD", "200", "content-length: 12345"), ("DELETE", "204", "date: "), ("GET", "304", "etag: \"1\"")]

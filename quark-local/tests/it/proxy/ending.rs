@@ -95,7 +95,7 @@ async fn what_does_not_end_is_cut_and_counted() {
 #[tokio::test]
 async fn dropping_stops_in_the_background() {
     let server = TestServer::start("blue").await.unwrap();
-    let world = World::start(server.address(), nowhere().await).await;
+    let world = World::start(server.address(), nowhere()).await;
     let address = world.router.local_addr();
     let mut client = world.client();
     let held = tokio::spawn(async move { client.get(HOST, "/hold").await.unwrap() });

@@ -75,7 +75,7 @@ async fn answers_lose_what_was_for_one_hop() {
         .await;
     })
     .await;
-    let world = World::start(blue.address, nowhere().await).await;
+    let world = World::start(blue.address, nowhere()).await;
     let mut client = world.client();
     for _ in 0..2 {
         let mut answer = client.get(HOST, "/").await.unwrap();
@@ -100,7 +100,7 @@ async fn arrives(request: &str) -> (String, String) {
         }
     })
     .await;
-    let world = World::start(blue.address, nowhere().await).await;
+    let world = World::start(blue.address, nowhere()).await;
     let mut wire = Wire::connect(world.router.local_addr()).await;
     wire.send(request).await;
     let answer = wire.head().await;

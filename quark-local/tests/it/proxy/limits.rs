@@ -77,7 +77,7 @@ async fn connections_to_apps_are_used_again() {
         }
     })
     .await;
-    let world = World::start(blue.address, nowhere().await).await;
+    let world = World::start(blue.address, nowhere()).await;
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..4 {
         let mut client = world.client();

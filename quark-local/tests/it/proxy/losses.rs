@@ -32,7 +32,7 @@ async fn curt(requests: Arc<AtomicU64>) -> Backend {
 async fn connections_that_close_behind_our_back_lose_nothing() {
     let requests = Arc::new(AtomicU64::new(0));
     let blue = curt(Arc::clone(&requests)).await;
-    let world = World::start(blue.address, nowhere().await).await;
+    let world = World::start(blue.address, nowhere()).await;
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..4 {
         let mut client = world.client();
@@ -54,7 +54,7 @@ async fn connections_that_close_behind_our_back_lose_nothing() {
 async fn a_restart_at_the_same_address_is_not_noticed() {
     let mut server = TestServer::start("first").await.unwrap();
     let address = server.address();
-    let world = World::start(address, nowhere().await).await;
+    let world = World::start(address, nowhere()).await;
     let mut client = world.client();
     for round in 0..20 {
         assert_eq!(client.get(HOST, "/").await.unwrap().text(), server.identity());
@@ -94,7 +94,7 @@ async fn a_request_that_may_have_arrived_is_not_sent_again() {
 #[tokio::test]
 async fn a_request_is_repeated_once_at_most() {
     let blue = TestServer::start("blue").await.unwrap();
-    let world = World::start(blue.address(), nowhere().await).await;
+    let world = World::start(blue.address(), nowhere()).await;
     let mut client = world.client();
     assert_eq!(client.get(HOST, "/cut").await.unwrap().status, 502);
     assert_eq!(blue.requests(), 1, "it was the first on its connection");
@@ -139,7 +139,7 @@ async fn the_other_slot_stands_in_only_when_connecting_fails() {
 /// Both down is not an endless search.
 #[tokio::test]
 async fn two_slots_that_are_down_are_a_bad_gateway() {
-    let mut world = World::start(nowhere().await, nowhere().await).await;
+    let mut world = World::start(nowhere(), nowhere()).await;
     world.change(|route| route.backup = true).await.unwrap();
     assert_eq!(world.client().get(HOST, "/").await.unwrap().status, 502);
 }

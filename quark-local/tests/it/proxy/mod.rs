@@ -13,7 +13,7 @@ mod upgrades;
 mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +23,7 @@ use quark_core::deployment::{Fence, Generation};
 use quark_core::testing::http::TestClient;
 use quark_core::{AppName, Domain, Endpoint, Result, Slot};
 use quark_local::{ProxyConfig, ProxyRouter};
+use tokio::net::TcpSocket;
 
 /// The name that the app of a [`World`] answers to.
 const HOST: &str = "shop.test";
@@ -114,8 +115,12 @@ impl World {
     }
 }
 
-/// An address where nothing listens.
-async fn nowhere() -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    listener.local_addr().unwrap()
+/// An address where nothing listens, and nobody else ever will: it is taken.
+fn nowhere() -> SocketAddr {
+    static TAKEN: LazyLock<TcpSocket> = LazyLock::new(|| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        socket
+    });
+    TAKEN.local_addr().unwrap()
 }

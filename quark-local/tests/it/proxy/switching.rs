@@ -142,6 +142,10 @@ async fn routes_that_cannot_work_are_refused() {
             assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{endpoint}");
         }
     }
+    // Each request would come back, again and again.
+    let entry = Endpoint::new(world.router.local_addr().to_string());
+    let error = world.change(|route| route.green = entry).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     let error = world.change(|route| route.domains.clear()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     assert_eq!(world.client().get(HOST, "/").await.unwrap().text(), "blue");

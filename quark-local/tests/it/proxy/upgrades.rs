@@ -71,7 +71,7 @@ async fn any_protocol_passes_with_the_bytes_that_follow_at_once() {
         wire.send("polly!").await;
     })
     .await;
-    let world = World::start(blue.address, nowhere().await).await;
+    let world = World::start(blue.address, nowhere()).await;
     let mut wire = Wire::connect(world.router.local_addr()).await;
     wire.send(format!("{ASK}polly")).await;
     let head = wire.head().await;
@@ -91,7 +91,7 @@ async fn any_protocol_passes_with_the_bytes_that_follow_at_once() {
 #[tokio::test]
 async fn an_app_may_decline() {
     let server = TestServer::start("blue").await.unwrap();
-    let world = World::start(server.address(), nowhere().await).await;
+    let world = World::start(server.address(), nowhere()).await;
     let mut wire = Wire::connect(world.router.local_addr()).await;
     for _ in 0..2 {
         wire.send(ASK).await;
@@ -108,7 +108,7 @@ async fn nobody_is_upgraded_who_did_not_ask() {
         wire.rest().await;
     })
     .await;
-    let world = World::start(blue.address, nowhere().await).await;
+    let world = World::start(blue.address, nowhere()).await;
     for request in [ASK, "GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n", "GET / HTTP/1.0\r\nHost: shop.test\r\n\r\n"] {
         let mut wire = Wire::connect(world.router.local_addr()).await;
         wire.send(request).await;
@@ -120,7 +120,7 @@ async fn nobody_is_upgraded_who_did_not_ask() {
 
 #[tokio::test]
 async fn a_tunnel_ends_when_either_side_is_gone() {
-    let (blue, green) = (repeater("blue").await, nowhere().await);
+    let (blue, green) = (repeater("blue").await, nowhere());
     let world = World::start(blue.address, green).await;
     let mut socket = open(&world).await;
     assert_eq!(ask(&mut socket, "hello").await, "blue: hello");
