@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use quark_core::backend::{self, ContainerRuntime, ImageBuilder};
 use quark_docker::{DockerBuilder, DockerConfig, DockerRuntime};
 use quark_local::{LocalBuilder, LocalConfig, LocalRuntime, ProxyConfig, ProxyRouter};
@@ -22,12 +22,12 @@ impl Front {
     pub(crate) async fn open(config: &Config) -> Result<Self> {
         match config.router {
             Router::Proxy => {
-                let proxy = ProxyRouter::bind(ProxyConfig::new(config.apps_listen)).await.context("the proxy")?;
+                let proxy = ProxyRouter::bind(ProxyConfig::new(config.apps_listen)).await.map_err(explained)?;
                 Ok(Self::Proxy(proxy))
             }
             Router::Nginx => {
                 let prefix = std::path::absolute(config.state.join("nginx"))?;
-                let nginx = NginxRouter::open(NginxConfig::own(prefix, config.apps_listen)).await.context("nginx")?;
+                let nginx = NginxRouter::open(NginxConfig::own(prefix, config.apps_listen)).await.map_err(explained)?;
                 Ok(Self::Nginx(nginx, config.apps_listen))
             }
         }
@@ -56,6 +56,11 @@ impl Front {
     }
 }
 
+/// An error with its causes and its hint: whoever starts a server reads it.
+fn explained(error: quark_core::Error) -> anyhow::Error {
+    anyhow::Error::msg(error.report())
+}
+
 /// What builds and runs the apps.
 pub(crate) async fn containers(config: &Config) -> Result<(Arc<dyn ContainerRuntime>, Arc<dyn ImageBuilder>)> {
     match config.runtime {
@@ -68,7 +73,7 @@ pub(crate) async fn containers(config: &Config) -> Result<(Arc<dyn ContainerRunt
             if let Some(socket) = &config.docker_socket {
                 docker = docker.with_socket(socket);
             }
-            let runtime = DockerRuntime::connect(docker).await.context("Docker")?;
+            let runtime = DockerRuntime::connect(docker).await.map_err(explained)?;
             let builder = DockerBuilder::new(&runtime);
             Ok((Arc::new(runtime), Arc::new(builder)))
         }

@@ -1,8 +1,8 @@
 //! What the reference server can be told.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -57,7 +57,11 @@ pub(crate) enum Router {
 impl Config {
     /// Makes the state folder and claims it for this process.
     pub(crate) fn lock_state(&self) -> Result<File> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.state).context("the state folder cannot be made")?;
+        // nginx's workers must find their way to the markers in it. What is
+        // secret in it has closed modes of its own.
+        let mode = if self.router == Router::Nginx { 0o711 } else { 0o700 };
+        DirBuilder::new().recursive(true).mode(mode).create(&self.state).context("the state folder cannot be made")?;
+        fs::set_permissions(&self.state, Permissions::from_mode(mode)).context("the state folder is not ours")?;
         let lock = File::create(self.state.join("lock")).context("the state folder cannot be written")?;
         match lock.try_lock() {
             Ok(()) => Ok(lock),

@@ -135,7 +135,11 @@ impl DeploymentEngineBuilder {
             return Err(Error::new(ErrorKind::InvalidConfig, "at least one worker and a lease of 100 ms are needed"));
         }
         let installation = self.store.installation().await?;
-        tokio::fs::create_dir_all(config.work_dir.join(&installation)).await.map_err(|error| {
+        let mut folder = tokio::fs::DirBuilder::new();
+        // Sources are nobody else's business.
+        #[cfg(unix)]
+        folder.mode(0o700);
+        folder.recursive(true).create(config.work_dir.join(&installation)).await.map_err(|error| {
             Error::new(ErrorKind::Unavailable, format!("`{}` cannot be made", config.work_dir.display()))
                 .with_hint("give the engine a work folder that it may write to")
                 .with_source(error)
