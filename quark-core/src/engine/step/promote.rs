@@ -28,7 +28,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let wanted = route(&deployment.app, &serving, &context.lease, switch, slot, false)?;
     context.shared.router.apply(call, &wanted).await?;
     let took = context.shared.clock.monotonic().saturating_sub(began);
-    context.log.say(&format!("requests go to the {slot} slot since {:.1} ms", took.as_secs_f64() * 1000.0));
+    context.log.say(&format!("requests go to the {slot} slot; switching took {:.1} ms", took.as_secs_f64() * 1000.0));
     // The switch stands, whatever becomes of the safety net.
     let warm = is_running(context, snapshot, slot.other()).await.unwrap_or_else(|error| {
         context.log.say(&format!("the old version cannot be looked at: {error}"));
