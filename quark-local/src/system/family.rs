@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::system::mark::CONTAINER;
 
-    fn sleep() -> (Child, Entry) {
+    fn sleeper() -> (Child, Entry) {
         let child = Command::new("sleep").arg("300").env_clear().process_group(0).spawn().unwrap();
         let entry = Entry::read(child.id()).unwrap();
         (child, entry)
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn who_has_just_left_the_group_is_signalled_too() {
-        let ((first, leader), (second, mut left)) = (sleep(), sleep());
+        let ((first, leader), (second, mut left)) = (sleeper(), sleeper());
         // As the table saw it before it made a group of its own.
         left.process.group = leader.process.group;
         let mark = Mark::new(CONTAINER, "qk-a", Path::new("/one"));
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn another_process_with_the_same_id_is_not_signalled() {
-        let (mut child, entry) = sleep();
+        let (mut child, entry) = sleeper();
         let mut other = entry;
         other.process.started -= 1;
         signal_one(&other, Signal::Kill);
