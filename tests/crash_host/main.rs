@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! crash-host STATE ROUTER LISTEN [DIE]
-//!   ROUTER  proxy | nginx
+//!   ROUTER  proxy | nginx | docker (containers behind nginx)
 //!   DIE     intent:STEP   when the intent of the step is in the store
 //!           outcome:STEP  when the step is done and its outcome is not in the store
 //!           log:TEXT      when the deployment's log says TEXT
@@ -18,11 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use quark_core::backend::Router;
+use quark_core::backend::{ContainerRuntime, ImageBuilder, Router};
 use quark_core::git::GitFetcher;
 use quark_core::{
     App, AppName, CommitSha, DeployRequest, DeploymentEngine, EngineConfig, HealthCheck, OwnerId, Source, Timing,
 };
+use quark_docker::{DockerConfig, DockerRuntime};
 use quark_local::{LocalBuilder, LocalConfig, LocalRuntime, ProxyConfig, ProxyRouter};
 use quark_nginx::{NginxConfig, NginxRouter};
 use quark_store::{SqliteConfig, SqliteStore};
@@ -39,7 +40,7 @@ async fn main() -> Result<()> {
     let point = arguments.next().map(|text| text.parse::<Point>()).transpose()?;
 
     let store = SqliteStore::open(SqliteConfig::new(state.join("quark.db"))).await?;
-    let local = LocalConfig::new(state.join("local"));
+    let (runtime, builder) = containers(&router, &state).await?;
     let (router, address) = front(&router, &state, listen).await?;
     let config = EngineConfig {
         owner: OwnerId::parse("crash-host")?,
@@ -49,11 +50,11 @@ async fn main() -> Result<()> {
     let engine = DeploymentEngine::builder_dyn(
         Arc::new(Mortal::new(store.clone(), point)),
         Arc::new(store.queue()),
-        Arc::new(LocalRuntime::open(local.clone())?),
+        runtime,
         router,
     )
     .with_config(config)
-    .with_builder(LocalBuilder::open(local)?)
+    .with_builder_dyn(builder)
     .with_source(GitFetcher::new())
     .start()
     .await?;
@@ -63,6 +64,17 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
+async fn containers(router: &str, state: &Path) -> Result<(Arc<dyn ContainerRuntime>, Arc<dyn ImageBuilder>)> {
+    if router == "docker" {
+        let socket = std::env::var_os("QUARK_TEST_DOCKER").context("QUARK_TEST_DOCKER is missing")?;
+        let docker = DockerRuntime::connect(DockerConfig::new().with_socket(socket)).await?;
+        let builder = docker.builder();
+        return Ok((Arc::new(docker), Arc::new(builder)));
+    }
+    let local = LocalConfig::new(state.join("local"));
+    Ok((Arc::new(LocalRuntime::open(local.clone())?), Arc::new(LocalBuilder::open(local)?)))
+}
+
 async fn front(router: &str, state: &Path, listen: SocketAddr) -> Result<(Arc<dyn Router>, SocketAddr)> {
     match router {
         "proxy" => {
@@ -70,7 +82,7 @@ async fn front(router: &str, state: &Path, listen: SocketAddr) -> Result<(Arc<dy
             let address = proxy.local_addr();
             Ok((Arc::new(proxy), address))
         }
-        "nginx" => {
+        "nginx" | "docker" => {
             let mut config = NginxConfig::own(state.join("nginx"), listen);
             if let Some(binary) = std::env::var_os("QUARK_TEST_NGINX") {
                 config = config.with_binary(binary);

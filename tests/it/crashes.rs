@@ -9,8 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use quark_core::backend::container_runtime::label;
+use quark_core::backend::{ContainerRuntime, ContainerState, Labels, Store};
 use quark_core::process;
 use quark_core::testing::http::TestClient;
+use quark_docker::{DockerConfig, DockerRuntime};
+use quark_store::{SqliteConfig, SqliteStore};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -93,13 +97,16 @@ impl Scene {
         fs::create_dir(&repository).unwrap();
         quark_tests::git(&repository, &["init", "--quiet", "--initial-branch=main"]).unwrap();
         let start = "[start]\ncommand = [\"./server\"]\n";
-        let first = quark_tests::commit(&repository, &[("quark.toml", start)]).unwrap();
+        let dockerfile = "FROM scratch\nCOPY server /server\nCMD [\"/server\"]\n";
+        let first = quark_tests::commit(&repository, &[("quark.toml", start), ("Dockerfile", dockerfile)]).unwrap();
         // Stays away for good the first time, and leaves a child behind.
         let flag = folder.path().join("built-once");
         let flag = flag.display();
         let script = format!("if [ ! -e {flag} ]; then touch {flag}; sleep 600 & echo compiling; sleep 600; fi\n");
         let slow = format!("[build]\ncommand = [\"sh\", \"build.sh\"]\n{start}");
-        let second = quark_tests::commit(&repository, &[("quark.toml", &slow), ("build.sh", &script)]).unwrap();
+        let other = dockerfile.replace("CMD", "ENV SAMPLE_VERSION=2\nCMD");
+        let files = [("quark.toml", slow.as_str()), ("build.sh", &script), ("Dockerfile", &other)];
+        let second = quark_tests::commit(&repository, &files).unwrap();
         Self { folder, first, second }
     }
 
@@ -118,17 +125,36 @@ impl Scene {
     }
 
     /// Nothing is there but what serves and, if there is one, the standby.
-    fn assert_nothing_left(&self, instances: usize) {
+    async fn assert_nothing_left(&self, router: &str, instances: usize) {
+        self.assert_no_checkout();
+        if router == "docker" {
+            let socket = std::env::var_os("QUARK_TEST_DOCKER").unwrap();
+            let docker = DockerRuntime::connect(DockerConfig::new().with_socket(socket)).await.unwrap();
+            let store = SqliteStore::open(SqliteConfig::new(self.state().join("quark.db"))).await.unwrap();
+            let ours = (label::INSTALLATION.to_owned(), store.installation().await.unwrap());
+            store.close().await.unwrap();
+            let containers = docker.list(&Labels::from([ours])).await.unwrap();
+            assert_eq!(containers.len(), instances, "{containers:?}");
+            assert!(containers.iter().all(|container| container.state == ContainerState::Running), "{containers:?}");
+        } else {
+            self.assert_no_process_left(instances);
+        }
+    }
+
+    fn assert_no_checkout(&self) {
+        for installation in self.entries("work") {
+            let left: Vec<_> = fs::read_dir(installation).unwrap().flatten().collect();
+            assert!(left.is_empty(), "checkouts are left: {left:?}");
+        }
+    }
+
+    fn assert_no_process_left(&self, instances: usize) {
         let containers = self.entries("local/containers");
         assert_eq!(containers.len(), instances, "{containers:?}");
         for container in &containers {
             let name = container.file_name().unwrap().to_str().unwrap();
             let alive = process::find("QUARK_CONTAINER", name).unwrap().iter().filter(|p| p.is_alive()).count();
             assert_eq!(alive, 1, "processes of {name}");
-        }
-        for installation in self.entries("work") {
-            let left: Vec<_> = fs::read_dir(installation).unwrap().flatten().collect();
-            assert!(left.is_empty(), "checkouts are left: {left:?}");
         }
         let images = self.entries("local/images");
         let unfinished: Vec<_> =
@@ -172,7 +198,8 @@ async fn dies_and_recovers(router: &str, point: &str) {
     if !point.starts_with("log:") {
         scene.build_at_once();
     }
-    let listen = if router == "nginx" { free_address() } else { SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) };
+    let behind_nginx = router != "proxy";
+    let listen = if behind_nginx { free_address() } else { SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) };
     let mut host = Host::start(scene.state(), router, listen, None).await;
     let grace = if retires { 0 } else { 600_000 };
     assert_eq!(host.ask(&format!("create {grace}")).await, "created");
@@ -183,10 +210,10 @@ async fn dies_and_recovers(router: &str, point: &str) {
     let mut host = Host::start(scene.state(), router, listen, Some(point)).await;
     let (stop, stopped) = watch::channel(false);
     // The in-process proxy dies with its process; only nginx can be asked throughout.
-    let users = (router == "nginx").then(|| tokio::spawn(load(host.address, stopped)));
+    let users = behind_nginx.then(|| tokio::spawn(load(host.address, stopped)));
     host.tell(&format!("deploy {}", scene.second)).await;
     host.died().await;
-    if router == "nginx" && !retires && point != "outcome:promote" {
+    if behind_nginx && !retires && point != "outcome:promote" {
         assert_eq!(version(listen).await, before, "the old version does not serve");
     }
 
@@ -194,7 +221,7 @@ async fn dies_and_recovers(router: &str, point: &str) {
     let rest = if retires { "rest retired" } else { "rest all" };
     assert_eq!(host.ask(rest).await, "resting");
     assert_ne!(version(host.address).await, before, "the new version does not serve");
-    scene.assert_nothing_left(if retires { 1 } else { 2 });
+    scene.assert_nothing_left(router, if retires { 1 } else { 2 }).await;
     stop.send_replace(true);
     if let Some(users) = users {
         let (asked, failures) = users.await.unwrap();
@@ -202,9 +229,9 @@ async fn dies_and_recovers(router: &str, point: &str) {
         assert!(failures.is_empty(), "{} of {asked} requests failed: {:?}", failures.len(), failures.first());
     }
     assert_eq!(host.ask("remove").await, "removed");
-    scene.assert_nothing_left(0);
+    scene.assert_nothing_left(router, 0).await;
     host.end().await;
-    if router == "nginx" {
+    if behind_nginx {
         stop_nginx(&scene);
     }
 }
@@ -222,6 +249,16 @@ macro_rules! crashes {
             async fn $name() {
                 if super::nginx_or_skip().is_some() {
                     super::dies_and_recovers("nginx", $point).await;
+                }
+            })*
+        }
+        mod on_docker {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let docker = quark_core::testing::requirement("docker", "QUARK_TEST_DOCKER").is_some();
+                // How a build says that it goes on differs; the builder's own tests kill builds.
+                if docker && super::nginx_or_skip().is_some() && !$point.starts_with("log:") {
+                    super::dies_and_recovers("docker", $point).await;
                 }
             })*
         }

@@ -323,5 +323,5 @@ pub fn image_not_found(image: &str) -> Error {
 pub fn port_taken(endpoint: &Endpoint, who: &str) -> Error {
     Error::new(ErrorKind::ResourceExhausted, format!("`{endpoint}` is in use by {who}"))
         .with_code("port_taken")
-        .with_hint("stop what uses the port, or give the runtime another port range")
+        .with_hint("deploy again: another port is chosen; what uses this one may stay")
 }

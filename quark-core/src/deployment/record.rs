@@ -68,6 +68,10 @@ pub struct Serving {
     pub blue: Option<Endpoint>,
     /// The address of the green slot, once it has one.
     pub green: Option<Endpoint>,
+    /// The slot whose address somebody else has taken; the next deployment
+    /// there gets another one.
+    #[serde(default)]
+    pub contested: Option<Slot>,
 }
 
 impl Serving {

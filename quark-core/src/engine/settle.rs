@@ -140,6 +140,13 @@ pub(super) fn fail(snapshot: &Snapshot, mut record: StepRecord, failure: Failure
         return change;
     }
     let to = after_failure(snapshot, step, &failure);
+    if failure.code == "port_taken"
+        && let (Some(app), Some(slot)) = (&snapshot.app, snapshot.deployment.slot)
+        && slot == app.serving.idle_slot()
+    {
+        // Somebody else has the slot's address, perhaps for good.
+        change.serving = Some(Serving { contested: Some(slot), ..app.serving.clone() });
+    }
     if to == State::Fetching {
         change.deployment.artifact = None;
     }

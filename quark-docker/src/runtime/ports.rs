@@ -17,9 +17,9 @@ pub(super) async fn allocate(daemon: &Daemon, taken: &[Endpoint]) -> Result<Endp
     let mut used = published(daemon).await?;
     used.extend(taken.iter().filter_map(|endpoint| Some(endpoint.socket_addr().ok()?.port())));
     let range = daemon.config().ports();
-    let start = rand::random_range(range.clone());
+    let chance = usize::from(rand::random::<u16>());
     let lent = lent_ports();
-    let port = in_turn(&range, start, &lent).find(|port| !used.contains(port) && is_free(*port));
+    let port = in_turn(&range, chance, &lent).find(|port| !used.contains(port) && is_free(*port));
     port.map(|port| Endpoint::new(format!("{}:{port}", Ipv4Addr::LOCALHOST))).ok_or_else(|| {
         let message = format!("all ports from {} to {} are in use", range.start(), range.end());
         Error::new(ErrorKind::ResourceExhausted, message)
@@ -50,16 +50,19 @@ async fn published(daemon: &Daemon) -> Result<BTreeSet<u16>> {
     Ok(used)
 }
 
-/// All ports of the range, each once, beginning at `start`. Where to begin is
-/// left to chance, so that two engines on one machine seldom want the same.
+/// All ports of the range, each once. Where to begin is left to chance, so that
+/// two engines on one machine seldom want the same.
 ///
 /// Ports that the kernel lends to outgoing connections come last: a router's
 /// connection to one app may hold the port of another one that is about to
 /// start.
-fn in_turn(range: &RangeInclusive<u16>, start: u16, lent: &RangeInclusive<u16>) -> impl Iterator<Item = u16> {
-    let all = (start..=*range.end()).chain(*range.start()..start);
-    let (first, last) = (all.clone().filter(|port| !lent.contains(port)), all.filter(|port| lent.contains(port)));
-    first.chain(last)
+fn in_turn(range: &RangeInclusive<u16>, chance: usize, lent: &RangeInclusive<u16>) -> impl Iterator<Item = u16> {
+    let (mut last, mut first): (Vec<u16>, Vec<u16>) = range.clone().partition(|port| lent.contains(port));
+    for ports in [&mut first, &mut last] {
+        let turn = chance.checked_rem(ports.len()).unwrap_or(0);
+        ports.rotate_left(turn);
+    }
+    first.into_iter().chain(last)
 }
 
 /// The ports that the kernel lends to outgoing connections; the usual ones
@@ -83,10 +86,14 @@ mod tests {
 
     #[test]
     fn every_port_has_its_turn_once() {
-        for (start, lent, expected) in
-            [(7, 1..=2, [7, 8, 9]), (9, 1..=2, [9, 7, 8]), (8, 9..=99, [8, 7, 9]), (7, 7..=8, [9, 7, 8])]
-        {
-            let ports: Vec<u16> = in_turn(&(7..=9), start, &lent).collect();
+        for (chance, lent, expected) in [
+            (0, 1..=2, [7, 8, 9]),
+            (2, 1..=2, [9, 7, 8]),
+            (5, 9..=99, [8, 7, 9]),
+            (4, 7..=8, [9, 7, 8]),
+            (1, 0..=99, [8, 9, 7]),
+        ] {
+            let ports: Vec<u16> = in_turn(&(7..=9), chance, &lent).collect();
             assert_eq!(ports, expected);
         }
     }

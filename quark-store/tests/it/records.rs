@@ -45,6 +45,7 @@ async fn a_commit_is_read_back_whole() {
     let mut commit = active.commit();
     let occupant = Occupant { deployment: wanted.id, slot: Slot::Green };
     let serving = Serving {
+        contested: None,
         live: Some(occupant.clone()),
         standby: Some(Standby { occupant, retire_at: at, retiring: true }),
         previous: Some(DeploymentId::generate()),

@@ -130,6 +130,7 @@ pub(super) fn instance(deployment: &Deployment, slot: Slot, state: InstanceState
 pub(super) fn serving(live: &Deployment, before: DeploymentId) -> Serving {
     let occupant = |deployment, slot| Occupant { deployment, slot };
     Serving {
+        contested: Some(crate::deployment::Slot::Blue),
         live: Some(occupant(live.id, Slot::Green)),
         standby: Some(Standby { occupant: occupant(before, Slot::Blue), retire_at: moment(600), retiring: true }),
         previous: Some(before),

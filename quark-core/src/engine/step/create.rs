@@ -15,11 +15,15 @@ pub(super) async fn plan(context: &StepContext, snapshot: &Snapshot) -> Result<C
     let slot = app.serving.idle_slot();
     let mut serving = app.serving.clone();
     for slot in Slot::BOTH {
-        if serving.endpoint(slot).is_none() {
+        let contested = serving.contested == Some(slot) && slot == app.serving.idle_slot();
+        if serving.endpoint(slot).is_none() || contested {
             let mut taken = endpoints_in_use(context).await?;
             taken.extend(Slot::BOTH.iter().filter_map(|slot| serving.endpoint(*slot).cloned()));
             let endpoint = context.shared.runtime.allocate_endpoint(&snapshot.deployment.app, slot, &taken).await?;
             serving.set_endpoint(slot, endpoint);
+            if contested {
+                serving.contested = None;
+            }
         }
     }
     let endpoint = serving.endpoint(slot).cloned();
