@@ -57,7 +57,7 @@ impl Show {
     }
 
     pub(crate) fn done(&self, what: &str, note: &str) {
-        self.spinner.set_message("");
+        self.spinner.set_message("waiting");
         self.line(&format!("  {} {what:<34} {}", style("✓").green(), style(note).dim()));
     }
 
@@ -81,7 +81,7 @@ impl Show {
                     self.done(&format!("{:<9}{took}", step.as_str()), &note.unwrap_or_default());
                 }
                 EventKind::StepFailed { failure, .. } => {
-                    self.spinner.set_message("");
+                    self.spinner.set_message("waiting");
                     self.line(&format!("  {} {failure}", style("✗").red()));
                 }
                 EventKind::Completed { conclusion, .. } => {
@@ -89,7 +89,7 @@ impl Show {
                         Conclusion::Succeeded => style(conclusion.to_string()).green(),
                         _ => style(conclusion.to_string()).yellow(),
                     };
-                    self.spinner.set_message("");
+                    self.spinner.set_message("waiting");
                     self.line(&format!("  {} deployment {word}", style("■").dim()));
                 }
                 _ => {}
