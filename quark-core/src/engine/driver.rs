@@ -198,37 +198,8 @@ impl Driver {
     }
 
     async fn commit(&self, snapshot: &Snapshot, change: Change, unless_cancelled: bool, admits: bool) -> Result<()> {
-        let mut deployment = change.deployment;
-        deployment.fence = self.lease.fence;
-        let completed = change.events.iter().any(|event| matches!(event, EventKind::Completed { .. }));
-        let metric = deployment.conclusion.filter(|_| completed).map(|conclusion| Metric::DeploymentCompleted {
-            kind: deployment.kind.as_str(),
-            conclusion,
-            took: self.shared.clock.now().since(deployment.created_at),
-        });
-        let jobs = change.jobs.clone();
-        let commit = Commit {
-            guard: Guard { lease: self.lease.clone(), version: snapshot.deployment.version, unless_cancelled, admits },
-            deployment,
-            serving: change.serving,
-            step: change.step,
-            instances: change.instances,
-            events: change.events,
-            jobs: change.jobs,
-            forget_app: change.forget_app,
-            at: self.shared.clock.now(),
-        };
-        self.shared.store.commit(commit).await?;
-        if !self.shared.store.queues_jobs() {
-            for job in jobs {
-                self.shared.enqueue(job).await;
-            }
-        }
-        if let Some(metric) = metric {
-            self.shared.metrics.record(metric);
-        }
-        self.shared.announce();
-        Ok(())
+        let guard = Guard { lease: self.lease.clone(), version: snapshot.deployment.version, unless_cancelled, admits };
+        write(&self.shared, guard, change).await
     }
 
     async fn reload(&self, id: DeploymentId) -> Result<Snapshot> {
@@ -269,6 +240,42 @@ impl Driver {
     }
 }
 
+/// Writes a change, and tells those who wait for one.
+async fn write(shared: &Shared, guard: Guard, change: Change) -> Result<()> {
+    let at = shared.clock.now();
+    let mut deployment = change.deployment;
+    deployment.fence = guard.lease.fence;
+    let completed = change.events.iter().any(|event| matches!(event, EventKind::Completed { .. }));
+    let metric = deployment.conclusion.filter(|_| completed).map(|conclusion| Metric::DeploymentCompleted {
+        kind: deployment.kind.as_str(),
+        conclusion,
+        took: at.since(deployment.created_at),
+    });
+    let jobs = change.jobs.clone();
+    let commit = Commit {
+        guard,
+        deployment,
+        serving: change.serving,
+        step: change.step,
+        instances: change.instances,
+        events: change.events,
+        jobs: change.jobs,
+        forget_app: change.forget_app,
+        at,
+    };
+    shared.store.commit(commit).await?;
+    if !shared.store.queues_jobs() {
+        for job in jobs {
+            shared.enqueue(job).await;
+        }
+    }
+    if let Some(metric) = metric {
+        shared.metrics.record(metric);
+    }
+    shared.announce();
+    Ok(())
+}
+
 fn not_stuck(id: DeploymentId) -> Error {
     Error::new(ErrorKind::Conflict, format!("deployment `{id}` is not stuck")).with_code("not_stuck")
 }
@@ -294,30 +301,9 @@ pub(super) async fn unstick(shared: &Arc<Shared>, id: DeploymentId) -> Result<()
             _ => State::Unwinding,
         };
         change.go(to);
-        change.deployment.fence = lease.fence;
-        let job = super::recovery::job(&change.deployment, shared.clock.now());
-        let commit = Commit {
-            guard: Guard {
-                lease: lease.clone(),
-                version: snapshot.deployment.version,
-                unless_cancelled: false,
-                admits: false,
-            },
-            deployment: change.deployment,
-            serving: None,
-            step: None,
-            instances: Vec::new(),
-            events: change.events,
-            jobs: vec![job.clone()],
-            forget_app: false,
-            at: shared.clock.now(),
-        };
-        shared.store.commit(commit).await?;
-        if !shared.store.queues_jobs() {
-            shared.enqueue(job).await;
-        }
-        shared.announce();
-        Ok(())
+        change.jobs.push(super::recovery::job(&change.deployment, shared.clock.now()));
+        let version = snapshot.deployment.version;
+        write(shared, Guard { lease: lease.clone(), version, unless_cancelled: false, admits: false }, change).await
     }
     .await;
     let released = shared.store.release_lease(&lease).await;

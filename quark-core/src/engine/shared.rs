@@ -70,7 +70,7 @@ impl Shared {
         self.checkouts().join(id.to_string())
     }
 
-    pub(super) async fn remove_checkout(&self, id: DeploymentId) -> Result<()> {
+    async fn remove_checkout(&self, id: DeploymentId) -> Result<()> {
         match tokio::fs::remove_dir_all(self.checkout(id)).await {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

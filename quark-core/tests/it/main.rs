@@ -11,7 +11,6 @@
 mod builder_suite_bites;
 mod conformance_git;
 mod conformance_memory;
-mod contract;
 mod engine;
 mod fetcher_suite_bites;
 mod memory_fixtures;

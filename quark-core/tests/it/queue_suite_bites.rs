@@ -44,11 +44,6 @@ async fn each_fault_concerns_few_cases() {
     }
 }
 
-#[test]
-fn each_line_of_the_contract_has_a_case() {
-    crate::contract::each_line_has_a_case("queue");
-}
-
 struct BrokenFixture {
     clock: ManualClock,
     queue: Arc<Broken>,

@@ -47,11 +47,6 @@ async fn each_fault_concerns_few_cases() {
     }
 }
 
-#[test]
-fn each_line_of_the_contract_has_a_case() {
-    crate::contract::each_line_has_a_case("store");
-}
-
 /// A memory store that is said to be durable: opening it again yields a clone.
 struct DurableFixture(MemoryStoreFixture);
 
