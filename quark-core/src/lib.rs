@@ -61,7 +61,9 @@ pub mod error;
 pub mod memory;
 #[cfg(feature = "prometheus")]
 pub mod metrics;
+mod platform;
 pub mod probe;
+mod workspace;
 
 pub use app::{
     App, AppName, Argv, Artifact, BranchName, CommitSha, Domain, EnvKey, EnvVars, HealthCheck, HealthPath, ImageRef,

@@ -257,6 +257,7 @@ impl DeploymentEngine {
                 return Ok(deployment);
             }
             tokio::select! {
+                biased;
                 _ = changes.changed() => {}
                 () = self.shared.clock.sleep(Duration::from_millis(500)) => {}
                 () = self.shared.stopping.cancelled() => {
@@ -352,7 +353,7 @@ impl DeploymentEngine {
 
     fn draft(&self, app: &AppRecord, kind: DeploymentKind, by: Option<&str>) -> Deployment {
         Deployment {
-            id: DeploymentId::generate(),
+            id: DeploymentId::from(self.shared.platform.unique()),
             app: app.spec.name.clone(),
             team: app.team.clone(),
             sequence: 0,

@@ -17,7 +17,9 @@ use crate::backend::{
 };
 use crate::clock::{Clock, SystemClock};
 use crate::deployment::OwnerId;
+use crate::platform::{Platform, TokioPlatform};
 use crate::probe::HttpProber;
+use crate::workspace::{DiskWorkspace, Workspace};
 use crate::{Error, ErrorKind, Result};
 
 /// Puts an engine together: the four backends that it cannot do without are
@@ -35,6 +37,8 @@ pub struct DeploymentEngineBuilder {
     prober: Arc<dyn Prober>,
     metrics: Arc<dyn MetricsSink>,
     clock: Arc<dyn Clock>,
+    platform: Arc<dyn Platform>,
+    workspace: Option<Arc<dyn Workspace>>,
 }
 
 impl DeploymentEngineBuilder {
@@ -55,6 +59,8 @@ impl DeploymentEngineBuilder {
             prober: Arc::new(HttpProber::new()),
             metrics: Arc::new(NoMetrics),
             clock: Arc::new(SystemClock::new()),
+            platform: Arc::new(TokioPlatform),
+            workspace: None,
         }
     }
 
@@ -123,6 +129,14 @@ impl DeploymentEngineBuilder {
         self
     }
 
+    /// Runs the engine in another world than that of this process.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn in_world(mut self, platform: Arc<dyn Platform>, workspace: Arc<dyn Workspace>) -> Self {
+        self.platform = platform;
+        self.workspace = Some(workspace);
+        self
+    }
+
     /// Recovers what an earlier engine left and starts to work.
     ///
     /// # Errors
@@ -135,15 +149,9 @@ impl DeploymentEngineBuilder {
             return Err(Error::new(ErrorKind::InvalidConfig, "at least one worker and a lease of 100 ms are needed"));
         }
         let installation = self.store.installation().await?;
-        let mut folder = tokio::fs::DirBuilder::new();
-        // Sources are nobody else's business.
-        #[cfg(unix)]
-        folder.mode(0o700);
-        folder.recursive(true).create(config.work_dir.join(&installation)).await.map_err(|error| {
-            Error::new(ErrorKind::Unavailable, format!("`{}` cannot be made", config.work_dir.display()))
-                .with_hint("give the engine a work folder that it may write to")
-                .with_source(error)
-        })?;
+        let work_dir = || Arc::new(DiskWorkspace::new(config.work_dir.clone()));
+        let workspace = self.workspace.unwrap_or_else(|| work_dir());
+        workspace.prepare(&installation).await?;
         let (changed, _) = watch::channel(0);
         let shared = Arc::new(Shared {
             config: self.config,
@@ -156,6 +164,8 @@ impl DeploymentEngineBuilder {
             prober: self.prober,
             metrics: self.metrics,
             clock: self.clock,
+            platform: self.platform,
+            workspace,
             installation,
             changed,
             stopping: CancellationToken::new(),
@@ -165,7 +175,7 @@ impl DeploymentEngineBuilder {
             tasks: TaskTracker::new(),
         });
         recovery::recover(&shared).await?;
-        shared.tasks.spawn(worker::work(Arc::clone(&shared)));
+        shared.spawn(worker::work(Arc::clone(&shared)));
         Ok(DeploymentEngine::new(shared))
     }
 }

@@ -16,6 +16,7 @@ use super::step::{self, StepContext};
 use crate::backend::{Call, Commit, Guard, JobKind, Lease, Metric, Snapshot};
 use crate::clock::Timestamp;
 use crate::deployment::{DeploymentId, EventKind, Failure, State, StepName, StepOutput, StepPhase, StepRecord};
+use crate::platform::Task;
 use crate::{Error, ErrorKind, Result};
 
 /// How a burst of work ended.
@@ -177,24 +178,28 @@ impl Driver {
     async fn effect(&self, context: &StepContext, snapshot: &Snapshot, record: &StepRecord) -> Result<StepOutput> {
         let now = self.shared.clock.now();
         let step = record.name;
-        let call = Call {
-            key: format!("{}:{step}", snapshot.deployment.id),
-            fence: self.lease.fence,
-            timeout: record.deadline.since(now).max(Duration::from_millis(1)),
-            cancel: CancellationToken::new(),
-        };
+        let key = format!("{}:{step}", snapshot.deployment.id);
+        let timeout = record.deadline.since(now).max(Duration::from_millis(1));
+        let call = Call::new(key, self.lease.fence, timeout).with_clock(Arc::clone(&self.shared.clock));
         let cancel = call.cancel.clone();
         let (context, snapshot, deadline) = (context.clone(), snapshot.clone(), record.deadline);
-        let mut task = tokio::spawn(async move { step::run(&context, &snapshot, step, &call, deadline).await });
+        let work = async move { step::run(&context, &snapshot, step, &call, deadline).await };
+        let mut task = Task::spawn(&self.shared.platform, work);
         let joined = tokio::select! {
-            joined = &mut task => joined,
-            () = self.lost.cancelled() => { cancel.cancel(); task.await }
-            () = self.cancelled.cancelled(), if step::can_be_cancelled(step) => { cancel.cancel(); task.await }
-            () = self.shared.stopping.cancelled(), if step::is_interruptible(step) => { cancel.cancel(); task.await }
+            biased;
+            joined = task.join() => Some(joined),
+            () = self.lost.cancelled() => None,
+            () = self.cancelled.cancelled(), if step::can_be_cancelled(step) => None,
+            () = self.shared.stopping.cancelled(), if step::is_interruptible(step) => None,
         };
-        joined.unwrap_or_else(|error| {
-            Err(Error::new(ErrorKind::Internal, format!("{step} ended in a panic")).with_source(error))
-        })
+        let joined = match joined {
+            Some(joined) => joined,
+            None => {
+                cancel.cancel();
+                task.join().await
+            }
+        };
+        joined.map_err(|error| error.with_operation(step.as_str())).flatten()
     }
 
     async fn commit(&self, snapshot: &Snapshot, change: Change, unless_cancelled: bool, admits: bool) -> Result<()> {
@@ -218,6 +223,7 @@ impl Driver {
     /// ends it early, but not where it is the clean-up after a cancel that waits.
     async fn pause(&self, duration: Duration, can_be_cancelled: bool) -> bool {
         tokio::select! {
+            biased;
             () = self.shared.clock.sleep(duration) => true,
             () = self.cancelled.cancelled(), if can_be_cancelled => true,
             () = self.lost.cancelled() => true,

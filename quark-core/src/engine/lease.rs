@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::backend::{Claim, ClaimToken, Lease, Queue, Store};
 use crate::clock::Clock;
 use crate::deployment::DeploymentId;
+use crate::platform::{Leash, Platform, Task};
 
 /// What a keeper needs.
 pub(super) struct Kept {
@@ -29,9 +29,9 @@ pub(super) struct Kept {
 }
 
 /// Renews lease and claim every third of their life and looks for a cancel
-/// request every second, until the handle is dropped.
-pub(super) fn keep(kept: Kept) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(async move {
+/// request every second, until the leash is dropped.
+pub(super) fn keep(platform: &Arc<dyn Platform>, kept: Kept) -> Leash {
+    let keeping = async move {
         let third = kept.ttl / 3;
         let look = Duration::from_secs(1).min(third);
         let mut renewed = kept.asked_at;
@@ -44,6 +44,7 @@ pub(super) fn keep(kept: Kept) -> AbortOnDropHandle<()> {
             let rest = safe.saturating_sub(sent.saturating_sub(renewed));
             // A store that does not answer is one that did not renew.
             let round = tokio::select! {
+                biased;
                 round = round(&kept, due) => round,
                 () = kept.clock.sleep(rest) => Round::Unanswered,
             };
@@ -58,7 +59,8 @@ pub(super) fn keep(kept: Kept) -> AbortOnDropHandle<()> {
         }
         tracing::warn!(deployment = %kept.deployment, "the lease was lost; stopping work on it");
         kept.lost.cancel();
-    }))
+    };
+    Task::spawn(platform, keeping).leash()
 }
 
 /// What became of one look at the store.

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::route::route;
 use super::shared::Shared;
+use crate::Result;
 use crate::app::AppName;
 use crate::backend::store::refusal;
 use crate::backend::{Call, ContainerState, JobKind, Lease, NewJob, Priority};
 use crate::clock::Timestamp;
 use crate::deployment::{AppRecord, Deployment, DeploymentId, DeploymentKind, Slot, State};
-use crate::{ErrorKind, Result};
 
 /// How long one effect of the recovery may take.
 const RESTORE: Duration = Duration::from_secs(30);
@@ -36,8 +36,8 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<()> {
     }
     if !later.is_empty() {
         // One app that cannot be restored now must not keep the others waiting.
-        let shared = Arc::clone(shared);
-        shared.tasks.clone().spawn(async move { restore_later(&shared, later).await });
+        let engine = Arc::clone(shared);
+        shared.spawn(async move { restore_later(&engine, later).await });
     }
     Ok(())
 }
@@ -47,6 +47,7 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<()> {
 async fn restore_later(shared: &Arc<Shared>, mut later: Vec<AppName>) {
     while !later.is_empty() {
         tokio::select! {
+            biased;
             () = shared.clock.sleep(AGAIN) => {}
             () = shared.stopping.cancelled() => return,
         }
@@ -157,13 +158,8 @@ async fn restore_under(shared: &Shared, app: &AppRecord, live: DeploymentId, slo
 
 /// Removes checkouts that no unfinished deployment needs.
 async fn sweep_checkouts(shared: &Shared) -> Result<()> {
-    let unreadable =
-        |error| crate::Error::new(ErrorKind::Unavailable, "the work folder cannot be read").with_source(error);
-    let mut entries = tokio::fs::read_dir(shared.checkouts()).await.map_err(unreadable)?;
-    while let Some(entry) = entries.next_entry().await.map_err(unreadable)? {
-        // Only what carries the name of a deployment is ours. The store is asked
-        // after the folder was seen: a deployment is written down before it has one.
-        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<DeploymentId>().ok()) else { continue };
+    // The store is asked after the folder was seen: a deployment is written down before it has one.
+    for id in shared.workspace.checkouts(&shared.installation).await? {
         let deployment = shared.store.deployment(id).await?;
         if deployment.is_none_or(|deployment| deployment.state.is_terminal()) {
             shared.discard_checkout(id).await;

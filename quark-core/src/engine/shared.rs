@@ -1,6 +1,7 @@
 //! What all parts of an engine share.
 
 use std::collections::{HashMap, HashSet};
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,8 @@ use crate::backend::{
 };
 use crate::clock::Clock;
 use crate::deployment::DeploymentId;
+use crate::platform::Platform;
+use crate::workspace::Workspace;
 use crate::{Error, ErrorKind, Result};
 
 /// What all parts of an engine share.
@@ -31,6 +34,8 @@ pub(super) struct Shared {
     pub(super) prober: Arc<dyn Prober>,
     pub(super) metrics: Arc<dyn MetricsSink>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) platform: Arc<dyn Platform>,
+    pub(super) workspace: Arc<dyn Workspace>,
     pub(super) installation: String,
     /// Counts what was written, to wake those who read.
     pub(super) changed: watch::Sender<u64>,
@@ -59,25 +64,14 @@ impl Shared {
         })
     }
 
-    /// Where sources are checked out: below the work folder, which engines with
-    /// other stores may use too.
-    pub(super) fn checkouts(&self) -> PathBuf {
-        self.config.work_dir.join(&self.installation)
+    /// Runs a task that [`shutdown`](super::DeploymentEngine::shutdown) waits for.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.platform.spawn(Box::pin(self.tasks.track_future(task)));
     }
 
     /// Where the source of a deployment is checked out.
     pub(super) fn checkout(&self, id: DeploymentId) -> PathBuf {
-        self.checkouts().join(id.to_string())
-    }
-
-    async fn remove_checkout(&self, id: DeploymentId) -> Result<()> {
-        match tokio::fs::remove_dir_all(self.checkout(id)).await {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => {
-                Err(Error::new(ErrorKind::Unavailable, "the checkout could not be removed").with_source(error))
-            }
-        }
+        self.workspace.checkout(&self.installation, id)
     }
 
     /// Queues a job whose deployment is written down already. If that fails the
@@ -92,7 +86,7 @@ impl Shared {
     /// Removes a checkout that is not needed any more. One that cannot be
     /// removed now is removed when an engine starts.
     pub(super) async fn discard_checkout(&self, id: DeploymentId) {
-        if let Err(error) = self.remove_checkout(id).await {
+        if let Err(error) = self.workspace.discard_checkout(&self.installation, id).await {
             tracing::warn!(deployment = %id, report = error.report(), "a checkout is left for the next start");
         }
     }

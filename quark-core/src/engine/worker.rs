@@ -30,6 +30,7 @@ pub(super) async fn work(shared: Arc<Shared>) {
     while !shared.stopping.is_cancelled() {
         // Without a free place no job is claimed, and the queue is not looked at.
         tokio::select! {
+            biased;
             place = places.acquire() => drop(place),
             () = shared.stopping.cancelled() => break,
         }
@@ -40,8 +41,8 @@ pub(super) async fn work(shared: Arc<Shared>) {
                 for job in jobs {
                     let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
                     let shared = Arc::clone(&shared);
-                    let tasks = shared.tasks.clone();
-                    tasks.spawn(async move {
+                    let host = Arc::clone(&shared);
+                    host.spawn(async move {
                         handle(&shared, job).await;
                         drop(place);
                     });
@@ -78,6 +79,7 @@ async fn claim(shared: &Shared, free: usize) -> Result<Vec<ClaimedJob>> {
 
 async fn wait(shared: &Shared) {
     tokio::select! {
+        biased;
         () = shared.stopping.cancelled() => {}
         () = shared.queue.wait(LOOK) => {}
         // The queue's own wait may be a hint that never comes.
@@ -128,23 +130,27 @@ async fn drive(shared: &Arc<Shared>, claimed: &ClaimedJob) -> Result<Burst> {
     let cancelled = CancellationToken::new();
     let lost = CancellationToken::new();
     let _running = shared.register(id, cancelled.clone());
-    let keeper = lease::keep(Kept {
-        store: Arc::clone(&shared.store),
-        queue: Arc::clone(&shared.queue),
-        clock: Arc::clone(&shared.clock),
-        lease: lease.clone(),
-        token: claimed.token,
-        ttl,
-        asked_at,
-        deployment: id,
-        cancelled: cancelled.clone(),
-        lost: lost.clone(),
-    });
+    let keeper = lease::keep(
+        &shared.platform,
+        Kept {
+            store: Arc::clone(&shared.store),
+            queue: Arc::clone(&shared.queue),
+            clock: Arc::clone(&shared.clock),
+            lease: lease.clone(),
+            token: claimed.token,
+            ttl,
+            asked_at,
+            deployment: id,
+            cancelled: cancelled.clone(),
+            lost: lost.clone(),
+        },
+    );
     let target = LogTarget {
         store: Arc::clone(&shared.store),
         clock: Arc::clone(&shared.clock),
         metrics: Arc::clone(&shared.metrics),
         changed: shared.changed.clone(),
+        platform: Arc::clone(&shared.platform),
     };
     let log = Arc::new(DeploymentLog::open(target, id, &deployment.release.env));
     let poisoned = claimed.attempt > POISONED;

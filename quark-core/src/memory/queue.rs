@@ -120,6 +120,7 @@ impl Queue for MemoryQueue {
             return;
         }
         tokio::select! {
+            biased;
             () = queued => {}
             () = self.shared.clock.sleep(rest) => {}
         }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::app::{AppName, Domain};
 use crate::backend::{Call, Drained, EffectiveRoute, Route, Router};
+use crate::clock::{Clock, SystemClock};
 use crate::deployment::{Endpoint, Fence, Generation, Slot};
 use crate::{Error, ErrorKind, Result};
 
@@ -25,6 +26,7 @@ struct World {
     state: Mutex<State>,
     /// Counts the changes, for those who wait for one.
     changes: watch::Sender<u64>,
+    clock: Arc<dyn Clock>,
 }
 
 #[derive(Default)]
@@ -103,7 +105,13 @@ impl MemoryRouter {
     /// A router without routes.
     #[must_use]
     pub fn new() -> Self {
-        let world = World { state: Mutex::default(), changes: watch::Sender::new(0) };
+        Self::with_clock(Arc::new(SystemClock::new()))
+    }
+
+    /// A router without routes that takes its time from `clock`.
+    #[must_use]
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        let world = World { state: Mutex::default(), changes: watch::Sender::new(0), clock };
         Self { world: Arc::new(world) }
     }
 
@@ -258,12 +266,14 @@ impl Router for MemoryRouter {
                 let _ = changes.changed().await;
             }
         };
-        match tokio::time::timeout(longest, ended).await {
-            Ok(()) => Ok(Drained::Fully),
-            Err(_) => match open() {
-                0 => Ok(Drained::Fully),
-                open => Ok(Drained::TimedOut { open }),
-            },
+        tokio::select! {
+            biased;
+            () = ended => {}
+            () = self.world.clock.sleep(longest) => {}
+        }
+        match open() {
+            0 => Ok(Drained::Fully),
+            open => Ok(Drained::TimedOut { open }),
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
                 Some(artifact) => artifact,
                 None => {
                     let checkout = shared.checkout(deployment.id);
-                    if !tokio::fs::try_exists(&checkout).await.unwrap_or(false) {
+                    if !shared.workspace.has_checkout(&shared.installation, deployment.id).await {
                         // Another machine has fetched it, or somebody has tidied up.
                         context.log.say("fetching the source again");
                         shared.source()?.fetch(call, repository, commit, &checkout, context.log.as_ref()).await?;
