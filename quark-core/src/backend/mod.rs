@@ -39,4 +39,4 @@ pub use queue::{
 };
 pub use router::{Drained, EffectiveRoute, Route, Router};
 pub use source_fetcher::SourceFetcher;
-pub use store::{CancelOutcome, Commit, Guard, Lease, Snapshot, Store};
+pub use store::{CancelOutcome, Commit, CreatedDeployment, Guard, Lease, Snapshot, Store};

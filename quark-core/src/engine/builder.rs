@@ -9,8 +9,9 @@ use tokio_util::task::TaskTracker;
 
 use super::api::DeploymentEngine;
 use super::config::EngineConfig;
+use super::safe_mode::SafeMode;
 use super::shared::Shared;
-use super::{recovery, worker};
+use super::{reconcile, recovery, worker};
 use crate::app::Domain;
 use crate::backend::{
     ContainerRuntime, ImageBuilder, MetricsSink, NoMetrics, Prober, Queue, Router, SourceFetcher, Store,
@@ -167,6 +168,7 @@ impl DeploymentEngineBuilder {
             platform: self.platform,
             workspace,
             installation,
+            safe_mode: SafeMode::default(),
             changed,
             stopping: CancellationToken::new(),
             running: std::sync::Mutex::default(),
@@ -174,7 +176,8 @@ impl DeploymentEngineBuilder {
             claimed: std::sync::Mutex::default(),
             tasks: TaskTracker::new(),
         });
-        recovery::recover(&shared).await?;
+        let settled = recovery::recover(&shared).await?;
+        shared.spawn(reconcile::watch(Arc::clone(&shared), settled));
         shared.spawn(worker::work(Arc::clone(&shared)));
         Ok(DeploymentEngine::new(shared))
     }

@@ -16,7 +16,8 @@ pub(super) struct Kept {
     pub(super) queue: Arc<dyn Queue>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) lease: Lease,
-    pub(super) token: ClaimToken,
+    /// The claim of the job, if a job asked for the work.
+    pub(super) token: Option<ClaimToken>,
     pub(super) ttl: Duration,
     /// When the lease was asked for, by the clock's monotonic time. The store
     /// may have counted from later, never from earlier.
@@ -82,7 +83,9 @@ async fn round(kept: &Kept, due: bool) -> Round {
         return Round::NotDue;
     }
     // The queue is a hint: without an answer from it the work goes on.
-    if let Ok(Claim::Lost) = kept.queue.heartbeat(kept.token, kept.ttl).await {
+    if let Some(token) = kept.token
+        && let Ok(Claim::Lost) = kept.queue.heartbeat(token, kept.ttl).await
+    {
         return Round::Lost;
     }
     match kept.store.renew_lease(&kept.lease, kept.ttl).await {

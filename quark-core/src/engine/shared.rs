@@ -11,9 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::EngineConfig;
+use super::safe_mode::SafeMode;
 use crate::app::AppName;
 use crate::backend::{
-    ContainerRuntime, ImageBuilder, Metric, MetricsSink, NewJob, Prober, Queue, Router, SourceFetcher, Store,
+    ContainerRuntime, ImageBuilder, Labels, Metric, MetricsSink, NewJob, Prober, Queue, Router, SourceFetcher, Store,
+    container_runtime::label,
 };
 use crate::clock::Clock;
 use crate::deployment::DeploymentId;
@@ -37,6 +39,7 @@ pub(super) struct Shared {
     pub(super) platform: Arc<dyn Platform>,
     pub(super) workspace: Arc<dyn Workspace>,
     pub(super) installation: String,
+    pub(super) safe_mode: SafeMode,
     /// Counts what was written, to wake those who read.
     pub(super) changed: watch::Sender<u64>,
     pub(super) stopping: CancellationToken,
@@ -91,9 +94,23 @@ impl Shared {
         }
     }
 
+    /// The labels that mark what belongs to this store.
+    pub(super) fn labels(&self) -> Labels {
+        Labels::from([(label::INSTALLATION.to_owned(), self.installation.clone())])
+    }
+
     /// Wakes those who read events and logs.
     pub(super) fn announce(&self) {
         self.changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// Tells the driver of a deployment, if this engine has it, that the
+    /// deployment was asked to stop.
+    pub(super) fn hurry(&self, id: DeploymentId) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, token)) = running.get(&id) {
+            token.cancel();
+        }
     }
 
     /// Makes this the only work of this engine on an app for as long as the

@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
-use super::driver::{Burst, Driver};
-use super::lease::{self, Kept};
-use super::log::{DeploymentLog, LogTarget};
-use super::recovery;
+use super::driver::Burst;
+use super::hold::Hold;
 use super::shared::Shared;
+use super::sweep::sweep;
 use crate::backend::{Claim, ClaimedJob, Metric};
 use crate::{ErrorKind, Result};
 
@@ -18,8 +16,6 @@ use crate::{ErrorKind, Result};
 const LOOK: Duration = Duration::from_secs(1);
 /// Claims after which a job counts as one that engines die of.
 const POISONED: u32 = 5;
-/// How long a job waits for another one of the same app.
-const BUSY: Duration = Duration::from_millis(250);
 /// How often lost jobs are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -33,6 +29,10 @@ pub(super) async fn work(shared: Arc<Shared>) {
             biased;
             place = places.acquire() => drop(place),
             () = shared.stopping.cancelled() => break,
+        }
+        if shared.safe_mode.is_on() {
+            wait(&shared).await;
+            continue;
         }
         let claimed = claim(&shared, places.available_permits()).await;
         let idle = match claimed {
@@ -59,11 +59,17 @@ pub(super) async fn work(shared: Arc<Shared>) {
         }
         if shared.clock.monotonic().saturating_sub(swept) >= SWEEP {
             swept = shared.clock.monotonic();
-            if let Err(error) = recovery::sweep(&shared).await {
+            if let Err(error) = look_after(&shared).await {
                 tracing::warn!(report = error.report(), "lost jobs could not be looked for");
             }
         }
     }
+}
+
+/// Queues lost jobs, and notes how far the store has come.
+async fn look_after(shared: &Shared) -> Result<()> {
+    sweep(shared).await?;
+    shared.note_position().await
 }
 
 async fn claim(shared: &Shared, free: usize) -> Result<Vec<ClaimedJob>> {
@@ -118,50 +124,8 @@ async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
 
 async fn drive(shared: &Arc<Shared>, claimed: &ClaimedJob) -> Result<Burst> {
     let id = claimed.job.deployment;
-    let ttl = shared.config.lease;
     let Some(deployment) = shared.store.deployment(id).await? else { return Ok(Burst::Finished) };
-    // A lease goes to its owner again at once. Within one engine something else
-    // must keep two drivers apart, or the second would fence the first.
-    let Some(_claim) = shared.claim_app(&claimed.job.app) else {
-        return Ok(Burst::Parked(shared.clock.now().after(BUSY)));
-    };
-    let asked_at = shared.clock.monotonic();
-    let lease = shared.store.acquire_lease(&claimed.job.app, &shared.config.owner, ttl).await?;
-    let cancelled = CancellationToken::new();
-    let lost = CancellationToken::new();
-    let _running = shared.register(id, cancelled.clone());
-    let keeper = lease::keep(
-        &shared.platform,
-        Kept {
-            store: Arc::clone(&shared.store),
-            queue: Arc::clone(&shared.queue),
-            clock: Arc::clone(&shared.clock),
-            lease: lease.clone(),
-            token: claimed.token,
-            ttl,
-            asked_at,
-            deployment: id,
-            cancelled: cancelled.clone(),
-            lost: lost.clone(),
-        },
-    );
-    let target = LogTarget {
-        store: Arc::clone(&shared.store),
-        clock: Arc::clone(&shared.clock),
-        metrics: Arc::clone(&shared.metrics),
-        changed: shared.changed.clone(),
-        platform: Arc::clone(&shared.platform),
-    };
-    let log = Arc::new(DeploymentLog::open(target, id, &deployment.release.env));
-    let poisoned = claimed.attempt > POISONED;
-    let driver =
-        Driver { shared: Arc::clone(shared), lease: lease.clone(), log: Arc::clone(&log), cancelled, lost, poisoned };
-    let burst = driver.run(claimed.job.kind, id).await;
-    log.flush().await;
-    drop(keeper);
-    // Even after an error: a lease that is not released blocks the app until it runs out.
-    let released = shared.store.release_lease(&lease).await;
-    let burst = burst?;
-    released?;
-    Ok(burst)
+    let hold = Hold::take(shared, &deployment, Some(claimed.token)).await?;
+    let burst = hold.driver(claimed.attempt > POISONED).run(claimed.job.kind, id).await;
+    hold.release(burst).await
 }

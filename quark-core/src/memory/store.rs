@@ -17,9 +17,12 @@ use self::tables::Tables;
 use super::MemoryQueue;
 use crate::Result;
 use crate::app::{App, AppName};
-use crate::backend::{CancelOutcome, Commit, Lease, NewJob, Snapshot, Store};
+use crate::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
 use crate::clock::{Clock, Timestamp};
-use crate::deployment::{AppRecord, Deployment, DeploymentId, Event, LogLine, LogStream, OwnerId, Version};
+use crate::deployment::{
+    AppRecord, CancelRequest, Deployment, DeploymentId, Event, Instance, LogLine, LogStream, OwnerId, SupersedePolicy,
+    Version,
+};
 
 /// A store that lives as long as its program. Clones share what they keep, as
 /// two engines share one database.
@@ -113,10 +116,17 @@ impl Store for MemoryStore {
         Ok(self.tables().apps.values().cloned().collect())
     }
 
-    async fn create_deployment(&self, deployment: Deployment, job: NewJob) -> Result<Deployment> {
+    async fn create_deployment(
+        &self,
+        deployment: Deployment,
+        job: NewJob,
+        policy: SupersedePolicy,
+    ) -> Result<CreatedDeployment> {
         let mut tables = self.tables();
-        let created = tables.create_deployment(deployment)?;
-        self.queue_job(job);
+        let created = tables.create_deployment(deployment, policy)?;
+        if !created.existing {
+            self.queue_job(job);
+        }
         Ok(created)
     }
 
@@ -161,8 +171,21 @@ impl Store for MemoryStore {
         Ok(version)
     }
 
-    async fn request_cancel(&self, id: DeploymentId, by: &str, at: Timestamp) -> Result<CancelOutcome> {
-        self.tables().request_cancel(id, by, at)
+    async fn request_cancel(&self, id: DeploymentId, request: CancelRequest) -> Result<CancelOutcome> {
+        self.tables().request_cancel(id, request)
+    }
+
+    async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
+        Ok(self.tables().instances_of(app))
+    }
+
+    async fn position(&self) -> Result<u64> {
+        Ok(self.tables().position())
+    }
+
+    async fn leap(&self) -> Result<()> {
+        self.tables().leap();
+        Ok(())
     }
 
     async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>> {

@@ -4,17 +4,18 @@
 use super::{StepContext, app, dispose};
 use crate::Result;
 use crate::backend::{Call, Drained, Snapshot};
-use crate::deployment::{Instance, Serving, Slot, Standby, StepOutput};
+use crate::deployment::{Instance, Slot, StepOutput};
+use crate::engine::draft::Draft;
 use crate::engine::route::route;
-use crate::engine::settle::Change;
 
 /// Marks the standby as retiring: from this row on no rollback takes it.
-pub(super) fn plan(snapshot: &Snapshot) -> Result<Change> {
-    let mut change = Change::of(snapshot);
-    let serving = &app(snapshot)?.serving;
-    let standby = serving.standby.clone().map(|standby| Standby { retiring: true, ..standby });
-    change.serving = Some(Serving { standby, generation: serving.generation.next(), ..serving.clone() });
-    Ok(change)
+pub(super) fn plan(draft: &mut Draft) {
+    draft.serve(|serving| {
+        if let Some(standby) = &mut serving.standby {
+            standby.retiring = true;
+        }
+        serving.generation = serving.generation.next();
+    });
 }
 
 /// Drains and removes at once.

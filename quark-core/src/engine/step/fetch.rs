@@ -1,9 +1,9 @@
 //! Resolve the commit and fetch the source, unless its image is there already.
 
 use super::StepContext;
-use crate::app::Source;
+use crate::app::{CommitSha, Source};
 use crate::backend::{BuildKey, Call, Snapshot};
-use crate::deployment::StepOutput;
+use crate::deployment::{CancelRequest, Conclusion, Deployment, StepOutput, Trigger};
 use crate::{Error, ErrorKind, Result};
 
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
@@ -14,7 +14,13 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let shared = &context.shared;
     let source = shared.source()?;
     let commit = match &deployment.revision.commit {
-        Some(commit) => commit.clone(),
+        Some(commit) => {
+            if deployment.trigger == Trigger::Push {
+                let branch = deployment.revision.branch.as_ref().unwrap_or(branch);
+                give_way(context, deployment, &source.resolve(call, repository, branch).await, commit).await?;
+            }
+            commit.clone()
+        }
         None => {
             let branch = deployment.revision.branch.as_ref().unwrap_or(branch);
             context.log.say(&format!("looking up branch {branch} of {repository}"));
@@ -31,3 +37,34 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     source.fetch(call, repository, &commit, &into, context.log.as_ref()).await?;
     Ok(StepOutput { note: Some(format!("commit {}", commit.short())), commit: Some(commit), ..StepOutput::default() })
 }
+
+/// Pushes are told late, twice and out of order. One whose commit is not the
+/// head of its branch any more gives way to a deployment of the head, so that
+/// an older commit never goes live after a newer one.
+async fn give_way(
+    context: &StepContext,
+    deployment: &Deployment,
+    head: &Result<CommitSha>,
+    commit: &CommitSha,
+) -> Result<()> {
+    let Ok(head) = head else { return Ok(()) };
+    if head == commit {
+        return Ok(());
+    }
+    let store = &context.shared.store;
+    let of_head = |other: &&Deployment| {
+        let stopped = matches!(other.conclusion, Some(Conclusion::Failed | Conclusion::Cancelled));
+        other.id != deployment.id && other.revision.commit.as_ref() == Some(head) && !stopped
+    };
+    let known = store.deployments(&deployment.app, None, RECENT).await?;
+    let Some(newer) = known.iter().find(of_head) else { return Ok(()) };
+    context.log.say(&format!("commit {} is older than {}, which is deployed already", commit.short(), head.short()));
+    let request = CancelRequest::superseded_by("engine", newer.id, context.shared.clock.now());
+    store.request_cancel(deployment.id, request).await?;
+    context.shared.hurry(deployment.id);
+    Err(Error::new(ErrorKind::Cancelled, format!("deployment `{}` is of a newer commit", newer.id))
+        .with_code("superseded"))
+}
+
+/// How many deployments are looked at for a newer commit.
+const RECENT: usize = 50;

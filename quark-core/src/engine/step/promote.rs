@@ -5,16 +5,7 @@ use super::{StepContext, app};
 use crate::backend::{Call, ContainerState, Snapshot};
 use crate::deployment::{Serving, Slot, StepOutput};
 use crate::engine::route::{domains, route};
-use crate::engine::settle::Change;
 use crate::{Error, ErrorKind, Result};
-
-/// Reserves two generations: the switch, and the backup that follows it.
-pub(super) fn plan(snapshot: &Snapshot) -> Result<Change> {
-    let mut change = Change::of(snapshot);
-    let serving = &app(snapshot)?.serving;
-    change.serving = Some(Serving { generation: serving.generation.next().next(), ..serving.clone() });
-    Ok(change)
-}
 
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
     let deployment = &snapshot.deployment;
@@ -42,14 +33,6 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
         }
     }
     Ok(StepOutput { note: Some(format!("switched in {:.1} ms", took.as_secs_f64() * 1000.0)), ..StepOutput::default() })
-}
-
-/// Reserves the generation of the way back.
-pub(super) fn plan_revert(snapshot: &Snapshot) -> Result<Change> {
-    let mut change = Change::of(snapshot);
-    let serving = &app(snapshot)?.serving;
-    change.serving = Some(Serving { generation: serving.generation.next(), ..serving.clone() });
-    Ok(change)
 }
 
 /// Puts the route back to what is live; takes it away if nothing was.

@@ -65,7 +65,7 @@ impl Tables {
 
     /// Makes a change that was checked; the jobs that follow are handed back.
     pub(super) fn apply(&mut self, commit: Commit) -> Result<(Version, Vec<NewJob>)> {
-        let Commit { guard, deployment, serving, step, instances, events, jobs, forget_app, at } = commit;
+        let Commit { guard, deployment, serving, steps, instances, events, jobs, forget_app, at } = commit;
         let id = deployment.id;
         let row = self.row_mut(id)?;
         let version = guard.version.next();
@@ -82,7 +82,7 @@ impl Tables {
         };
         let (app, terminal, created_at) = (written.app.clone(), written.state.is_terminal(), written.created_at);
         row.deployment = written;
-        if let Some(step) = step {
+        for step in steps {
             write_step(&mut row.steps, step);
         }
         if terminal {

@@ -27,9 +27,14 @@ pub(super) struct Tables {
     /// The instances of each app that are not removed.
     pub(super) instances: HashMap<AppName, BTreeMap<ContainerName, Instance>>,
     pub(super) leases: Leases,
-    /// The event number `n` is at `n - 1`.
+    /// In the order of their numbers.
     events: Vec<Event>,
+    /// The number of the last event, and what a leap has added to it.
+    position: u64,
 }
+
+/// How far a leap goes: more numbers than a store gives between two backups.
+const LEAP: u64 = 1 << 32;
 
 /// A deployment and what belongs to it alone.
 pub(super) struct DeploymentRow {
@@ -58,21 +63,35 @@ impl Tables {
     /// Appends an event to a deployment that is there.
     pub(super) fn tell(&mut self, id: DeploymentId, kind: EventKind, at: Timestamp) {
         let Some(row) = self.deployments.get_mut(&id) else { return };
-        let sequence = self.events.len() as u64 + 1;
+        self.position += 1;
+        let sequence = self.position;
         row.events.push(sequence);
         self.events.push(Event { sequence, app: row.deployment.app.clone(), deployment: id, at, kind });
     }
 
     pub(super) fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Vec<Event> {
+        let from = |after: u64| self.events.partition_point(|event| event.sequence <= after);
         let Some(id) = deployment else {
-            let start = usize::try_from(after).unwrap_or(usize::MAX);
-            return self.events.iter().skip(start).take(most).cloned().collect();
+            return self.events.iter().skip(from(after)).take(most).cloned().collect();
         };
         let Some(row) = self.deployments.get(&id) else { return Vec::new() };
         let start = row.events.partition_point(|sequence| *sequence <= after);
         let sequences = row.events.iter().skip(start).take(most);
-        let events = sequences.filter_map(|sequence| self.events.get(usize::try_from(sequence - 1).ok()?));
+        let events = sequences.filter_map(|sequence| self.events.get(from(sequence.saturating_sub(1))));
         events.cloned().collect()
+    }
+
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    pub(super) fn leap(&mut self) {
+        self.position = self.position.saturating_add(LEAP);
+        self.leases.leap(LEAP);
+        for app in self.apps.values_mut() {
+            let generation = &mut app.serving.generation.0;
+            *generation = generation.saturating_add(LEAP);
+        }
     }
 
     pub(super) fn append_log(&mut self, id: DeploymentId, lines: Vec<(Timestamp, LogStream, String)>) -> Result<()> {
