@@ -113,14 +113,16 @@ impl Draft {
 
     /// Writes a step down, in the place of an earlier record of that attempt.
     pub(super) fn step(&mut self, record: StepRecord) {
-        let same = |known: &StepRecord| (known.name, known.attempt) == (record.name, record.attempt);
+        let identity = (record.name, record.attempt);
+        let same = move |known: &StepRecord| (known.name, known.attempt) == identity;
         put(&mut self.edit().steps, same, record.clone());
         put(&mut self.steps, same, record);
     }
 
     /// Writes an instance down, in the place of what was known of it.
     pub(super) fn instance(&mut self, instance: Instance) {
-        let same = |known: &Instance| known.name == instance.name;
+        let name = instance.name.clone();
+        let same = |known: &Instance| known.name == name;
         if instance.state == InstanceState::Removed {
             self.edit().instances.retain(|known| !same(known));
         } else {
