@@ -16,7 +16,9 @@ use super::shared::Shared;
 use super::step::{self, StepContext};
 use crate::backend::{Call, JobKind, Lease, Metric, Snapshot};
 use crate::clock::Timestamp;
-use crate::deployment::{DeploymentId, EventKind, Failure, State, StepName, StepOutput, StepPhase, StepRecord};
+use crate::deployment::{
+    DeploymentId, DeploymentKind, EventKind, Failure, State, StepName, StepOutput, StepPhase, StepRecord,
+};
 use crate::platform::Task;
 use crate::{Error, ErrorKind, Result};
 
@@ -159,6 +161,9 @@ impl Driver {
             Written::Yes => {}
             Written::Busy => {
                 *draft = self.read(id).await?;
+                if draft.snapshot().deployment.kind == DeploymentKind::Remove && self.make_way(draft).await? {
+                    return Ok(None);
+                }
                 return Ok(Some(Burst::Parked(self.shared.clock.now().after(BUSY))));
             }
             Written::ReadAgain => {
@@ -173,6 +178,22 @@ impl Driver {
         let outcome = self.effect(&context, draft.share(), &record).await;
         let took = self.shared.clock.monotonic().saturating_sub(began);
         self.settle(draft, record, outcome, took).await
+    }
+
+    /// An app that is removed takes a stuck deployment with it: ends that one,
+    /// so that the removal can begin. Whether there was one.
+    async fn make_way(&self, draft: &Draft) -> Result<bool> {
+        let own = &draft.snapshot().deployment;
+        for other in self.shared.store.unfinished().await? {
+            if other.app == own.app && other.id != own.id && other.state == State::Stuck {
+                let mut other = self.read(other.id).await?;
+                super::stuck::give_up(&mut other, &own.created_by, self.shared.clock.now());
+                // What it has made is not forgotten: the removal takes it away.
+                self.shared.write(&mut other, &self.lease).await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn begin(&self, draft: &Draft, step: StepName) -> StepRecord {

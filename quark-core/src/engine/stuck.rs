@@ -7,9 +7,9 @@ use super::hold::Hold;
 use super::shared::Shared;
 use super::sweep::job;
 use crate::backend::store::refusal;
+use crate::clock::Timestamp;
 use crate::deployment::{
-    CancelRequest, Conclusion, Deployment, DeploymentId, EventKind, Failure, Instance, InstanceState, State, StepName,
-    StepPhase,
+    Conclusion, Deployment, DeploymentId, EventKind, Failure, Instance, InstanceState, State, StepName, StepPhase,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -70,22 +70,28 @@ pub(super) async fn retry(shared: &Arc<Shared>, id: DeploymentId) -> Result<()> 
 pub(super) async fn abandon(shared: &Arc<Shared>, id: DeploymentId, by: &str) -> Result<()> {
     let now = shared.clock.now();
     change(shared, id, |draft, _| {
-        let deployment = draft.snapshot().deployment.clone();
         let own = draft.snapshot().instances.iter().filter(|instance| instance.deployment == id);
         let own: Vec<Instance> = own.cloned().collect();
         for instance in own {
+            // Nothing refers to it any more: garbage.
             draft.instance(Instance { state: InstanceState::Removed, ..instance });
         }
-        draft.tell(EventKind::Abandoned { by: by.to_owned() });
-        let conclusion = match (&deployment.failure, &deployment.cancel) {
-            (None, Some(cancel)) => CancelRequest::conclusion(cancel),
-            _ => Conclusion::Failed,
-        };
-        draft.go(State::Unwinding);
-        draft.finish(conclusion, now);
+        give_up(draft, by, now);
         Ok(())
     })
     .await
+}
+
+/// Ends a stuck deployment as it is.
+pub(super) fn give_up(draft: &mut Draft, by: &str, now: Timestamp) {
+    let deployment = &draft.snapshot().deployment;
+    let conclusion = match (&deployment.failure, &deployment.cancel) {
+        (None, Some(cancel)) => cancel.conclusion(),
+        _ => Conclusion::Failed,
+    };
+    draft.tell(EventKind::Abandoned { by: by.to_owned() });
+    draft.go(State::Unwinding);
+    draft.finish(conclusion, now);
 }
 
 async fn change(

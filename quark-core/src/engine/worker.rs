@@ -14,8 +14,9 @@ use crate::{ErrorKind, Result};
 
 /// How long to wait for a hint before looking into the queue anyway.
 const LOOK: Duration = Duration::from_secs(1);
-/// Claims after which a job counts as one that engines die of.
-const POISONED: u32 = 5;
+/// Claims after which a job counts as one that engines die of, wherever they
+/// do. Deaths in the middle of one step are counted by its journal.
+const POISONED: u32 = 25;
 /// How often lost jobs are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 

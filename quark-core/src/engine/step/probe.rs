@@ -99,8 +99,9 @@ async fn wait_until_healthy(
             return Ok(());
         }
         tokio::select! {
-            () = shared.clock.sleep(check.interval) => {}
+            biased;
             () = call.cancel.cancelled() => return Err(Error::new(ErrorKind::Cancelled, "no longer wanted")),
+            () = shared.clock.sleep(check.interval) => {}
         }
     }
 }
