@@ -64,6 +64,7 @@ impl DeploymentEngine {
     /// [`ErrorKind::Conflict`] if a host name belongs to another app.
     pub async fn create_app(&self, app: App) -> Result<AppRecord> {
         self.check(&app)?;
+        self.shared.refuse_in_safe_mode()?;
         self.shared.store.create_app(app, self.shared.clock.now()).await
     }
 
@@ -75,6 +76,7 @@ impl DeploymentEngine {
     /// [`ErrorKind::Conflict`] if `expected` is not the app's version any more.
     pub async fn update_app(&self, app: App, expected: Version) -> Result<AppRecord> {
         self.check(&app)?;
+        self.shared.refuse_in_safe_mode()?;
         self.shared.store.update_app(app, expected, self.shared.clock.now()).await
     }
 
@@ -187,6 +189,7 @@ impl DeploymentEngine {
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] (`too_late`) once it is
     /// being promoted or has ended, or if it removes its app.
     pub async fn cancel(&self, id: DeploymentId, by: &str) -> Result<()> {
+        self.shared.refuse_in_safe_mode()?;
         if self.deployment(id).await?.kind == DeploymentKind::Remove {
             // From its first row on the app takes no deployments; half a removal is no state to be in.
             return Err(Error::new(ErrorKind::Conflict, "the removal of an app cannot be cancelled")
@@ -359,6 +362,9 @@ impl DeploymentEngine {
         self.shared.stopping.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+        if let Err(error) = self.shared.note_position().await {
+            tracing::warn!(report = error.report(), "how far the store has come could not be noted");
+        }
     }
 
     fn check(&self, app: &App) -> Result<()> {

@@ -23,7 +23,8 @@ pub const TOTAL: Duration = Duration::from_secs(60 * 60);
 /// what they die of.
 const DEATHS: u32 = 5;
 
-/// How often a slot is given another address because its own was taken.
+/// How many addresses a slot is given in one deployment, if its own and the
+/// next ones are taken.
 const ADDRESSES: usize = 3;
 
 /// What the driver shall do.

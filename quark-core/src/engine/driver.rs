@@ -69,7 +69,11 @@ impl Driver {
         let Some(snapshot) = self.shared.store.snapshot(id).await? else { return Ok(Burst::Finished) };
         let mut draft = Draft::of(snapshot);
         loop {
-            if self.shared.stopping.is_cancelled() || self.shared.safe_mode.is_on() {
+            if self.shared.safe_mode.is_on() {
+                // Nothing is written either: the store is what is doubted.
+                return Ok(Burst::Interrupted);
+            }
+            if self.shared.stopping.is_cancelled() {
                 return self.leave(&draft, Burst::Interrupted).await;
             }
             if self.cancelled.is_cancelled() && draft.snapshot().deployment.cancel.is_none() && draft.is_empty() {

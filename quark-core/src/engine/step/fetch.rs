@@ -18,9 +18,10 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
         Some(commit) => {
             if deployment.trigger == Trigger::Push {
                 let branch = deployment.revision.branch.as_ref().unwrap_or(branch);
-                give_way(context, deployment, &source.resolve(call, repository, branch).await, commit).await?;
+                newest(context, deployment, &source.resolve(call, repository, branch).await, commit).await?
+            } else {
+                commit.clone()
             }
-            commit.clone()
         }
         None => {
             let branch = deployment.revision.branch.as_ref().unwrap_or(branch);
@@ -39,32 +40,46 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     Ok(StepOutput { note: Some(format!("commit {}", commit.short())), commit: Some(commit), ..StepOutput::default() })
 }
 
-/// Pushes are told late, twice and out of order. One whose commit is not the
-/// head of its branch any more gives way to a deployment of the head, so that
-/// an older commit never goes live after a newer one.
-async fn give_way(
+/// The commit to deploy for a push of `commit`. Pushes are told late, twice and
+/// out of order: one that is not the head of its branch any more gives way to
+/// a deployment of the head, so that an older commit never goes live after a
+/// newer one. If that deployment was superseded by this very one, which came
+/// later and is of an older commit, this one takes the head's place.
+async fn newest(
     context: &StepContext,
     deployment: &Deployment,
     head: &Result<CommitSha>,
     commit: &CommitSha,
-) -> Result<()> {
-    let Ok(head) = head else { return Ok(()) };
-    if head == commit || planted!(OlderCommitWins) {
-        return Ok(());
-    }
-    let store = &context.shared.store;
-    let of_head = |other: &&Deployment| {
-        let stopped = matches!(other.conclusion, Some(Conclusion::Failed | Conclusion::Cancelled));
-        other.id != deployment.id && other.revision.commit.as_ref() == Some(head) && !stopped
+) -> Result<CommitSha> {
+    let Some(head) = head.as_ref().ok().filter(|head| *head != commit && !planted!(OlderCommitWins)) else {
+        return Ok(commit.clone());
     };
-    let known = store.deployments(&deployment.app, None, RECENT).await?;
-    let Some(newer) = known.iter().find(of_head) else { return Ok(()) };
-    context.log.say(&format!("commit {} is older than {}, which is deployed already", commit.short(), head.short()));
-    let request = CancelRequest::superseded_by("engine", newer.id, context.shared.clock.now());
-    store.request_cancel(deployment.id, request).await?;
-    context.shared.hurry(deployment.id);
-    Err(Error::new(ErrorKind::Cancelled, format!("deployment `{}` is of a newer commit", newer.id))
-        .with_code("superseded"))
+    let store = &context.shared.store;
+    let recent = store.deployments(&deployment.app, None, RECENT).await?;
+    let of_head = |other: &&Deployment| other.id != deployment.id && other.revision.commit.as_ref() == Some(head);
+    let known: Vec<&Deployment> = recent.iter().filter(of_head).collect();
+    let goes_on = |other: &&&Deployment| {
+        other.cancel.is_none() && !matches!(other.conclusion, Some(Conclusion::Failed | Conclusion::Cancelled))
+    };
+    if let Some(newer) = known.iter().find(goes_on) {
+        context.log.say(&format!(
+            "commit {} is older than {}, which is deployed already",
+            commit.short(),
+            head.short()
+        ));
+        let request = CancelRequest::superseded_by("engine", newer.id, context.shared.clock.now());
+        store.request_cancel(deployment.id, request).await?;
+        context.shared.hurry(deployment.id);
+        return Err(Error::new(ErrorKind::Cancelled, format!("deployment `{}` is of a newer commit", newer.id))
+            .with_code("superseded"));
+    }
+    let superseded =
+        |other: &&Deployment| other.cancel.as_ref().is_some_and(|cancel| cancel.superseded_by == Some(deployment.id));
+    if known.into_iter().any(|other| superseded(&other)) {
+        context.log.say(&format!("taking {}, which was pushed after {}", head.short(), commit.short()));
+        return Ok(head.clone());
+    }
+    Ok(commit.clone())
 }
 
 /// How many deployments are looked at for a newer commit.
