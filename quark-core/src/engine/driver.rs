@@ -64,9 +64,9 @@ enum Written {
 }
 
 impl Driver {
-    /// Works until nothing is left to do now.
-    pub(super) async fn run(&self, kind: JobKind, id: DeploymentId) -> Result<Burst> {
-        let Some(snapshot) = self.shared.store.snapshot(id).await? else { return Ok(Burst::Finished) };
+    /// Works until nothing is left to do now. `snapshot` was read under the lease.
+    pub(super) async fn run(&self, kind: JobKind, snapshot: Snapshot) -> Result<Burst> {
+        let id = snapshot.deployment.id;
         let mut draft = Draft::of(snapshot);
         loop {
             if self.shared.safe_mode.is_on() {
@@ -259,7 +259,10 @@ impl Driver {
                 settle::fail(draft, record, failure, now);
             }
         }
-        self.log.flush().await;
+        if draft.snapshot().deployment.state.is_terminal() {
+            // Who reads the log of a deployment that has ended must find all of it.
+            self.log.flush().await;
+        }
         Ok(None)
     }
 

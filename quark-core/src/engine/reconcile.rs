@@ -93,7 +93,7 @@ async fn mend(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedConta
         return Ok(true);
     }
     let Some(deployment) = journal(shared, app).await? else { return Ok(true) };
-    let hold = Hold::take(shared, &deployment, None).await?;
+    let mut hold = Hold::take(shared, &deployment.app, deployment.id, None).await?;
     let done = async {
         // Read under the lease: what was read before may have been replaced meanwhile.
         let Some(snapshot) = shared.store.snapshot(deployment.id).await? else { return Ok(true) };
@@ -103,7 +103,7 @@ async fn mend(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedConta
         }
         tracing::warn!(app = %name, ?found, "what is live is not as it shall be");
         let mut draft = Draft::of(snapshot);
-        perform(&hold, shared, &mut draft, StepName::Mend).await
+        perform(&mut hold, shared, &mut draft, StepName::Mend).await
     };
     let done = done.await;
     hold.release(done).await
@@ -148,8 +148,8 @@ fn is_switching(state: State) -> bool {
 }
 
 /// Does one step for a deployment that has ended, and writes what became of it.
-async fn perform(hold: &Hold, shared: &Shared, draft: &mut Draft, step: StepName) -> Result<bool> {
-    hold.driver(false).step(draft, step).await?;
+async fn perform(hold: &mut Hold, shared: &Shared, draft: &mut Draft, step: StepName) -> Result<bool> {
+    hold.driver(&draft.snapshot().deployment, false).step(draft, step).await?;
     shared.write(draft, &hold.lease).await?;
     let last = super::decide::last(draft.snapshot(), step);
     Ok(last.is_some_and(|record| record.phase == StepPhase::Done))
@@ -208,14 +208,14 @@ async fn collect_from(shared: &Arc<Shared>, deployment: &Deployment) -> Result<(
         // It knows its own containers, and takes them away itself.
         return Ok(());
     }
-    let hold = Hold::take(shared, deployment, None).await?;
+    let mut hold = Hold::take(shared, &deployment.app, deployment.id, None).await?;
     let done = async {
         let Some(snapshot) = shared.store.snapshot(deployment.id).await? else { return Ok(()) };
         if strays(shared, &snapshot).await?.is_empty() {
             return Ok(());
         }
         let mut draft = Draft::of(snapshot);
-        perform(&hold, shared, &mut draft, StepName::Collect).await.map(|_| ())
+        perform(&mut hold, shared, &mut draft, StepName::Collect).await.map(|_| ())
     };
     let done = done.await;
     hold.release(done).await

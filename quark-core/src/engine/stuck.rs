@@ -102,7 +102,7 @@ async fn change(
     shared.refuse_in_safe_mode()?;
     let not_found = || refusal::deployment_not_found(id);
     let deployment: Deployment = shared.store.deployment(id).await?.ok_or_else(not_found)?;
-    let hold = Hold::take(shared, &deployment, None).await?;
+    let hold = Hold::take(shared, &deployment.app, id, None).await?;
     let lease = hold.lease.clone();
     let changed = async {
         let snapshot = shared.store.snapshot(id).await?.ok_or_else(not_found)?;

@@ -24,6 +24,7 @@ const SWEEP: Duration = Duration::from_secs(30);
 pub(super) async fn work(shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(shared.config.workers));
     let mut swept = shared.clock.monotonic();
+    let mut counted: Option<Duration> = None;
     while !shared.stopping.is_cancelled() {
         // Without a free place no job is claimed, and the queue is not looked at.
         tokio::select! {
@@ -58,6 +59,10 @@ pub(super) async fn work(shared: Arc<Shared>) {
         if idle {
             wait(&shared).await;
         }
+        if counted.is_none_or(|at| shared.clock.monotonic().saturating_sub(at) >= LOOK) {
+            counted = Some(shared.clock.monotonic());
+            count(&shared).await;
+        }
         if shared.clock.monotonic().saturating_sub(swept) >= SWEEP {
             swept = shared.clock.monotonic();
             if let Err(error) = look_after(&shared).await {
@@ -74,14 +79,14 @@ async fn look_after(shared: &Shared) -> Result<()> {
 }
 
 async fn claim(shared: &Shared, free: usize) -> Result<Vec<ClaimedJob>> {
-    let jobs = shared.queue.claim(&shared.config.owner, free, shared.config.lease).await?;
-    // What is claimed must be worked on, whether it can be counted or not.
-    if !jobs.is_empty()
-        && let Ok(depth) = shared.queue.depth().await
-    {
+    shared.queue.claim(&shared.config.owner, free, shared.config.lease).await
+}
+
+/// Counts what waits.
+async fn count(shared: &Shared) {
+    if let Ok(depth) = shared.queue.depth().await {
         shared.metrics.record(Metric::QueueDepth(i64::try_from(depth.ready).unwrap_or(i64::MAX)));
     }
-    Ok(jobs)
 }
 
 async fn wait(shared: &Shared) {
@@ -125,8 +130,14 @@ async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
 
 async fn drive(shared: &Arc<Shared>, claimed: &ClaimedJob) -> Result<Burst> {
     let id = claimed.job.deployment;
-    let Some(deployment) = shared.store.deployment(id).await? else { return Ok(Burst::Finished) };
-    let hold = Hold::take(shared, &deployment, Some(claimed.token)).await?;
-    let burst = hold.driver(claimed.attempt > POISONED).run(claimed.job.kind, id).await;
+    let mut hold = Hold::take(shared, &claimed.job.app, id, Some(claimed.token)).await?;
+    let burst = match shared.store.snapshot(id).await {
+        Ok(None) => Ok(Burst::Finished),
+        Ok(Some(snapshot)) => {
+            let driver = hold.driver(&snapshot.deployment, claimed.attempt > POISONED);
+            driver.run(claimed.job.kind, snapshot).await
+        }
+        Err(error) => Err(error),
+    };
     hold.release(burst).await
 }
