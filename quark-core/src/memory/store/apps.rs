@@ -5,7 +5,7 @@ use crate::Result;
 use crate::app::{App, AppName, Domain};
 use crate::backend::store::refusal;
 use crate::clock::Timestamp;
-use crate::deployment::{AppRecord, Serving, TeamId, Version};
+use crate::deployment::{AppRecord, TeamId, Version};
 
 impl Tables {
     pub(super) fn create_app(&mut self, spec: App, at: Timestamp) -> Result<AppRecord> {
@@ -16,7 +16,7 @@ impl Tables {
         self.hold_domains(&spec);
         let record = AppRecord {
             team: TeamId::default(),
-            serving: Serving::default(),
+            serving: self.new_serving(),
             version: Version::default().next(),
             created_at: at,
             updated_at: at,
