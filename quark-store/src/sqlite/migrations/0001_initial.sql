@@ -6,6 +6,9 @@ CREATE TABLE quark_meta (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- What leaps have added to every number, for apps that are not known yet.
+INSERT INTO quark_meta (key, value) VALUES ('leapt', '0');
+
 CREATE TABLE quark_apps (
     name TEXT NOT NULL PRIMARY KEY,
     team TEXT NOT NULL,
