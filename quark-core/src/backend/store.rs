@@ -131,7 +131,7 @@ pub struct CreatedDeployment {
 /// - `request_cancel` of a deployment that waits is `Ended`: it is `Completed` as the request's conclusion.
 /// - Events have growing sequence numbers and are read in their order, from any point, without gaps.
 /// - Log lines are numbered from 1 without gaps per deployment and read in order, from any point.
-/// - `position` is the sequence number of the last event, and `0` without one.
+/// - `position` is the sequence number of the last event, and `0` without one; `leap` moves it on.
 /// - `instances` yields the instances of an app that are not removed, also when the app is gone.
 /// - After `leap` every fence, generation and event number that is given is far above every one given before, and
 ///   every lease is lost.
@@ -248,7 +248,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// As the contract says.
     async fn commit(&self, commit: Commit) -> Result<Version>;
 
-    /// Asks a deployment to stop; ends it if it waits.
+    /// Asks a deployment to stop, which is told as `CancelRequested`. Ends it
+    /// [at once](Deployment::end_before_it_began) if it waits, which is told as
+    /// `StateChanged` and `Completed` as well.
     ///
     /// # Errors
     ///

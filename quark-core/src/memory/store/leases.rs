@@ -15,8 +15,8 @@ use crate::planted::planted;
 #[derive(Default)]
 pub(super) struct Leases {
     rows: HashMap<AppName, Row>,
-    /// What leaps have added: no fence of an app without a row was given above it.
-    floor: u64,
+    /// The fences of apps that are not known yet begin above it.
+    leapt: u64,
 }
 
 #[derive(Default)]
@@ -30,8 +30,8 @@ struct Row {
 
 impl Leases {
     pub(super) fn acquire(&mut self, app: &AppName, owner: &OwnerId, now: Duration, ttl: Duration) -> Result<Lease> {
-        let floor = self.floor;
-        let row = self.rows.entry(app.clone()).or_insert_with(|| Row { fence: Fence(floor), ..Row::default() });
+        let new = Row { fence: Fence(self.leapt), ..Row::default() };
+        let row = self.rows.entry(app.clone()).or_insert(new);
         let held_by_other = row.owner.as_ref().is_some_and(|holder| holder != owner);
         if held_by_other && row.until > now {
             return Err(refusal::lease_held(app, row.until.saturating_sub(now)));
@@ -52,7 +52,7 @@ impl Leases {
 
     /// Takes every lease away and goes on with higher fences.
     pub(super) fn leap(&mut self, stride: u64) {
-        self.floor = self.floor.saturating_add(stride);
+        self.leapt = self.leapt.saturating_add(stride);
         for row in self.rows.values_mut() {
             row.owner = None;
             row.fence = Fence(row.fence.0.saturating_add(stride));
