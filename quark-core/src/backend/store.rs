@@ -8,8 +8,8 @@ use super::queue::NewJob;
 use crate::app::{App, AppName};
 use crate::clock::Timestamp;
 use crate::deployment::{
-    AppRecord, CancelRequest, Deployment, DeploymentId, Event, EventKind, Fence, Instance, LogLine, LogStream, OwnerId,
-    Serving, StepRecord, SupersedePolicy, Version,
+    AppRecord, CancelRequest, Deployment, DeploymentId, Event, EventKind, Fence, IdempotencyKey, Instance, LogLine,
+    LogStream, OwnerId, Serving, StepRecord, SupersedePolicy, Version,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -110,6 +110,7 @@ pub struct CreatedDeployment {
 /// - `create_deployment` writes the deployment, its `Created` event and its job in one transaction.
 /// - `create_deployment` for an app that is unknown is `NotFound`, for one being removed a `Conflict` (`app_removed`).
 /// - `create_deployment` with a key that a deployment of the app has already yields that one and writes nothing.
+/// - `deployment_by_key` yields the deployment of an app that was created with a key, and `None` for a key of another app.
 /// - `create_deployment` does to each unfinished deployment of the app what `SupersedePolicy::verdict` says: one that
 ///   ends is `Completed` as `Superseded`, one that stops gets a cancel request, both naming the newer one.
 /// - `create_deployment` that the policy refuses is a `Conflict` (`deployment_under_way`) and changes nothing.
@@ -197,6 +198,13 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// [`ErrorKind::Unavailable`].
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>>;
+
+    /// Reads the deployment of an app that was created with a key.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>>;
 
     /// Reads the deployments of an app, newest first, at most `most`, with a
     /// sequence below `before` if it is given.

@@ -45,7 +45,7 @@ pub use guards::{
 pub use leap::{leap_leaves_all_numbers_behind, position_is_the_last_event};
 pub use leases::{a_lease_excludes_other_owners, a_lease_goes_to_its_owner_or_when_it_ran_out, renew_lease_extends};
 pub use supersede::{
-    a_key_names_one_deployment, a_newer_deployment_supersedes_earlier_ones,
+    a_key_finds_its_deployment, a_key_names_one_deployment, a_newer_deployment_supersedes_earlier_ones,
     create_deployment_is_refused_while_one_is_under_way,
 };
 
@@ -68,6 +68,7 @@ macro_rules! __for_each_store_case {
             create_deployment_counts_without_gaps,
             create_deployment_writes_event_and_job,
             create_deployment_needs_an_app,
+            a_key_finds_its_deployment,
             a_key_names_one_deployment,
             a_newer_deployment_supersedes_earlier_ones,
             create_deployment_is_refused_while_one_is_under_way,

@@ -15,8 +15,8 @@ use crate::app::{App, AppName, Source};
 use crate::backend::store::refusal;
 use crate::backend::{CancelOutcome, ContainerRuntime, LogChunk, LogSelection, Metric, Queue, Router, Store};
 use crate::deployment::{
-    AppRecord, CancelRequest, Conclusion, Deployment, DeploymentId, DeploymentKind, Event, Fence, InstanceState,
-    LogLine, Revision, State, StepRecord, Trigger, Version,
+    AppRecord, CancelRequest, Conclusion, Deployment, DeploymentId, DeploymentKind, Event, Fence, IdempotencyKey,
+    InstanceState, LogLine, Revision, State, StepRecord, Trigger, Version,
 };
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
@@ -119,6 +119,9 @@ impl DeploymentEngine {
     /// not fit the app, [`ErrorKind::Conflict`] if the app is being removed.
     pub async fn deploy(&self, name: &AppName, request: DeployRequest) -> Result<Deployment> {
         let app = self.app(name).await?;
+        if let Some(known) = self.known(name, request.key.as_ref()).await? {
+            return Ok(known);
+        }
         self.check(&app.spec)?;
         let mut deployment = self.draft(&app, DeploymentKind::Deploy, request.by.as_deref());
         deployment.trigger = request.trigger;
@@ -157,18 +160,26 @@ impl DeploymentEngine {
     /// `nothing_to_roll_back_to`, `deployment_not_of_app`, `not_a_release` or `already_live`.
     pub async fn rollback(&self, name: &AppName, request: RollbackRequest) -> Result<Deployment> {
         let app = self.app(name).await?;
+        if let Some(known) = self.known(name, request.key.as_ref()).await? {
+            return Ok(known);
+        }
         let conflict = |code, message: String| Err(Error::new(ErrorKind::Conflict, message).with_code(code));
         let Some(to) = request.to.or(app.serving.previous) else {
             return conflict("nothing_to_roll_back_to", format!("`{name}` has no earlier version"));
         };
-        let target = self.deployment(to).await?;
+        let mut target = self.deployment(to).await?;
+        if let DeploymentKind::Rollback { to: first } = target.kind {
+            // One release has one name: that of the deployment that made it.
+            target = self.deployment(first).await?;
+        }
+        let to = target.id;
         if target.app != *name {
             return conflict("deployment_not_of_app", format!("deployment `{to}` belongs to another app"));
         }
         if target.conclusion != Some(Conclusion::Succeeded) || target.kind == DeploymentKind::Remove {
             return conflict("not_a_release", format!("deployment `{to}` never served"));
         }
-        if app.serving.live.as_ref().is_some_and(|live| live.deployment == to) {
+        if app.serving.live.as_ref().is_some_and(|live| live.release() == to) {
             return conflict("already_live", format!("deployment `{to}` is live"));
         }
         let mut deployment = self.draft(&app, DeploymentKind::Rollback { to }, request.by.as_deref());
@@ -386,6 +397,14 @@ impl DeploymentEngine {
             "local repositories are not allowed here",
         )
         .with_hint("use an https or ssh URL, or allow the folder when the engine is built"))
+    }
+
+    /// The deployment that was asked for under this key before.
+    async fn known(&self, name: &AppName, key: Option<&IdempotencyKey>) -> Result<Option<Deployment>> {
+        match key {
+            Some(key) => self.shared.store.deployment_by_key(name, key).await,
+            None => Ok(None),
+        }
     }
 
     fn draft(&self, app: &AppRecord, kind: DeploymentKind, by: Option<&str>) -> Deployment {

@@ -228,7 +228,7 @@ fn first_state(snapshot: &Snapshot) -> State {
 pub fn warm_standby(snapshot: &Snapshot) -> bool {
     let DeploymentKind::Rollback { to } = snapshot.deployment.kind else { return false };
     let standby = snapshot.app.as_ref().and_then(|app| app.serving.standby.as_ref());
-    standby.is_some_and(|standby| standby.occupant.deployment == to && (!standby.retiring || planted!(RetiringIsTaken)))
+    standby.is_some_and(|standby| standby.occupant.release() == to && (!standby.retiring || planted!(RetiringIsTaken)))
 }
 
 /// Whether something of another deployment is left where this one shall go.

@@ -20,8 +20,8 @@ use crate::app::{App, AppName};
 use crate::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
 use crate::clock::{Clock, Timestamp};
 use crate::deployment::{
-    AppRecord, CancelRequest, Deployment, DeploymentId, Event, Instance, LogLine, LogStream, OwnerId, SupersedePolicy,
-    Version,
+    AppRecord, CancelRequest, Deployment, DeploymentId, Event, IdempotencyKey, Instance, LogLine, LogStream, OwnerId,
+    SupersedePolicy, Version,
 };
 use crate::planted::planted;
 
@@ -141,6 +141,10 @@ impl Store for MemoryStore {
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
         Ok(self.tables().deployments.get(&id).map(|row| row.deployment.clone()))
+    }
+
+    async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
+        Ok(self.tables().by_key(app, key).cloned())
     }
 
     async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {

@@ -31,6 +31,7 @@ impl CreateDeployment {
             commit: self.commit.map(CommitSha::parse).transpose()?,
             image: self.image.map(ImageRef::parse).transpose()?,
             by: Some("api".to_owned()),
+            ..DeployRequest::default()
         })
     }
 }
@@ -50,7 +51,7 @@ impl CreateRollback {
     ///
     /// [`InvalidInput`](quark_core::ErrorKind::InvalidInput) if it names no deployment.
     pub fn into_request(self) -> Result<RollbackRequest> {
-        Ok(RollbackRequest { to: self.to.map(|id| id.parse()).transpose()?, by: Some("api".to_owned()) })
+        Ok(RollbackRequest { to: self.to.map(|id| id.parse()).transpose()?, by: Some("api".to_owned()), key: None })
     }
 }
 

@@ -33,7 +33,9 @@ pub(super) async fn create(
     policy: SupersedePolicy,
     now: Timestamp,
 ) -> Result<CreatedDeployment> {
-    if let Some(known) = supersede::by_key(connection, &deployment).await? {
+    if let Some(key) = &deployment.key
+        && let Some(known) = supersede::by_key(connection, &deployment.app, key).await?
+    {
         return Ok(CreatedDeployment { deployment: known, existing: true, ended: Vec::new(), stopping: Vec::new() });
     }
     let Some(app) = apps::find(connection, &deployment.app).await? else {

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use quark_core::app::{App, AppName};
 use quark_core::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
 use quark_core::deployment::{
-    AppRecord, CancelRequest, Deployment, DeploymentId, Event, Instance, LogLine, LogStream, OwnerId, SupersedePolicy,
-    Version,
+    AppRecord, CancelRequest, Deployment, DeploymentId, Event, IdempotencyKey, Instance, LogLine, LogStream, OwnerId,
+    SupersedePolicy, Version,
 };
 use quark_core::{Clock, Result, Timestamp};
 use sqlx::Sqlite;
@@ -23,7 +23,7 @@ use super::failure::failed;
 use super::queue::SqliteQueue;
 use super::rows::Columns;
 use super::writer::Writer;
-use super::{apps, commit, deployments, history, leap, leases, open};
+use super::{apps, commit, deployments, history, leap, leases, open, supersede};
 
 /// What store and queue have in common.
 pub(super) struct Shared {
@@ -158,6 +158,10 @@ impl Store for SqliteStore {
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
         deployments::find(&mut *self.shared.reader().await?, id).await
+    }
+
+    async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
+        supersede::by_key(&mut *self.shared.reader().await?, app, key).await
     }
 
     async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {

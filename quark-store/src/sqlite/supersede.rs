@@ -1,9 +1,12 @@
 //! What a newer deployment means for those before it, and deployments that are
 //! asked to stop. The caller's transaction makes each of it one change.
 
+use quark_core::app::AppName;
 use quark_core::backend::store::refusal;
 use quark_core::backend::{CancelOutcome, CreatedDeployment};
-use quark_core::deployment::{CancelRequest, Deployment, EventKind, State, SupersedePolicy, Superseding};
+use quark_core::deployment::{
+    CancelRequest, Deployment, EventKind, IdempotencyKey, State, SupersedePolicy, Superseding,
+};
 use quark_core::{Result, Timestamp};
 use sqlx::SqliteConnection;
 
@@ -12,11 +15,14 @@ use super::failure::failed;
 use super::{history, rows};
 
 /// The deployment that was made under the same key.
-pub(super) async fn by_key(connection: &mut SqliteConnection, wanted: &Deployment) -> Result<Option<Deployment>> {
-    let Some(key) = &wanted.key else { return Ok(None) };
+pub(super) async fn by_key(
+    connection: &mut SqliteConnection,
+    app: &AppName,
+    key: &IdempotencyKey,
+) -> Result<Option<Deployment>> {
     let row =
         sqlx::query(concat!("SELECT ", columns!(), " FROM quark_deployments WHERE app = ? AND idempotency_key = ?"))
-            .bind(wanted.app.as_str())
+            .bind(app.as_str())
             .bind(key.as_str())
             .fetch_optional(connection)
             .await

@@ -45,7 +45,7 @@ async fn a_commit_is_read_back_whole() {
     wanted.finished_at = Some(at);
     let active = Active { lease, deployment: wanted.clone(), app };
     let mut commit = active.commit();
-    let occupant = Occupant { deployment: wanted.id, slot: Slot::Green };
+    let occupant = Occupant { deployment: wanted.id, slot: Slot::Green, restores: None };
     let serving = Serving {
         contested: None,
         live: Some(occupant.clone()),

@@ -57,6 +57,22 @@ pub async fn a_key_names_one_deployment(fixture: &dyn StoreFixture) -> CaseResul
     one_key_at_once(&scene).await
 }
 
+/// `deployment_by_key` yields the deployment of an app that was created with a key, and `None` for a key of another app.
+pub async fn a_key_finds_its_deployment(fixture: &dyn StoreFixture) -> CaseResult {
+    let scene = Scene::new(fixture);
+    let (shop, blog) = (scene.app("shop").await?, scene.app("blog").await?);
+    let first = scene.deploy(&shop, moment(1)).await?;
+    scene.deploy(&shop, moment(2)).await?;
+    let first = scene.read(first.id).await?;
+    let Some(key) = &first.key else { return Err("the deployment has no key".to_owned()) };
+    let find = async |app| worked("reading by a key", scene.store.deployment_by_key(app, key).await);
+    let found = find(&shop.spec.name).await?;
+    ensure!(found.as_ref() == Some(&first), "under its key {first:?} is found as {found:?}");
+    let found = find(&blog.spec.name).await?;
+    ensure!(found.is_none(), "under the key of another app there is {found:?}");
+    Ok(())
+}
+
 /// Checks that asking again under the key of `known` yields it and writes nothing.
 async fn is_known(scene: &Scene<'_>, known: &Deployment) -> CaseResult {
     let before = scene.picture(known.id).await?;

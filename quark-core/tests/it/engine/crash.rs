@@ -10,7 +10,7 @@ use quark_core::backend::{
     CancelOutcome, Claim, ClaimToken, ClaimedJob, Commit, CreatedDeployment, DeadJob, Enqueued, Lease, NewJob, Queue,
     QueueDepth, Snapshot, Store,
 };
-use quark_core::deployment::{CancelRequest, Instance, SupersedePolicy, Version};
+use quark_core::deployment::{CancelRequest, IdempotencyKey, Instance, SupersedePolicy, Version};
 use quark_core::memory::{Behaviour, Health, MemoryQueue, MemoryStore};
 use quark_core::{
     App, AppName, AppRecord, Conclusion, DeployRequest, Deployment, DeploymentId, Error, ErrorKind, Event, LogLine,
@@ -68,6 +68,9 @@ impl Store for Mortal {
     }
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
         self.alive()?.deployment(id).await
+    }
+    async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
+        self.alive()?.deployment_by_key(app, key).await
     }
     async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {
         self.alive()?.deployments(app, before, most).await

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use quark_core::backend::store::refusal;
 use quark_core::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot};
-use quark_core::deployment::{CancelRequest, Fence, Instance, StepRecord, SupersedePolicy, Version};
+use quark_core::deployment::{CancelRequest, Fence, IdempotencyKey, Instance, StepRecord, SupersedePolicy, Version};
 use quark_core::memory::{MemoryQueue, MemoryStore};
 use quark_core::{
     App, AppName, AppRecord, Deployment, DeploymentId, DeploymentKind, Domain, Endpoint, Error, ErrorKind, Event,
@@ -201,6 +201,10 @@ impl Store for Broken {
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
         Ok(self.inner.deployment(id).await?.map(|deployment| self.bend(deployment)))
+    }
+
+    async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
+        self.inner.deployment_by_key(app, key).await
     }
 
     async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {
