@@ -1,30 +1,32 @@
-//! A router that does what it is told and then, once, denies it.
+//! A router that does what it is told and then denies it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use quark_core::backend::{Call, Drained, EffectiveRoute, Route};
 use quark_core::{AppName, Endpoint, Error, ErrorKind, Result, Router, Slot};
 
-/// A router that can be told to fail after it has done the next change, so
-/// that users are where they must not stay.
-#[derive(Clone, Debug)]
+/// A router that does not like the green slot once it was told so: it sends
+/// users there, where they must not stay, and says that it could not.
+#[derive(Debug)]
 pub(crate) struct Doubtful {
     inner: Arc<dyn Router>,
-    fails: Arc<AtomicBool>,
+    /// The next process must be of the same opinion.
+    refuses: PathBuf,
 }
 
 impl Doubtful {
-    /// A router that is as good as `inner`.
-    pub(crate) fn new(inner: Arc<dyn Router>) -> Self {
-        Self { inner, fails: Arc::default() }
+    /// As good as `inner`, unless the file is there.
+    pub(crate) fn new(inner: Arc<dyn Router>, refuses: PathBuf) -> Self {
+        Self { inner, refuses }
     }
 
-    /// Fails after the next change.
-    pub(crate) fn fail_once(&self) {
-        self.fails.store(true, Ordering::SeqCst);
+    /// Denies the green slot from now on.
+    pub(crate) fn refuse(&self) -> anyhow::Result<()> {
+        std::fs::write(&self.refuses, "").context("the file cannot be written")
     }
 }
 
@@ -32,7 +34,7 @@ impl Doubtful {
 impl Router for Doubtful {
     async fn apply(&self, call: &Call, route: &Route) -> Result<()> {
         self.inner.apply(call, route).await?;
-        if self.fails.swap(false, Ordering::SeqCst) {
+        if route.active == Slot::Green && self.refuses.exists() {
             return Err(Error::new(ErrorKind::InvalidConfig, "this route is not to my taste"));
         }
         Ok(())

@@ -16,7 +16,7 @@
 //!   cancel               stop the newest deployment
 //!   wait                 wait until all deployments have ended; says how the newest did
 //!   retired              wait until there is no standby
-//!   refuse               let the router fail after its next change
+//!   refuse               let the router deny every change to the green slot
 //!   die POINT            die when it is reached:
 //!     before:STEP     the intent of the step is asked for, nothing is written
 //!     intent:STEP     the intent is in the store, the step has not begun
@@ -72,14 +72,16 @@ async fn main() -> Result<()> {
         local_repositories: vec![state.clone()],
         ..EngineConfig::new(state.join("work"))
     };
-    let (mortal, doubtful) = (Mortal::new(store.clone()), Doubtful::new(router));
-    let (queue, router) = (Arc::new(store.queue()), Arc::new(doubtful.clone()));
-    let engine = DeploymentEngine::builder_dyn(Arc::new(mortal.clone()), queue, runtime, router)
-        .with_config(config)
-        .with_builder_dyn(builder)
-        .with_source(GitFetcher::new())
-        .start()
-        .await?;
+    let mortal = Arc::new(Mortal::new(store.clone()));
+    let doubtful = Arc::new(Doubtful::new(router, state.join("refuse")));
+    let queue = Arc::new(store.queue());
+    let engine =
+        DeploymentEngine::builder_dyn(Arc::<Mortal>::clone(&mortal), queue, runtime, Arc::<Doubtful>::clone(&doubtful))
+            .with_config(config)
+            .with_builder_dyn(builder)
+            .with_source(GitFetcher::new())
+            .start()
+            .await?;
     say(&format!("ready {address} {installation}"));
     let host = Host { name: "shop".parse()?, engine, state, mortal, doubtful };
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -128,8 +130,8 @@ struct Host {
     engine: DeploymentEngine,
     name: AppName,
     state: PathBuf,
-    mortal: Mortal,
-    doubtful: Doubtful,
+    mortal: Arc<Mortal>,
+    doubtful: Arc<Doubtful>,
 }
 
 impl Host {
@@ -170,7 +172,7 @@ impl Host {
                 "retired"
             }
             "refuse" => {
-                self.doubtful.fail_once();
+                self.doubtful.refuse()?;
                 "refusing"
             }
             "die" => {

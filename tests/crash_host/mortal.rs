@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -31,16 +31,16 @@ impl FromStr for Point {
 }
 
 /// A store that kills its process at a given point.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Mortal {
     inner: SqliteStore,
-    point: Arc<Mutex<Option<Point>>>,
+    point: Mutex<Option<Point>>,
 }
 
 impl Mortal {
     /// A store that lives on.
     pub(crate) fn new(inner: SqliteStore) -> Self {
-        Self { inner, point: Arc::default() }
+        Self { inner, point: Mutex::default() }
     }
 
     /// Dies when this point is reached.

@@ -11,47 +11,54 @@ mod scene;
 mod users;
 mod versions;
 
+use std::net::SocketAddr;
+
 use quark_core::testing::requirement;
 
 use crate::world::nginx_or_skip;
 use docker::{Container, Docker, assert_never_restarted, describe};
 use host::Host;
 use points::Point;
+use scenario::Scenario;
 use scene::Scene;
 use users::{Users, served};
 
 /// What there is to look at.
 struct Machine<'a> {
     scene: &'a Scene,
+    world: &'a str,
     docker: Option<Docker>,
-    behind_nginx: bool,
 }
 
-impl Machine<'_> {
-    /// What Docker has; where there is none, nothing can be told apart.
-    async fn containers(&self, installation: &str) -> Vec<Container> {
-        match &self.docker {
-            Some(docker) => docker.containers(installation).await,
-            None => Vec::new(),
-        }
+impl<'a> Machine<'a> {
+    fn new(scene: &'a Scene, world: &'a str, host: &Host) -> Self {
+        let docker = (world == "docker").then(|| Docker::new(&host.installation, scene.name()));
+        Self { scene, world, docker }
     }
 
-    /// Exactly these containers are there.
-    async fn assert_has(&self, expected: &str, installation: &str) -> Vec<Container> {
-        let found = self.containers(installation).await;
-        if self.docker.is_some() {
+    /// Users come in through nginx, which goes on when an engine dies. The
+    /// proxy dies with its process.
+    fn is_behind_nginx(&self) -> bool {
+        self.world != "proxy"
+    }
+
+    /// Exactly these containers are there. Where they are processes they can
+    /// only be counted.
+    fn assert_has(&self, expected: &str) -> Vec<Container> {
+        if let Some(docker) = &self.docker {
+            let found = docker.containers();
             assert_eq!(describe(&found), expected, "{found:?}");
-        } else {
-            let all = expected.split(", ").filter(|container| *container != "-");
-            let running = all.clone().filter(|container| !container.contains(' ')).count();
-            assert_eq!(self.scene.processes(), (all.count(), running), "instead of {expected}");
+            return found;
         }
-        found
+        let all = expected.split(", ").filter(|container| *container != "-");
+        let running = all.clone().filter(|container| !container.contains(' ')).count();
+        assert_eq!(self.scene.processes(), (all.count(), running), "instead of {expected}");
+        Vec::new()
     }
 
     /// This version serves, and by one of these containers.
-    async fn assert_serves(&self, expected: &str, host: std::net::SocketAddr, containers: &[Container]) {
-        let served = served(host).await;
+    async fn assert_serves(&self, expected: &str, address: SocketAddr, containers: &[Container]) {
+        let served = served(address).await;
         assert_eq!(served.version, expected, "the wrong version serves");
         if self.docker.is_some() && expected != "-" {
             let one = containers.iter().any(|container| served.instance.starts_with(&container.id[..12]));
@@ -59,10 +66,10 @@ impl Machine<'_> {
         }
     }
 
-    async fn assert_nothing_left(&self) {
+    fn assert_nothing_left(&self) {
         self.scene.assert_no_checkout();
         match &self.docker {
-            Some(docker) => docker.no_build_left(self.scene.name()).await,
+            Some(docker) => docker.assert_no_build_left(),
             None => self.scene.assert_no_build_left(),
         }
     }
@@ -80,68 +87,54 @@ async fn dies_and_recovers(world: &str, point: Point) {
     }
     let (scenario, end) = (point.scenario, point.scenario.end());
     let scene = Scene::new(scenario, point.at);
-    let docker = if world == "docker" { Some(Docker::new()) } else { None };
-    let machine = Machine { scene: &scene, docker, behind_nginx: world != "proxy" };
     if world == "docker" {
         versions::build_images(scene.commits()).await;
     }
 
-    // What is there before.
     let mut host = Host::start(&scene, world).await;
-    let (address, installation) = (host.address, host.installation.clone());
+    let machine = Machine::new(&scene, world, &host);
+    let nginx = scene.nginx();
     assert_eq!(host.ask(&format!("create {}", scenario.grace())).await, "created");
     for version in scenario.before() {
         assert_eq!(host.ask(&format!("deploy {}", scene.commit(*version))).await, "asked");
         assert_eq!(host.ask("wait").await, "succeeded");
     }
-    let before = machine.containers(&installation).await;
-    // The proxy dies with its process; only nginx can be asked throughout.
-    let mut users = (machine.behind_nginx && !scenario.before().is_empty()).then(|| Users::start(address));
+    let before = machine.assert_has(&scenario.containers_before());
+    let users = machine.is_behind_nginx() && scenario.serves_throughout();
+    let users = users.then(|| Users::start(host.address));
 
-    // The death.
     assert_eq!(host.ask(&format!("die {}", point.at)).await, "mortal");
-    if scenario == scenario::Scenario::Remove
-        && let Some(users) = users.take()
-    {
-        users.stop(end.seen, "2").await;
-    }
     scenario.ask(&scene, &mut host).await;
+    let address = host.address;
     host.died().await;
-    let meanwhile = machine.assert_has(point.containers, &installation).await;
+    let meanwhile = machine.assert_has(point.containers);
     assert_never_restarted(&before, &meanwhile);
-    if machine.behind_nginx {
+    if machine.is_behind_nginx() {
         machine.assert_serves(point.serves, address, &meanwhile).await;
     }
 
-    // The next engine.
     let mut host = Host::start(&scene, world).await;
     if let Some(request) = scenario.again(&scene, point.at) {
         host.ask(&request).await;
     }
     let ended = host.ask("wait").await;
     assert_eq!(ended.split(' ').next(), Some(end.conclusion), "{ended}");
-    if scenario == scenario::Scenario::Retire {
+    if scenario == Scenario::Retire {
         assert_eq!(host.ask("retired").await, "retired");
     }
-    let after = machine.assert_has(end.containers, &installation).await;
-    assert_never_restarted(&before, &after);
+    let after = machine.assert_has(end.containers);
     assert_never_restarted(&meanwhile, &after);
     machine.assert_serves(end.serves, host.address, &after).await;
-    machine.assert_nothing_left().await;
+    machine.assert_nothing_left();
     if let Some(users) = users {
-        users.stop(end.seen, end.serves).await;
+        users.stop(end.seen).await;
     }
-
-    // Nothing of it survives the app.
-    if scenario != scenario::Scenario::Remove {
+    assert_eq!(scene.nginx(), nginx, "nginx did not survive all of it");
+    if machine.docker.is_none() {
+        // Nothing else ends processes. Docker has points of its own for a removal.
         assert_eq!(host.ask("remove").await, "asked");
         assert_eq!(host.ask("wait").await, "succeeded");
-        machine.assert_has("-", &installation).await;
-        machine.assert_serves("-", host.address, &[]).await;
+        machine.assert_has("-");
     }
-    machine.assert_nothing_left().await;
     host.end().await;
-    if machine.behind_nginx {
-        assert!(scene.nginx().is_some_and(|nginx| nginx.is_alive()), "nginx did not survive all of it");
-    }
 }

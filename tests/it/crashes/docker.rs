@@ -1,14 +1,14 @@
 //! What Docker itself says, asked in plain words and not through our runtime.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use quark_core::backend::container_runtime::label;
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use serde::de::DeserializeOwned;
 
 /// The label that the images of the tests have, and so their containers: the version.
 pub(super) const VERSION: &str = "crash-test.version";
@@ -18,10 +18,13 @@ pub(super) const SCENE: &str = "crash-test.scene";
 /// Docker ends a build that nobody waits for, at its leisure.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The daemon.
-#[derive(Clone, Debug)]
+/// What an installation has in a daemon. It is taken away at the end, also when
+/// a test fails.
+#[derive(Debug)]
 pub(super) struct Docker {
     socket: PathBuf,
+    installation: String,
+    scene: String,
 }
 
 /// A container as Docker describes it.
@@ -38,6 +41,12 @@ pub(super) struct Container {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
+struct Id {
+    id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct Inspected {
     state: Started,
 }
@@ -50,60 +59,74 @@ struct Started {
 
 impl Docker {
     /// The daemon of the tests.
-    pub(super) fn new() -> Self {
-        Self { socket: std::env::var_os("QUARK_TEST_DOCKER").unwrap().into() }
+    pub(super) fn new(installation: &str, scene: &str) -> Self {
+        let socket = std::env::var_os("QUARK_TEST_DOCKER").unwrap().into();
+        Self { socket, installation: installation.to_owned(), scene: scene.to_owned() }
     }
 
-    /// The containers of an installation, in whatever state.
-    pub(super) async fn containers(&self, installation: &str) -> Vec<Container> {
-        let mut found = self.labelled(label::INSTALLATION, installation).await;
+    /// The containers, in whatever state.
+    pub(super) fn containers(&self) -> Vec<Container> {
+        let mut found = self.labelled(label::INSTALLATION, &self.installation);
         for container in &mut found {
-            let (status, body) = self.get(&format!("/containers/{}/json", container.id)).await;
-            assert_eq!(status, 200, "{body}");
-            container.started_at = serde_json::from_str::<Inspected>(&body).unwrap().state.started_at;
+            let inspected: Inspected = self.read(&format!("/containers/{}/json", container.id));
+            container.started_at = inspected.state.started_at;
         }
         found.sort_by(|a, b| a.labels.get(VERSION).cmp(&b.labels.get(VERSION)));
         found
     }
 
-    /// Waits until the containers in which steps of a scene's builds ran are gone.
-    pub(super) async fn no_build_left(&self, scene: &str) {
-        for container in self.labelled(SCENE, scene).await {
-            if container.labels.contains_key(label::DEPLOYMENT) {
-                continue;
+    /// Waits until the containers in which steps of builds ran are gone.
+    pub(super) fn assert_no_build_left(&self) {
+        for container in self.labelled(SCENE, &self.scene) {
+            if !container.labels.contains_key(label::DEPLOYMENT) {
+                let gone = self.call("POST", &format!("/containers/{}/wait?condition=removed", container.id));
+                gone.unwrap_or_else(|error| panic!("a build has left {container:?}: {error}"));
             }
-            let path = format!("/containers/{}/wait?condition=removed", container.id);
-            let gone = tokio::time::timeout(PATIENCE, self.call("POST", &path)).await;
-            assert!(gone.is_ok(), "a build has left {container:?}");
         }
     }
 
-    async fn labelled(&self, name: &str, value: &str) -> Vec<Container> {
-        let filter = serde_json::json!({ "label": [format!("{name}={value}")] }).to_string();
-        let mut encoded = String::new();
-        for byte in filter.bytes() {
-            write!(encoded, "%{byte:02X}").unwrap();
-        }
-        let (status, body) = self.get(&format!("/containers/json?all=1&filters={encoded}")).await;
-        assert_eq!(status, 200, "{body}");
-        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
+    fn labelled(&self, name: &str, value: &str) -> Vec<Container> {
+        self.read(&format!("/containers/json?all=1&filters={}", filter(name, value)))
     }
 
-    async fn get(&self, path: &str) -> (u16, String) {
-        self.call("GET", path).await
+    fn read<T: DeserializeOwned>(&self, path: &str) -> T {
+        let (status, body) = self.call("GET", path).unwrap();
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
     }
 
     /// The status and the body of an answer.
-    async fn call(&self, method: &str, path: &str) -> (u16, String) {
-        let mut connection = UnixStream::connect(&self.socket).await.unwrap();
+    fn call(&self, method: &str, path: &str) -> io::Result<(u16, String)> {
+        let mut connection = UnixStream::connect(&self.socket)?;
+        connection.set_read_timeout(Some(PATIENCE))?;
         // An answer to HTTP/1.0 comes in one piece and ends with the connection.
-        let request = format!("{method} {path} HTTP/1.0\r\nHost: docker\r\n\r\n");
-        connection.write_all(request.as_bytes()).await.unwrap();
+        write!(connection, "{method} {path} HTTP/1.0\r\nHost: docker\r\n\r\n")?;
         let mut answer = String::new();
-        connection.read_to_string(&mut answer).await.unwrap();
+        connection.read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        Ok((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
     }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        // The images that all scenes share stay: the next run finds them.
+        for (name, value) in [(label::INSTALLATION, &self.installation), (SCENE, &self.scene)] {
+            for (kind, one) in [("containers", "all=1&"), ("images", "")] {
+                let list = format!("/{kind}/json?{one}filters={}", filter(name, value));
+                // What cannot be asked for now shows up in nobody's way.
+                let Ok((200, body)) = self.call("GET", &list) else { continue };
+                for id in serde_json::from_str::<Vec<Id>>(&body).unwrap_or_default() {
+                    let _ = self.call("DELETE", &format!("/{kind}/{}?force=1", id.id));
+                }
+            }
+        }
+    }
+}
+
+fn filter(name: &str, value: &str) -> String {
+    let text = serde_json::json!({ "label": [format!("{name}={value}")] }).to_string();
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 /// The versions, with the state of those that do not run; `-` for none.

@@ -109,6 +109,8 @@ points! {
     after_the_outcome_of_undoing:       "after:undo",       Fail, "1", "1";
 
     // A router that switches and then says that it could not.
+    after_a_promotion_that_fails:       "outcome:promote",  Refuse, "2", "1, 2";
+    after_the_failure_of_a_promotion:   "after:promote",    Refuse, "2", "1, 2";
     before_the_intent_to_revert:        "before:revert",    Refuse, "2", "1, 2";
     before_reverting:                   "intent:revert",    Refuse, "2", "1, 2";
     after_reverting:                    "outcome:revert",   Refuse, "1", "1, 2";

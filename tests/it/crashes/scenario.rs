@@ -57,6 +57,17 @@ impl Scenario {
         }
     }
 
+    /// Which containers that leaves.
+    pub(super) fn containers_before(self) -> String {
+        let versions: Vec<_> = self.before().iter().map(|version| version.number()).collect();
+        if versions.is_empty() { "-".to_owned() } else { versions.join(", ") }
+    }
+
+    /// Whether users are served from beginning to end.
+    pub(super) fn serves_throughout(self) -> bool {
+        !matches!(self, Self::First | Self::Remove)
+    }
+
     /// Whether the first build of the new version lasts.
     pub(super) fn hangs(self, point: &str) -> bool {
         self == Self::CancelBuilding || point.starts_with("log:")
@@ -111,7 +122,7 @@ impl Scenario {
             Self::Refuse => ("failed", "1", "1", &["1", "2", "1"]),
             Self::CancelBuilding | Self::CancelProbing => ("cancelled", "1", "1", &["1"]),
             Self::RollBack => ("succeeded", "1", "1, 2", &["2", "1"]),
-            Self::Remove => ("succeeded", "-", "-", &["2"]),
+            Self::Remove => ("succeeded", "-", "-", &[]),
         };
         End { conclusion, serves, containers, seen }
     }

@@ -38,7 +38,7 @@ impl Version {
     const ALL: [Self; 7] = [Self::One, Self::Two, Self::Three, Self::Crashing, Self::Sick, Self::Slow, Self::Endless];
 
     /// What it calls itself. What is not good never serves.
-    fn number(self) -> &'static str {
+    pub(super) fn number(self) -> &'static str {
         match self {
             Self::One => "1",
             Self::Three => "3",
@@ -111,7 +111,8 @@ pub(super) fn repository(at: &Path, scene: &str, hang: &Path) -> BTreeMap<Versio
     let folder = at.to_str().unwrap();
     quark_tests::git(at.parent().unwrap(), &["init", "--quiet", "--bare", folder]).unwrap();
     let mut import = Command::new("git");
-    import.args(["fast-import", "--quiet"]).current_dir(at).stdin(Stdio::piped());
+    // The program hardly gets smaller.
+    import.args(["-c", "core.compression=0", "fast-import", "--quiet"]).current_dir(at).stdin(Stdio::piped());
     let mut import = import.spawn().unwrap();
     import.stdin.take().unwrap().write_all(&stream).unwrap();
     assert!(import.wait().unwrap().success());
