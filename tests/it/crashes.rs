@@ -101,7 +101,7 @@ async fn dies_and_recovers(world: &str, point: Point) {
     }
     let before = machine.assert_has(&scenario.containers_before());
     let users = machine.is_behind_nginx() && scenario.serves_throughout();
-    let users = users.then(|| Users::start(host.address));
+    let users = users.then(|| Users::start(host.address, scenario.slowest()));
 
     assert_eq!(host.ask(&format!("die {}", point.at)).await, "mortal");
     scenario.ask(&scene, &mut host).await;

@@ -68,6 +68,12 @@ impl Scenario {
         !matches!(self, Self::First | Self::Remove)
     }
 
+    /// How long the slowest requests take, in milliseconds: longer than an
+    /// engine is dead, if they go to what is stopped after that.
+    pub(super) fn slowest(self) -> u64 {
+        if matches!(self, Self::Retire | Self::Refuse) { 1_000 } else { 50 }
+    }
+
     /// Whether the first build of the new version lasts.
     pub(super) fn hangs(self, point: &str) -> bool {
         self == Self::CancelBuilding || point.starts_with("log:")

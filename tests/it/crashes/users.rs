@@ -14,9 +14,6 @@ const HOST: &str = "shop.localhost";
 /// gets done.
 const EVERY: Duration = Duration::from_millis(5);
 
-/// How often each asks when it is over.
-const FAREWELL: usize = 3;
-
 /// How many new connections are made to see who answers.
 const LOOKS: usize = 8;
 
@@ -37,16 +34,17 @@ struct Seen {
 
 impl Users {
     /// One keeps his connection, one opens another each time, one always waits
-    /// for an answer that takes a while.
-    pub(super) fn start(address: SocketAddr) -> Self {
+    /// for an answer that takes so many milliseconds.
+    pub(super) fn start(address: SocketAddr, slow: u64) -> Self {
         let stop = watch::Sender::new(false);
-        let kinds = [("/version", true), ("/version", false), ("/slow?ms=50", false)];
+        let kinds =
+            [("/version".to_owned(), true), ("/version".to_owned(), false), (format!("/slow?ms={slow}"), false)];
         let user = |(path, keeps)| tokio::spawn(ask(address, path, keeps, stop.subscribe()));
         let tasks = kinds.map(user).into();
         Self { stop, tasks }
     }
 
-    /// Lets each ask a few times more and go. None may have missed an answer,
+    /// Lets each ask once more and go. None may have missed an answer,
     /// and none may have seen other versions, or in another order.
     pub(super) async fn stop(self, expected: &[&str]) {
         self.stop.send_replace(true);
@@ -63,19 +61,19 @@ impl Users {
     }
 }
 
-async fn ask(address: SocketAddr, path: &str, keeps: bool, mut stop: watch::Receiver<bool>) -> Seen {
+async fn ask(address: SocketAddr, path: String, keeps: bool, mut stop: watch::Receiver<bool>) -> Seen {
     let mut client = TestClient::new(address);
     let mut seen = Seen::default();
     let mut pace = tokio::time::interval(EVERY);
-    let mut left = FAREWELL;
-    while left > 0 {
-        left -= usize::from(*stop.borrow_and_update());
+    let mut is_last = false;
+    while !is_last {
+        is_last = *stop.borrow_and_update();
         pace.tick().await;
         if !keeps {
             client = TestClient::new(address);
         }
         seen.asked += 1;
-        match client.get(HOST, path).await.map_err(|error| error.to_string()).and_then(|answer| answer.ok()) {
+        match client.get(HOST, &path).await.map_err(|error| error.to_string()).and_then(|answer| answer.ok()) {
             Ok(text) => {
                 let version = text.strip_prefix("version ").map_or(text.as_str(), |rest| &rest[..1]).to_owned();
                 if seen.versions.last() != Some(&version) {
