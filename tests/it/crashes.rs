@@ -100,8 +100,11 @@ async fn dies_and_recovers(world: &str, point: Point) {
         assert_eq!(host.ask("wait").await, "succeeded");
     }
     let before = machine.assert_has(&scenario.containers_before());
-    let users = machine.is_behind_nginx() && scenario.serves_throughout();
-    let users = users.then(|| Users::start(host.address, scenario.slowest()));
+    let users = if machine.is_behind_nginx() && scenario.serves_throughout() {
+        Some(Users::start(host.address, scenario.slowest()).await)
+    } else {
+        None
+    };
 
     assert_eq!(host.ask(&format!("die {}", point.at)).await, "mortal");
     scenario.ask(&scene, &mut host).await;

@@ -117,7 +117,7 @@ points! {
     after_the_outcome_of_reverting:     "after:revert",     Refuse, "1", "1, 2";
     after_undoing_what_was_promoted:    "outcome:undo",     Refuse, "1", "1";
 
-    // A person who changes his mind.
+    // Somebody who changes their mind.
     before_a_cancel_is_written:         "before:cancel",    CancelProbing, "1", "1, 2";
     after_a_cancel_while_probing:       "after:cancel",     CancelProbing, "1", "1, 2";
     before_undoing_what_was_probed:     "intent:undo",      CancelProbing, "1", "1, 2";

@@ -1,10 +1,11 @@
 //! The users of an app: what they ask, and what they are told.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quark_core::testing::http::{Answer, TestClient};
-use tokio::sync::watch;
+use tokio::sync::{Barrier, watch};
 use tokio::task::JoinHandle;
 
 /// The app's name.
@@ -33,14 +34,19 @@ struct Seen {
 }
 
 impl Users {
-    /// One keeps his connection, one opens another each time, one always waits
-    /// for an answer that takes so many milliseconds.
-    pub(super) fn start(address: SocketAddr, slow: u64) -> Self {
+    /// One keeps a connection, one opens another each time, one always waits
+    /// for an answer that takes so many milliseconds. All are busy when this
+    /// returns.
+    pub(super) async fn start(address: SocketAddr, slow: u64) -> Self {
         let stop = watch::Sender::new(false);
-        let kinds =
-            [("/version".to_owned(), true), ("/version".to_owned(), false), (format!("/slow?ms={slow}"), false)];
-        let user = |(path, keeps)| tokio::spawn(ask(address, path, keeps, stop.subscribe()));
-        let tasks = kinds.map(user).into();
+        let paths = ["/version".to_owned(), "/version".to_owned(), format!("/slow?ms={slow}")];
+        let begun = Arc::new(Barrier::new(paths.len() + 1));
+        let mut tasks = Vec::new();
+        for (number, path) in paths.into_iter().enumerate() {
+            let user = User { client: TestClient::new(address), address, keeps: number == 0, seen: Seen::default() };
+            tasks.push(tokio::spawn(user.ask(path, Arc::clone(&begun), stop.subscribe())));
+        }
+        begun.wait().await;
         Self { stop, tasks }
     }
 
@@ -61,19 +67,37 @@ impl Users {
     }
 }
 
-async fn ask(address: SocketAddr, path: String, keeps: bool, mut stop: watch::Receiver<bool>) -> Seen {
-    let mut client = TestClient::new(address);
-    let mut seen = Seen::default();
-    let mut pace = tokio::time::interval(EVERY);
-    let mut is_last = false;
-    while !is_last {
-        is_last = *stop.borrow_and_update();
-        pace.tick().await;
-        if !keeps {
-            client = TestClient::new(address);
+/// One who asks.
+struct User {
+    client: TestClient,
+    address: SocketAddr,
+    /// Whether the connection is kept.
+    keeps: bool,
+    seen: Seen,
+}
+
+impl User {
+    /// Asks which version answers, and then for `path` until it is over.
+    async fn ask(mut self, path: String, begun: Arc<Barrier>, mut stop: watch::Receiver<bool>) -> Seen {
+        self.get("/version").await;
+        begun.wait().await;
+        let mut pace = tokio::time::interval(EVERY);
+        let mut is_last = false;
+        while !is_last {
+            is_last = *stop.borrow_and_update();
+            pace.tick().await;
+            self.get(&path).await;
         }
+        self.seen
+    }
+
+    async fn get(&mut self, path: &str) {
+        if !self.keeps {
+            self.client = TestClient::new(self.address);
+        }
+        let seen = &mut self.seen;
         seen.asked += 1;
-        match client.get(HOST, &path).await.map_err(|error| error.to_string()).and_then(|answer| answer.ok()) {
+        match self.client.get(HOST, path).await.map_err(|error| error.to_string()).and_then(|answer| answer.ok()) {
             Ok(text) => {
                 let version = text.strip_prefix("version ").map_or(text.as_str(), |rest| &rest[..1]).to_owned();
                 if seen.versions.last() != Some(&version) {
@@ -83,7 +107,6 @@ async fn ask(address: SocketAddr, path: String, keeps: bool, mut stop: watch::Re
             Err(failure) => seen.failures.push(failure),
         }
     }
-    seen
 }
 
 /// Who answers.
