@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use async_trait::async_trait;
-use quark_core::backend::{CancelOutcome, Commit, Lease, NewJob, Snapshot, Store};
-use quark_core::deployment::{StepPhase, StepRecord, Version};
+use quark_core::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
+use quark_core::deployment::{
+    CancelRequest, IdempotencyKey, Instance, StepPhase, StepRecord, SupersedePolicy, Version,
+};
 use quark_core::{
     App, AppName, AppRecord, Deployment, DeploymentId, Event, EventKind, LogLine, LogStream, OwnerId, Result, State,
     Timestamp,
@@ -68,7 +70,7 @@ impl Mortal {
 
 /// The steps that begin or end with a commit.
 fn steps(commit: &Commit) -> impl Iterator<Item = &StepRecord> {
-    commit.step.iter()
+    commit.steps.iter()
 }
 
 /// The states that are entered with a commit.
@@ -107,11 +109,28 @@ impl Store for Mortal {
         self.reach(&lines.iter().map(|(_, _, text)| Point(format!("log:{text}"))).collect());
         self.inner.append_log(id, lines).await
     }
-    async fn create_deployment(&self, deployment: Deployment, job: NewJob) -> Result<Deployment> {
-        self.around(State::Queued.as_str(), self.inner.create_deployment(deployment, job)).await
+    async fn create_deployment(
+        &self,
+        deployment: Deployment,
+        job: NewJob,
+        policy: SupersedePolicy,
+    ) -> Result<CreatedDeployment> {
+        self.around(State::Queued.as_str(), self.inner.create_deployment(deployment, job, policy)).await
     }
-    async fn request_cancel(&self, id: DeploymentId, by: &str, at: Timestamp) -> Result<CancelOutcome> {
-        self.around("cancel", self.inner.request_cancel(id, by, at)).await
+    async fn request_cancel(&self, id: DeploymentId, request: CancelRequest) -> Result<CancelOutcome> {
+        self.around("cancel", self.inner.request_cancel(id, request)).await
+    }
+    async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
+        self.inner.deployment_by_key(app, key).await
+    }
+    async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
+        self.inner.instances(app).await
+    }
+    async fn position(&self) -> Result<u64> {
+        self.inner.position().await
+    }
+    async fn leap(&self) -> Result<()> {
+        self.inner.leap().await
     }
     async fn installation(&self) -> Result<String> {
         self.inner.installation().await
