@@ -19,7 +19,7 @@ use crate::{Error, ErrorKind};
 /// taken up again (`engine.md` 1.6).
 pub const TOTAL: Duration = Duration::from_secs(60 * 60);
 
-/// How often engines may die in the middle of one step before the step is
+/// How often engines die in the middle of one step before the step counts as
 /// what they die of.
 const DEATHS: u32 = 5;
 
@@ -102,7 +102,8 @@ fn hopeless(snapshot: &Snapshot, now: Timestamp) -> Option<Failure> {
     }
     if let Some(step) = snapshot.steps.last()
         && step.phase == StepPhase::Intent
-        && step.resumed >= DEATHS
+        // This one, found begun and not ended, is another.
+        && step.resumed.saturating_add(1) >= DEATHS
     {
         return Some(poisoned(state));
     }

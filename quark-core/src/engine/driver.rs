@@ -21,7 +21,7 @@ use crate::deployment::{
 };
 use crate::planted::planted;
 use crate::platform::Task;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorClass, ErrorKind, Result};
 
 /// How a burst of work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,7 +248,11 @@ impl Driver {
         match outcome {
             Ok(output) => settle::succeed(draft, record, output, &self.shared.config.base_domain, now),
             Err(error) => {
-                let failure = Failure::from_error(step, &error);
+                let mut failure = Failure::from_error(step, &error);
+                if step::uses_its_time_up(step) && now >= record.deadline {
+                    // It had all the time that there is; another try would take as long.
+                    failure.class = ErrorClass::Permanent;
+                }
                 self.log.say(&failure.to_string());
                 let id = draft.snapshot().deployment.id;
                 tracing::info!(deployment = %id, %step, report = error.report(), "a step failed");

@@ -9,7 +9,8 @@ use super::sweep::job;
 use crate::backend::store::refusal;
 use crate::clock::Timestamp;
 use crate::deployment::{
-    Conclusion, Deployment, DeploymentId, EventKind, Failure, Instance, InstanceState, State, StepName, StepPhase,
+    Conclusion, Deployment, DeploymentId, DeploymentKind, EventKind, Failure, Instance, InstanceState, State, StepName,
+    StepPhase,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -70,6 +71,12 @@ pub(super) async fn retry(shared: &Arc<Shared>, id: DeploymentId) -> Result<()> 
 pub(super) async fn abandon(shared: &Arc<Shared>, id: DeploymentId, by: &str) -> Result<()> {
     let now = shared.clock.now();
     change(shared, id, |draft, _| {
+        if draft.snapshot().deployment.kind == DeploymentKind::Remove {
+            // From its first row on the app takes no deployments; half a removal is no state to be in.
+            return Err(Error::new(ErrorKind::Conflict, "the removal of an app cannot be abandoned")
+                .with_code("too_late")
+                .with_hint("mend what keeps it from being cleaned up, then retry"));
+        }
         let own = draft.snapshot().instances.iter().filter(|instance| instance.deployment == id);
         let own: Vec<Instance> = own.cloned().collect();
         for instance in own {

@@ -202,6 +202,7 @@ mod tests {
             deployment,
             replica: 0,
             slot: Slot::Blue,
+            fence: quark_core::deployment::Fence(1),
             artifact: Artifact { id: "sha256:00".to_owned(), label: "quark/shop:1".to_owned() },
             command: Some(Argv::new(["/app", "--serve"]).unwrap()),
             env,

@@ -5,7 +5,7 @@ use crate::app::{CommitSha, Source};
 use crate::backend::{BuildKey, Call, Snapshot};
 use crate::deployment::{CancelRequest, Conclusion, Deployment, StepOutput, Trigger};
 use crate::planted::planted;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorClass, ErrorKind, Result};
 
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
     let deployment = &snapshot.deployment;
@@ -18,7 +18,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
         Some(commit) => {
             if deployment.trigger == Trigger::Push {
                 let branch = deployment.revision.branch.as_ref().unwrap_or(branch);
-                newest(context, deployment, &source.resolve(call, repository, branch).await, commit).await?
+                newest(context, deployment, source.resolve(call, repository, branch).await, commit).await?
             } else {
                 commit.clone()
             }
@@ -43,25 +43,28 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
 /// The commit to deploy for a push of `commit`. Pushes are told late, twice and
 /// out of order: one that is not the head of its branch any more gives way to
 /// a deployment of the head, so that an older commit never goes live after a
-/// newer one. If that deployment was superseded by this very one, which came
-/// later and is of an older commit, this one takes the head's place.
+/// newer one. Where there is none, because it was not told yet or because this
+/// one superseded it, this one deploys the head.
 async fn newest(
     context: &StepContext,
     deployment: &Deployment,
-    head: &Result<CommitSha>,
+    head: Result<CommitSha>,
     commit: &CommitSha,
 ) -> Result<CommitSha> {
-    let Some(head) = head.as_ref().ok().filter(|head| *head != commit && !planted!(OlderCommitWins)) else {
-        return Ok(commit.clone());
+    let head = match head {
+        Ok(head) if head != *commit && !planted!(OlderCommitWins) => head,
+        // The host is away for a moment: it is asked again.
+        Err(error) if error.class() != ErrorClass::Permanent => return Err(error),
+        // It is the head, or the branch is gone and there is none.
+        _ => return Ok(commit.clone()),
     };
     let store = &context.shared.store;
     let recent = store.deployments(&deployment.app, None, RECENT).await?;
-    let of_head = |other: &&Deployment| other.id != deployment.id && other.revision.commit.as_ref() == Some(head);
-    let known: Vec<&Deployment> = recent.iter().filter(of_head).collect();
-    let goes_on = |other: &&&Deployment| {
+    let of_head = |other: &&Deployment| other.id != deployment.id && other.revision.commit.as_ref() == Some(&head);
+    let goes_on = |other: &&Deployment| {
         other.cancel.is_none() && !matches!(other.conclusion, Some(Conclusion::Failed | Conclusion::Cancelled))
     };
-    if let Some(newer) = known.iter().find(goes_on) {
+    if let Some(newer) = recent.iter().filter(of_head).find(goes_on) {
         context.log.say(&format!(
             "commit {} is older than {}, which is deployed already",
             commit.short(),
@@ -73,13 +76,8 @@ async fn newest(
         return Err(Error::new(ErrorKind::Cancelled, format!("deployment `{}` is of a newer commit", newer.id))
             .with_code("superseded"));
     }
-    let superseded =
-        |other: &&Deployment| other.cancel.as_ref().is_some_and(|cancel| cancel.superseded_by == Some(deployment.id));
-    if known.into_iter().any(|other| superseded(&other)) {
-        context.log.say(&format!("taking {}, which was pushed after {}", head.short(), commit.short()));
-        return Ok(head.clone());
-    }
-    Ok(commit.clone())
+    context.log.say(&format!("taking {}, which was pushed after {}", head.short(), commit.short()));
+    Ok(head)
 }
 
 /// How many deployments are looked at for a newer commit.
