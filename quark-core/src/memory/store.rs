@@ -54,17 +54,17 @@ impl MemoryStore {
     /// An empty store. Jobs must be queued by whoever writes.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self::build(clock, None)
+        Self::named(clock, None, Uuid::new_v4().to_string())
     }
 
     /// An empty store that queues the jobs of a write together with the write.
     #[must_use]
     pub fn with_queue(clock: Arc<dyn Clock>, queue: MemoryQueue) -> Self {
-        Self::build(clock, Some(queue))
+        Self::named(clock, Some(queue), Uuid::new_v4().to_string())
     }
 
-    fn build(clock: Arc<dyn Clock>, queue: Option<MemoryQueue>) -> Self {
-        let installation = Uuid::new_v4().to_string();
+    /// An empty store of this name, with or without a queue.
+    pub(crate) fn named(clock: Arc<dyn Clock>, queue: Option<MemoryQueue>, installation: String) -> Self {
         Self { shared: Arc::new(Shared { installation, clock, queue, tables: Mutex::default() }) }
     }
 
