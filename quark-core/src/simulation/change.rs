@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::executor::ProcessId;
 use super::faults::Op;
 use crate::app::AppName;
-use crate::backend::{Commit, ContainerSpec, Lease, ObservedContainer, Route};
+use crate::backend::{CancelOutcome, Commit, ContainerSpec, CreatedDeployment, Lease, ObservedContainer, Route};
 use crate::clock::Timestamp;
-use crate::deployment::{AppRecord, ContainerName, Deployment, DeploymentId, Endpoint};
+use crate::deployment::{AppRecord, CancelRequest, ContainerName, DeploymentId, Endpoint};
 
 /// One thing that has become true in a simulated world, told at the moment at
 /// which it became true, whatever its caller was told.
@@ -16,12 +16,12 @@ use crate::deployment::{AppRecord, ContainerName, Deployment, DeploymentId, Endp
 pub enum Change<'a> {
     /// An app is in the store.
     AppCreated(&'a AppRecord),
-    /// A deployment is in the store.
-    DeploymentCreated(&'a Deployment),
+    /// A deployment is in the store, and others have given way to it.
+    DeploymentCreated(&'a CreatedDeployment),
     /// The store has taken a commit.
     Committed(&'a Commit),
     /// The store has accepted a wish to cancel.
-    CancelAccepted(DeploymentId),
+    CancelAccepted(DeploymentId, CancelOutcome, &'a CancelRequest),
     /// A lease was given.
     LeaseTaken(&'a Lease, Duration),
     /// A lease was extended.

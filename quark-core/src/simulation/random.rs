@@ -7,15 +7,15 @@ use futures_util::StreamExt;
 use super::scenario::duration;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::{AppName, CommitSha};
-use crate::deployment::{DeploymentId, State};
+use crate::app::AppName;
+use crate::deployment::{DeploymentId, State, SupersedePolicy};
 use crate::engine::{DeployRequest, RollbackRequest};
 
 /// What somebody wants.
 #[derive(Clone, Copy, Debug)]
 enum Wish {
     Push,
-    SamePush,
+    SameCommit,
     BranchHead,
     RollBack,
     Cancel,
@@ -28,7 +28,7 @@ enum Wish {
 /// Each wish as often as it is named here.
 const WISHES: [(Wish, u64); 9] = [
     (Wish::Push, 40),
-    (Wish::SamePush, 8),
+    (Wish::SameCommit, 8),
     (Wish::BranchHead, 8),
     (Wish::RollBack, 14),
     (Wish::Cancel, 14),
@@ -43,7 +43,7 @@ pub(super) async fn play(world: &World) -> Result<()> {
     let (apps, until) = world.with_chance(|chance| (chance.between(1, 3), duration(chance)));
     let mut names = Vec::new();
     for name in ["alpha", "beta", "gamma"].into_iter().take(usize::try_from(apps).unwrap_or(1)) {
-        names.push(world.create_app(name).await?);
+        names.push(create(world, name).await?);
     }
     let hurry = world.with_chance(|chance| chance.between(2, 40));
     while world.now() < until {
@@ -69,22 +69,17 @@ pub(super) async fn play(world: &World) -> Result<()> {
 async fn grant(world: &World, app: &AppName, wish: Wish) -> Result<()> {
     let name = app.clone();
     match wish {
-        Wish::Push => {
-            let program = world.with_chance(program);
-            let commit = world.commit(app, program)?;
-            deploy(world, app, Some(commit)).await.map(|_| ())
-        }
-        Wish::SamePush => {
+        Wish::Push => push(world, app).await,
+        Wish::SameCommit => {
             let last =
                 world.with_ledger(|ledger| ledger.deployments_of(app).filter_map(|entry| entry.commit.clone()).last());
             let Some(commit) = last else { return Ok(()) };
-            deploy(world, app, Some(commit.clone())).await?;
-            deploy(world, app, Some(commit)).await.map(|_| ())
+            deploy(world, app, DeployRequest::commit(commit)).await.map(|_| ())
         }
         Wish::BranchHead => {
             let program = world.with_chance(program);
             world.commit(app, program)?;
-            deploy(world, app, None).await.map(|_| ())
+            deploy(world, app, DeployRequest::default()).await.map(|_| ())
         }
         Wish::RollBack => {
             let answer = world.ask(move |engine| {
@@ -125,16 +120,40 @@ async fn grant(world: &World, app: &AppName, wish: Wish) -> Result<()> {
     }
 }
 
+/// A push, which is told late and more than once.
+async fn push(world: &World, app: &AppName) -> Result<()> {
+    let program = world.with_chance(program);
+    let commit = world.commit(app, program)?;
+    let request = DeployRequest::push(commit, world.key()?);
+    let times = world.with_chance(|chance| if chance.one_in(4) { chance.between(2, 3) } else { 1 });
+    for _ in 1..times {
+        let (asking, app, request) = (world.clone(), app.clone(), request.clone());
+        let late = world.with_chance(|chance| chance.up_to(Duration::from_secs(8)));
+        world.spawn(async move {
+            asking.sleep(late).await;
+            // Whoever delivers hears of it, and delivers it again or not.
+            let _ = deploy(&asking, &app, request).await;
+        });
+    }
+    deploy(world, app, request).await.map(|_| ())
+}
+
 /// Takes an app away, and makes it again when it is gone.
 async fn remove(world: &World, app: &AppName) -> Result<()> {
     let removal = world.remove_app(app).await?;
     world.ended(removal).await;
-    world.create_app(app.as_str()).await.map(|_| ())
+    create(world, app.as_str()).await.map(|_| ())
 }
 
-async fn deploy(world: &World, app: &AppName, commit: Option<CommitSha>) -> Result<DeploymentId> {
+/// An app with some policy for what a newer deployment means to earlier ones.
+async fn create(world: &World, name: &str) -> Result<AppName> {
+    let policies = [SupersedePolicy::QueuedOnly, SupersedePolicy::Serial, SupersedePolicy::Reject];
+    let policy = world.with_chance(|chance| if chance.one_in(2) { None } else { chance.pick(&policies).copied() });
+    world.create(world.app(name)?.with_supersede(policy.unwrap_or_default())).await
+}
+
+async fn deploy(world: &World, app: &AppName, request: DeployRequest) -> Result<DeploymentId> {
     let name = app.clone();
-    let request = DeployRequest { commit, ..DeployRequest::default() };
     world.ask(move |engine| Box::pin(async move { Ok(engine.deploy(&name, request).await?.id) })).await
 }
 

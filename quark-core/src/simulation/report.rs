@@ -113,6 +113,8 @@ pub struct Tally {
     pub failed: u64,
     /// Deployments that were cancelled.
     pub cancelled: u64,
+    /// Deployments that gave way to a newer one.
+    pub superseded: u64,
 }
 
 impl Tally {
@@ -127,6 +129,7 @@ impl Tally {
         self.succeeded += other.succeeded;
         self.failed += other.failed;
         self.cancelled += other.cancelled;
+        self.superseded += other.superseded;
         for (fault, times) in &other.faults {
             *self.faults.entry(*fault).or_default() += times;
         }
@@ -145,7 +148,8 @@ impl Tally {
         match conclusion {
             Conclusion::Succeeded => self.succeeded += 1,
             Conclusion::Failed => self.failed += 1,
-            _ => self.cancelled += 1,
+            Conclusion::Cancelled => self.cancelled += 1,
+            Conclusion::Superseded => self.superseded += 1,
         }
     }
 }

@@ -9,9 +9,12 @@ use super::gate::Gate;
 use super::op::Op;
 use crate::Result;
 use crate::app::{App, AppName};
-use crate::backend::{CancelOutcome, Commit, Lease, NewJob, Snapshot, Store};
+use crate::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
 use crate::clock::Timestamp;
-use crate::deployment::{AppRecord, Deployment, DeploymentId, Event, LogLine, LogStream, OwnerId, Version};
+use crate::deployment::{
+    AppRecord, CancelRequest, Deployment, DeploymentId, Event, IdempotencyKey, Instance, LogLine, LogStream, OwnerId,
+    SupersedePolicy, Version,
+};
 use crate::simulation::change::Change;
 
 /// A store behind a network.
@@ -60,12 +63,17 @@ impl Store for FaultyStore {
         self.gate.read(Op::StoreApps, self.inner.apps()).await
     }
 
-    async fn create_deployment(&self, deployment: Deployment, job: NewJob) -> Result<Deployment> {
+    async fn create_deployment(
+        &self,
+        deployment: Deployment,
+        job: NewJob,
+        policy: SupersedePolicy,
+    ) -> Result<CreatedDeployment> {
         let make = || {
             let (inner, gate) = (Arc::clone(&self.inner), self.gate.clone());
             let (deployment, job) = (deployment.clone(), job.clone());
             boxed(async move {
-                let created = inner.create_deployment(deployment, job).await?;
+                let created = inner.create_deployment(deployment, job, policy).await?;
                 gate.sim.change(gate.process, &Change::DeploymentCreated(&created));
                 Ok(created)
             })
@@ -75,6 +83,10 @@ impl Store for FaultyStore {
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
         self.gate.read(Op::StoreDeployment, self.inner.deployment(id)).await
+    }
+
+    async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
+        self.gate.read(Op::StoreDeploymentByKey, self.inner.deployment_by_key(app, key)).await
     }
 
     async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {
@@ -139,18 +151,34 @@ impl Store for FaultyStore {
         self.gate.effect(Op::StoreCommit, make).await
     }
 
-    async fn request_cancel(&self, id: DeploymentId, by: &str, at: Timestamp) -> Result<CancelOutcome> {
+    async fn request_cancel(&self, id: DeploymentId, request: CancelRequest) -> Result<CancelOutcome> {
         let make = || {
-            let (inner, gate, by) = (Arc::clone(&self.inner), self.gate.clone(), by.to_owned());
+            let (inner, gate, request) = (Arc::clone(&self.inner), self.gate.clone(), request.clone());
             boxed(async move {
-                let outcome = inner.request_cancel(id, &by, at).await?;
-                if outcome == CancelOutcome::Requested {
-                    gate.sim.change(gate.process, &Change::CancelAccepted(id));
+                let outcome = inner.request_cancel(id, request.clone()).await?;
+                if outcome != CancelOutcome::TooLate {
+                    gate.sim.change(gate.process, &Change::CancelAccepted(id, outcome, &request));
                 }
                 Ok(outcome)
             })
         };
         self.gate.effect(Op::StoreRequestCancel, make).await
+    }
+
+    async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
+        self.gate.read(Op::StoreInstances, self.inner.instances(app)).await
+    }
+
+    async fn position(&self) -> Result<u64> {
+        self.gate.read(Op::StorePosition, self.inner.position()).await
+    }
+
+    async fn leap(&self) -> Result<()> {
+        let make = || {
+            let inner = Arc::clone(&self.inner);
+            boxed(async move { inner.leap().await })
+        };
+        self.gate.effect(Op::StoreLeap, make).await
     }
 
     async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>> {

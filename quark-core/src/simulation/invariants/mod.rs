@@ -10,6 +10,7 @@
 //! | `cancel-wins` | what was asked to stop, and was promised to stop, never serves |
 //! | `newest-wins` | an older version never follows a newer one, unless somebody rolls back |
 //! | `ports-unique` | no two slots share an address |
+//! | `one-per-key` | the same wish, made twice, is one deployment |
 //! | `protected` | nothing that serves, stands by or is being promoted is stopped or removed |
 //! | `started-once` | a container is started once, unless something has harmed it |
 //! | `healthy-route` | users are only sent to a process that runs and was found well |
@@ -87,6 +88,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(records::CancelWins),
         Box::new(records::NewestWins),
         Box::new(records::PortsUnique),
+        Box::new(records::OnePerKey),
         Box::new(serving::Protected),
         Box::new(serving::StartedOnce),
         Box::new(serving::HealthyRoute::default()),

@@ -26,8 +26,17 @@ impl Invariant for LegalStates {
         };
         let (from, to) = (known.state, commit.deployment.state);
         let label = ledger.label(known.id);
-        if from != to && !from.may_become(to) {
-            return Err(format!("{label} went from {from} to {to}"));
+        let mut at = from;
+        for event in &commit.events {
+            if let EventKind::StateChanged { from, to } = event {
+                if *from != at || !from.may_become(*to) {
+                    return Err(format!("{label} was {at} and went from {from} to {to}"));
+                }
+                at = *to;
+            }
+        }
+        if at != to {
+            return Err(format!("{label} is {to}, and its events lead to {at}"));
         }
         if from.is_terminal() && known.conclusion != commit.deployment.conclusion {
             return Err(format!("{label} had ended, and its conclusion was changed"));
@@ -143,8 +152,8 @@ impl Invariant for NoInternalError {
 
     fn before(&mut self, ledger: &Ledger, change: &Change<'_>, _: &Circumstances) -> Verdict {
         let Change::Committed(commit) = change else { return Ok(()) };
-        let failed = commit.step.as_ref().and_then(|step| step.failure.as_ref());
-        match failed.filter(|failure| failure.kind == ErrorKind::Internal) {
+        let mut failed = commit.steps.iter().filter_map(|step| step.failure.as_ref());
+        match failed.find(|failure| failure.kind == ErrorKind::Internal) {
             Some(failure) => Err(format!("{}: {failure}", ledger.label(commit.deployment.id))),
             None => Ok(()),
         }
@@ -229,6 +238,26 @@ impl Invariant for PortsUnique {
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// The same wish, made twice, is one deployment.
+#[derive(Debug)]
+pub(super) struct OnePerKey;
+
+impl Invariant for OnePerKey {
+    fn name(&self) -> &'static str {
+        "one-per-key"
+    }
+
+    fn before(&mut self, ledger: &Ledger, change: &Change<'_>, _: &Circumstances) -> Verdict {
+        let Change::DeploymentCreated(created) = change else { return Ok(()) };
+        let Some(key) = created.deployment.key.as_ref().filter(|_| !created.existing) else { return Ok(()) };
+        let mut others = ledger.deployments_of(&created.deployment.app);
+        match others.find(|entry| entry.key.as_ref() == Some(key)) {
+            Some(other) => Err(format!("{} was asked for once more, and created once more", ledger.label(other.id))),
+            None => Ok(()),
         }
     }
 }

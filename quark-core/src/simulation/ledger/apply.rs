@@ -2,8 +2,10 @@
 
 use super::{AppEntry, ContainerEntry, DeploymentEntry, LeaseEntry, Ledger, RouteEntry, StepEntry};
 use crate::app::AppName;
-use crate::backend::{Commit, ContainerSpec, ContainerState, ObservedContainer, Route};
-use crate::deployment::{AppRecord, Deployment, DeploymentKind, Fence, InstanceState, StepRecord};
+use crate::backend::{
+    CancelOutcome, Commit, ContainerSpec, ContainerState, CreatedDeployment, ObservedContainer, Route,
+};
+use crate::deployment::{AppRecord, Conclusion, DeploymentId, DeploymentKind, Fence, InstanceState, State, StepRecord};
 use crate::simulation::change::{Change, Circumstances};
 
 impl Ledger {
@@ -12,12 +14,11 @@ impl Ledger {
         self.version += 1;
         match change {
             Change::AppCreated(record) => self.app_created(record),
-            Change::DeploymentCreated(deployment) => self.deployment_created(deployment),
+            Change::DeploymentCreated(created) => self.deployment_created(created),
             Change::Committed(commit) => self.committed(commit),
-            Change::CancelAccepted(id) => {
-                if let Some(entry) = self.deployments.get_mut(id) {
-                    entry.cancelled = true;
-                }
+            Change::CancelAccepted(id, outcome, request) => {
+                let ended = (*outcome == CancelOutcome::Ended).then(|| request.conclusion());
+                self.cancelled(*id, ended);
             }
             Change::LeaseTaken(lease, ttl) | Change::LeaseRenewed(lease, ttl) => {
                 if let Some(app) = self.apps.get_mut(&lease.app) {
@@ -64,12 +65,32 @@ impl Ledger {
         entry.instances.clear();
     }
 
-    fn deployment_created(&mut self, deployment: &Deployment) {
+    fn deployment_created(&mut self, created: &CreatedDeployment) {
+        if created.existing {
+            return;
+        }
+        for ended in &created.ended {
+            self.cancelled(ended.id, ended.conclusion);
+        }
+        for stopping in &created.stopping {
+            self.cancelled(*stopping, None);
+        }
+        let deployment = &created.deployment;
         self.deployments.insert(deployment.id, DeploymentEntry::new(deployment));
         if deployment.kind == DeploymentKind::Remove
             && let Some(app) = self.apps.get_mut(&deployment.app)
         {
             app.removing = true;
+        }
+    }
+
+    /// Somebody asked a deployment to stop; it has ended if there is a conclusion.
+    fn cancelled(&mut self, id: DeploymentId, ended: Option<Conclusion>) {
+        let Some(entry) = self.deployments.get_mut(&id) else { return };
+        entry.cancelled = true;
+        if ended.is_some() && !entry.state.is_terminal() {
+            entry.state = State::Completed;
+            entry.conclusion = ended;
         }
     }
 
@@ -82,7 +103,7 @@ impl Ledger {
         if entry.commit.is_none() {
             entry.commit.clone_from(&commit.deployment.revision.commit);
         }
-        if let Some(step) = &commit.step {
+        for step in &commit.steps {
             write_step(&mut entry.steps, step);
         }
         for instance in &commit.instances {

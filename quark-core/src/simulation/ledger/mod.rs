@@ -10,8 +10,8 @@ use crate::app::{AppName, CommitSha};
 use crate::backend::ContainerState;
 use crate::clock::Timestamp;
 use crate::deployment::{
-    Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Fence, Generation, Instance,
-    OwnerId, Serving, Slot, State, StepName, StepPhase,
+    Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Fence, Generation, IdempotencyKey,
+    Instance, OwnerId, Serving, Slot, State, StepName, StepPhase,
 };
 
 pub(crate) use told::Told;
@@ -94,6 +94,8 @@ pub struct DeploymentEntry {
     pub cancelled: bool,
     /// The slot, once it has one.
     pub slot: Option<Slot>,
+    /// The key of the wish, if it has one.
+    pub key: Option<IdempotencyKey>,
     /// Which commit, once it is known.
     pub commit: Option<CommitSha>,
     /// Its steps, in the order in which they were begun.
@@ -153,6 +155,7 @@ impl DeploymentEntry {
             conclusion: deployment.conclusion,
             cancelled: false,
             slot: deployment.slot,
+            key: deployment.key.clone(),
             commit: deployment.revision.commit.clone(),
             steps: Vec::new(),
             was_live: false,

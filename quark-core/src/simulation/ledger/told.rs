@@ -15,11 +15,20 @@ impl fmt::Display for Told<'_> {
         let Self(ledger, change) = self;
         match change {
             Change::AppCreated(record) => write!(f, "app {} created", record.spec.name),
-            Change::DeploymentCreated(it) => {
-                write!(f, "{}#{} created: {}", it.app, it.sequence, it.kind.as_str())
+            Change::DeploymentCreated(created) => {
+                let it = &created.deployment;
+                let verb = if created.existing { "found" } else { "created" };
+                write!(f, "{}#{} {verb}: {}", it.app, it.sequence, it.kind.as_str())?;
+                for ended in &created.ended {
+                    write!(f, ", {} ended", ledger.label(ended.id))?;
+                }
+                for stopping in &created.stopping {
+                    write!(f, ", {} shall stop", ledger.label(*stopping))?;
+                }
+                Ok(())
             }
             Change::Committed(commit) => committed(f, ledger, commit),
-            Change::CancelAccepted(id) => write!(f, "{} shall stop", ledger.label(*id)),
+            Change::CancelAccepted(id, outcome, _) => write!(f, "{} shall stop: {outcome:?}", ledger.label(*id)),
             Change::LeaseTaken(lease, _) => write!(f, "{} leased, fence {}", lease.app, lease.fence.0),
             Change::LeaseRenewed(lease, _) => write!(f, "{} lease renewed, fence {}", lease.app, lease.fence.0),
             Change::LeaseReleased(lease) => write!(f, "{} lease released, fence {}", lease.app, lease.fence.0),
@@ -88,7 +97,7 @@ fn asked(
 fn committed(f: &mut fmt::Formatter<'_>, ledger: &Ledger, commit: &Commit) -> fmt::Result {
     let deployment = &commit.deployment;
     write!(f, "{} {}", ledger.label(deployment.id), deployment.state)?;
-    if let Some(step) = &commit.step {
+    for step in &commit.steps {
         let phase = match step.phase {
             StepPhase::Intent => "intent",
             StepPhase::Done => "done",

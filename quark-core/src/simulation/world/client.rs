@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{Program, World};
 use crate::app::{App, AppName, BranchName, CommitSha, HealthCheck, RepositoryUrl, Source, Timing};
-use crate::deployment::{Conclusion, DeploymentId, State};
+use crate::deployment::{Conclusion, DeploymentId, IdempotencyKey, State};
 use crate::engine::{DeployRequest, DeploymentEngine, RollbackRequest};
 use crate::error::ErrorClass;
 use crate::memory::Tree;
@@ -103,7 +103,15 @@ impl World {
     ///
     /// What the engine says; that the app exists already is no error.
     pub async fn create_app(&self, name: &str) -> Result<AppName> {
-        let app = self.app(name)?;
+        self.create(self.app(name)?).await
+    }
+
+    /// Makes an app known, however often it takes.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says; that the app exists already is no error.
+    pub async fn create(&self, app: App) -> Result<AppName> {
         let name = app.name.clone();
         let asked = move |engine: DeploymentEngine| -> BoxFuture<'static, Result<()>> {
             let app = app.clone();
@@ -133,19 +141,25 @@ impl World {
         Ok(commit)
     }
 
-    /// Asks for a commit to be deployed, however often it takes. What was asked
-    /// for twice, because an answer was lost, is deployed twice.
+    /// Asks for a commit to be deployed, however often it takes. The wish has a
+    /// key, so it is one deployment however often it was asked for.
     ///
     /// # Errors
     ///
     /// What the engine says.
     pub async fn deploy(&self, app: &AppName, commit: &CommitSha) -> Result<DeploymentId> {
-        let (app, commit) = (app.clone(), commit.clone());
+        let (app, request) = (app.clone(), DeployRequest::commit(commit.clone()).with_key(self.key()?));
         let asked = move |engine: DeploymentEngine| -> BoxFuture<'static, Result<DeploymentId>> {
-            let (app, commit) = (app.clone(), commit.clone());
-            Box::pin(async move { Ok(engine.deploy(&app, DeployRequest::commit(commit)).await?.id) })
+            let (app, request) = (app.clone(), request.clone());
+            Box::pin(async move { Ok(engine.deploy(&app, request).await?.id) })
         };
         self.insist(asked).await
+    }
+
+    /// A key that no wish had before.
+    pub(crate) fn key(&self) -> Result<IdempotencyKey> {
+        let number = self.inner.sim.names.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        IdempotencyKey::parse(format!("wish-{number}"))
     }
 
     /// Deploys a new commit with this program, and waits until that has ended.
@@ -165,10 +179,10 @@ impl World {
     ///
     /// What the engine says.
     pub async fn roll_back(&self, app: &AppName) -> Result<DeploymentId> {
-        let app = app.clone();
+        let (app, request) = (app.clone(), RollbackRequest { key: Some(self.key()?), ..RollbackRequest::default() });
         let asked = move |engine: DeploymentEngine| -> BoxFuture<'static, Result<DeploymentId>> {
-            let app = app.clone();
-            Box::pin(async move { Ok(engine.rollback(&app, RollbackRequest::default()).await?.id) })
+            let (app, request) = (app.clone(), request.clone());
+            Box::pin(async move { Ok(engine.rollback(&app, request).await?.id) })
         };
         self.insist(asked).await
     }
