@@ -91,6 +91,10 @@ pub(crate) async fn remove(shared: &Arc<Shared>, call: &Call, app: &AppName) -> 
     let _lock = shared.lock_app(app, call, deadline).await?;
     let (state, file) = read(shared, app).await?;
     state.check_fence(app, call.fence)?;
+    // First of all, and also without a route: one that was ordered before may still be on its way.
+    if state.fence != call.fence {
+        write(shared, app, AppState { fence: call.fence, ..state }).await?;
+    }
     let now = shared.running_route(app, call, deadline).await?;
     if now.is_some() || file.is_some() {
         let change = SiteChange { app: app.clone(), text: None };
@@ -108,7 +112,7 @@ pub(crate) async fn remove(shared: &Arc<Shared>, call: &Call, app: &AppName) -> 
     let gone = AppState { fence: call.fence, ..AppState::default() };
     blocking(move || {
         markers::clear(&layout, &app)?;
-        if state == AppState::default() { Ok(()) } else { gone.write(&layout, &app) }
+        gone.write(&layout, &app)
     })
     .await
 }

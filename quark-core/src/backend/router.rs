@@ -85,6 +85,8 @@ pub enum Drained {
 /// - `drained` is `Fully` when no request that the slot was given is left, and waits for those that are.
 /// - `drained` is `TimedOut` with their number when some are left at the deadline.
 /// - After `remove`, the app's names are not served; removing what is gone succeeds.
+/// - `remove` counts as seen: an `apply` or `remove` with a lower fence that arrives later is `Fenced` and changes
+///   nothing, also when there was no route to remove.
 #[async_trait]
 pub trait Router: std::fmt::Debug + Send + Sync + 'static {
     /// Brings a route into force and confirms it. Idempotent.
@@ -114,6 +116,7 @@ pub trait Router: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
+    /// [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) if the call's fence is lower than one seen before;
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
     async fn remove(&self, call: &Call, app: &AppName) -> Result<()>;
 }

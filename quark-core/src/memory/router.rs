@@ -281,8 +281,8 @@ impl Router for MemoryRouter {
         let work = async {
             self.change(|state| {
                 state.check_fence(app, call.fence)?;
+                state.fences.insert(app.clone(), call.fence);
                 if let Some(route) = state.routes.remove(app) {
-                    state.fences.insert(app.clone(), call.fence);
                     state.switches.push(Switch {
                         app: app.clone(),
                         active: None,

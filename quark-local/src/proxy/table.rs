@@ -125,8 +125,9 @@ impl Table {
     pub(super) fn remove(&self, app: &AppName, fence: Fence) -> Result<()> {
         let mut state = self.write();
         state.check_fence(app, fence)?;
+        // Also without a route: one that was ordered before may still be on its way.
+        state.fences.insert(app.clone(), fence);
         if state.apps.contains_key(app) {
-            state.fences.insert(app.clone(), fence);
             state.replace(app, None);
         }
         Ok(())

@@ -239,3 +239,41 @@ pub async fn removed_names_are_not_served(fixture: &dyn RouterFixture) -> CaseRe
     }
     Ok(())
 }
+
+/// "`remove` counts as seen: an `apply` or `remove` with a lower fence that
+/// arrives later is `Fenced` and changes nothing, also when there was no route to remove."
+pub async fn a_removal_counts_as_seen(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::new(fixture, "shop").await?;
+    // Nothing to remove, a route, and nothing again.
+    for (fence, routed) in [(20, false), (30, true), (40, false)] {
+        if routed {
+            scene.apply(&Route { fence: Fence(fence - 5), ..scene.route(fence, Slot::Blue) }).await?;
+            scene.serves(Slot::Blue).await?;
+        }
+        let removed = within("remove", scene.router.remove(&call(Fence(fence)), &scene.app)).await?;
+        worked("remove", removed)?;
+        let another = fixture.another().await;
+        for router in [&scene.router, &another] {
+            let late = Fence(fence - 1);
+            let route = Route { fence: late, ..scene.route(fence + 1, Slot::Green) };
+            let done = within("apply", router.apply(&call(late), &route)).await?;
+            refused("apply with a fence from before a removal", done, ErrorKind::Fenced, None)?;
+            sees(&**router, &scene.app, None).await?;
+            ensure!(
+                scene.answer(&scene.host).await.is_err(),
+                "an apply from before a removal has brought a route back"
+            );
+            let done = within("remove", router.remove(&call(late), &scene.app)).await?;
+            refused("remove with a fence from before a removal", done, ErrorKind::Fenced, None)?;
+        }
+    }
+    // The same fence is no lower one, and each app has its own.
+    let route = Route { fence: Fence(40), ..scene.route(50, Slot::Green) };
+    scene.apply(&route).await?;
+    let done = within("remove", scene.router.remove(&call(Fence(39)), &scene.app)).await?;
+    refused("remove with a lower fence than that of the route", done, ErrorKind::Fenced, None)?;
+    scene.in_force(&route).await?;
+    scene.serves(Slot::Green).await?;
+    let other = Scene::routed(fixture, "blog").await?;
+    other.serves(Slot::Blue).await
+}
