@@ -50,6 +50,7 @@ enum Fault {
     ForgetsFencesWithTheRoute,
     TakesLateRemovals,
     IgnoresLateRemovals,
+    IgnoresGenerations,
 }
 
 #[allow(clippy::enum_glob_use, reason = "a table of names only")]
@@ -69,6 +70,7 @@ fn faults(case: &str) -> &'static [Fault] {
         "drained_waits_for_requests" => &[DrainsAtOnce, NeverDrains],
         "drained_times_out_with_the_number" => &[DrainsAtOnce, CountsOneTooMany],
         "removed_names_are_not_served" => &[KeepsServing, CannotRemoveTwice],
+        "a_late_change_is_refused" => &[IgnoresGenerations, IgnoresFences],
         "a_removal_counts_as_seen" => {
             &[ForgetsRemovalsOfNothing, ForgetsFencesWithTheRoute, TakesLateRemovals, IgnoresLateRemovals]
         }
@@ -105,6 +107,11 @@ struct World {
 }
 
 impl World {
+    /// How often something was switched.
+    fn switches(&self) -> u32 {
+        u32::try_from(self.inner.switches().len()).unwrap()
+    }
+
     /// Whether the route of an app was taken away.
     fn removed(&self, app: &AppName) -> bool {
         self.inner.switches().last().is_some_and(|switch| switch.app == *app && switch.active.is_none())
@@ -204,6 +211,7 @@ impl Broken {
                 }
             }
             Fault::ForgetsBackupWhenAppliedAgain if again => route.backup = false,
+            Fault::IgnoresGenerations => route.fence = Fence(1000 + u64::from(self.world.switches())),
             Fault::IgnoresFences | Fault::ForgetsFencesWithTheObject => route.fence = Fence(1000),
             Fault::ForgetsFencesWithTheRoute if self.world.removed(&route.app) => route.fence = Fence(1000),
             Fault::HasNoBackup => route.backup = false,

@@ -182,7 +182,15 @@ impl Store for Broken {
     }
 
     async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
-        self.inner.deployment_by_key(app, key).await
+        let found = self.inner.deployment_by_key(app, key).await?;
+        match self.fault {
+            Fault::FindsNoKey => Ok(None),
+            Fault::FindsKeysOfOthers if found.is_none() => {
+                let shop = AppName::parse("shop")?;
+                self.inner.deployment_by_key(&shop, key).await
+            }
+            _ => Ok(found),
+        }
     }
 
     async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {

@@ -105,6 +105,8 @@ pub(super) enum Fault {
     KeepsApps,
     KeepsNamesOfForgotten,
     LosesHistory,
+    FindsNoKey,
+    FindsKeysOfOthers,
     CountsNamesakesAnew,
     FencesNamesakesAnew,
     CancelsTooLate,
@@ -215,6 +217,7 @@ fn faults_of_deployments(case: &str) -> &'static [Fault] {
             &[TellsNoCreation, QueuesNoJobs, QueuesJobsInSecret, ForgetsRevisions]
         }
         "create_deployment_needs_an_app" => &[DeploysUnknownApps, DeploysRemovedApps, QueuesRefusedJobs],
+        "a_key_finds_its_deployment" => &[FindsNoKey, FindsKeysOfOthers],
         "a_key_names_one_deployment" => &[
             IgnoresKeys,
             SharesKeys,
