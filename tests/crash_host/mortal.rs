@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::bail;
 use async_trait::async_trait;
-use quark_core::backend::{CancelOutcome, Commit, Lease, NewJob, Snapshot, Store};
-use quark_core::deployment::{StepPhase, Version};
+use quark_core::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
+use quark_core::deployment::{CancelRequest, Instance, StepPhase, SupersedePolicy, Version};
 use quark_core::{
     App, AppName, AppRecord, Deployment, DeploymentId, Event, LogLine, LogStream, OwnerId, Result, Timestamp,
 };
@@ -60,12 +60,12 @@ impl Mortal {
 #[async_trait]
 impl Store for Mortal {
     async fn commit(&self, commit: Commit) -> Result<Version> {
-        let step = commit.step.as_ref().map(|step| (step.name.to_string(), step.phase));
-        if let Some((name, StepPhase::Done)) = &step {
+        let steps: Vec<_> = commit.steps.iter().map(|step| (step.name.to_string(), step.phase)).collect();
+        for (name, _) in steps.iter().filter(|(_, phase)| *phase == StepPhase::Done) {
             self.die_at(&Point::Outcome(name.clone()));
         }
         let version = self.inner.commit(commit).await?;
-        if let Some((name, StepPhase::Intent)) = &step {
+        for (name, _) in steps.iter().filter(|(_, phase)| *phase == StepPhase::Intent) {
             self.die_at(&Point::Intent(name.clone()));
         }
         Ok(version)
@@ -94,8 +94,13 @@ impl Store for Mortal {
     async fn apps(&self) -> Result<Vec<AppRecord>> {
         self.inner.apps().await
     }
-    async fn create_deployment(&self, deployment: Deployment, job: NewJob) -> Result<Deployment> {
-        self.inner.create_deployment(deployment, job).await
+    async fn create_deployment(
+        &self,
+        deployment: Deployment,
+        job: NewJob,
+        policy: SupersedePolicy,
+    ) -> Result<CreatedDeployment> {
+        self.inner.create_deployment(deployment, job, policy).await
     }
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
         self.inner.deployment(id).await
@@ -118,8 +123,17 @@ impl Store for Mortal {
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
         self.inner.release_lease(lease).await
     }
-    async fn request_cancel(&self, id: DeploymentId, by: &str, at: Timestamp) -> Result<CancelOutcome> {
-        self.inner.request_cancel(id, by, at).await
+    async fn request_cancel(&self, id: DeploymentId, request: CancelRequest) -> Result<CancelOutcome> {
+        self.inner.request_cancel(id, request).await
+    }
+    async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
+        self.inner.instances(app).await
+    }
+    async fn position(&self) -> Result<u64> {
+        self.inner.position().await
+    }
+    async fn leap(&self) -> Result<()> {
+        self.inner.leap().await
     }
     async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>> {
         self.inner.events(deployment, after, most).await
