@@ -117,7 +117,11 @@ impl Stage {
             deployment,
             replica: 0,
             slot: Slot::Blue,
+<<<<<<< HEAD
             fence: quark_core::deployment::Fence(1),
+=======
+            fence: Fence(1),
+>>>>>>> store
             artifact,
             command,
             env: EnvVars::new(),
