@@ -203,11 +203,7 @@ mod tests {
             deployment,
             replica: 0,
             slot: Slot::Blue,
-<<<<<<< HEAD
-            fence: quark_core::deployment::Fence(1),
-=======
             fence: Fence(1),
->>>>>>> store
             artifact: Artifact { id: "sha256:00".to_owned(), label: "quark/shop:1".to_owned() },
             command: Some(Argv::new(["/app", "--serve"]).unwrap()),
             env,

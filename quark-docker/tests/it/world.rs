@@ -111,11 +111,7 @@ impl World {
             deployment,
             replica: 0,
             slot: Slot::Blue,
-<<<<<<< HEAD
-            fence: quark_core::deployment::Fence(1),
-=======
             fence: Fence(1),
->>>>>>> store
             artifact: self.sample().await,
             command: Some(command),
             env: EnvVars::new(),

@@ -117,11 +117,7 @@ impl Stage {
             deployment,
             replica: 0,
             slot: Slot::Blue,
-<<<<<<< HEAD
-            fence: quark_core::deployment::Fence(1),
-=======
             fence: Fence(1),
->>>>>>> store
             artifact,
             command,
             env: EnvVars::new(),
