@@ -269,6 +269,13 @@ impl Store for Broken {
         self.read_instances(app).await
     }
 
+    async fn now(&self) -> Result<Timestamp> {
+        match self.fault {
+            Fault::StandsStill => Ok(Timestamp::from_micros(1_700_000_000_000_000)),
+            _ => self.inner.now().await,
+        }
+    }
+
     async fn position(&self) -> Result<u64> {
         self.read_position().await
     }

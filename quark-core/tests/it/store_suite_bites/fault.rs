@@ -105,6 +105,7 @@ pub(super) enum Fault {
     KeepsApps,
     KeepsNamesOfForgotten,
     LosesHistory,
+    StandsStill,
     FindsNoKey,
     FindsKeysOfOthers,
     CountsNamesakesAnew,
@@ -217,6 +218,7 @@ fn faults_of_deployments(case: &str) -> &'static [Fault] {
             &[TellsNoCreation, QueuesNoJobs, QueuesJobsInSecret, ForgetsRevisions]
         }
         "create_deployment_needs_an_app" => &[DeploysUnknownApps, DeploysRemovedApps, QueuesRefusedJobs],
+        "time_moves_on" => &[StandsStill],
         "a_key_finds_its_deployment" => &[FindsNoKey, FindsKeysOfOthers],
         "a_key_names_one_deployment" => &[
             IgnoresKeys,
