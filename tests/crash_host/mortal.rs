@@ -126,6 +126,9 @@ impl Store for Mortal {
     async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
         self.inner.instances(app).await
     }
+    async fn now(&self) -> Result<Timestamp> {
+        self.inner.now().await
+    }
     async fn position(&self) -> Result<u64> {
         self.inner.position().await
     }

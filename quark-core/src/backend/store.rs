@@ -132,6 +132,7 @@ pub struct CreatedDeployment {
 /// - `request_cancel` of a deployment that waits is `Ended`: it is `Completed` as the request's conclusion.
 /// - Events have growing sequence numbers and are read in their order, from any point, without gaps.
 /// - Log lines are numbered from 1 without gaps per deployment and read in order, from any point.
+/// - `now` moves on with time.
 /// - `position` is the sequence number of the last event, and `0` without one; `leap` moves it on.
 /// - `instances` yields the instances of an app that are not removed, also when the app is gone.
 /// - After `leap` every fence, generation and event number that is given is far above every one given before, and
@@ -271,6 +272,14 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// [`ErrorKind::Unavailable`].
     async fn instances(&self, app: &AppName) -> Result<Vec<Instance>>;
+
+    /// The store's own time, by which leases end. Engines go by it, so that
+    /// those whose clocks differ agree on what is due.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn now(&self) -> Result<Timestamp>;
 
     /// The sequence number of the last event: how far the store has come. A
     /// number that is lower than one seen before shows that the store went

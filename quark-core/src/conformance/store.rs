@@ -42,7 +42,7 @@ pub use guards::{
     commit_admits_one_active_deployment, commit_admits_the_earliest_first, commit_compares_the_version,
     commit_stops_at_a_cancel_request, commit_under_an_old_lease_is_fenced,
 };
-pub use leap::{leap_leaves_all_numbers_behind, position_is_the_last_event};
+pub use leap::{leap_leaves_all_numbers_behind, position_is_the_last_event, time_moves_on};
 pub use leases::{a_lease_excludes_other_owners, a_lease_goes_to_its_owner_or_when_it_ran_out, renew_lease_extends};
 pub use supersede::{
     a_key_finds_its_deployment, a_key_names_one_deployment, a_newer_deployment_supersedes_earlier_ones,
@@ -94,6 +94,7 @@ macro_rules! __for_each_store_case {
             request_cancel_ends_what_waits,
             events_are_read_in_order_without_gaps,
             log_lines_are_numbered_without_gaps,
+            time_moves_on,
             position_is_the_last_event,
             leap_leaves_all_numbers_behind,
             everything_survives_reopening,

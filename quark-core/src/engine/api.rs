@@ -65,7 +65,7 @@ impl DeploymentEngine {
     pub async fn create_app(&self, app: App) -> Result<AppRecord> {
         self.check(&app)?;
         self.shared.refuse_in_safe_mode()?;
-        self.shared.store.create_app(app, self.shared.clock.now()).await
+        self.shared.store.create_app(app, self.shared.now()).await
     }
 
     /// Replaces what is said about an app; the next deployment takes it up.
@@ -77,7 +77,7 @@ impl DeploymentEngine {
     pub async fn update_app(&self, app: App, expected: Version) -> Result<AppRecord> {
         self.check(&app)?;
         self.shared.refuse_in_safe_mode()?;
-        self.shared.store.update_app(app, expected, self.shared.clock.now()).await
+        self.shared.store.update_app(app, expected, self.shared.now()).await
     }
 
     /// What is known of an app.
@@ -207,7 +207,7 @@ impl DeploymentEngine {
                 .with_code("too_late")
                 .with_hint("create the app again when it is gone"));
         }
-        let request = CancelRequest::new(by, self.shared.clock.now());
+        let request = CancelRequest::new(by, self.shared.now());
         let outcome = self.shared.store.request_cancel(id, request).await?;
         if outcome == CancelOutcome::TooLate {
             return Err(Error::new(ErrorKind::Conflict, format!("deployment `{id}` cannot be cancelled any more"))
@@ -427,7 +427,7 @@ impl DeploymentEngine {
             created_by: by.unwrap_or("engine").to_owned(),
             trigger: Trigger::default(),
             key: None,
-            created_at: self.shared.clock.now(),
+            created_at: self.shared.now(),
             started_at: None,
             finished_at: None,
         }

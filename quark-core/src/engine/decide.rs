@@ -137,7 +137,9 @@ pub fn deadline(deployment: &Deployment) -> Option<Timestamp> {
 /// to roll back to this very standby.
 #[must_use]
 pub fn decide_retirement(snapshot: &Snapshot, now: Timestamp, busy: bool) -> Decision {
-    let standby = snapshot.app.as_ref().and_then(|app| app.serving.standby.as_ref());
+    // Who removes the app takes the standby away too, and the route before.
+    let app = snapshot.app.as_ref().filter(|app| app.removed_at.is_none());
+    let standby = app.and_then(|app| app.serving.standby.as_ref());
     let Some(standby) = standby.filter(|standby| standby.occupant.deployment == snapshot.deployment.id) else {
         return Decision::Done;
     };

@@ -60,7 +60,12 @@ impl Shared {
         if !self.safe_mode.is_on() {
             return Ok(());
         }
+        // One leap is enough unless the store is older than its last one.
+        let seen = self.workspace.noted_position(&self.installation).await?.unwrap_or(0);
         self.store.leap().await?;
+        while self.store.position().await? <= seen {
+            self.store.leap().await?;
+        }
         self.note_position().await?;
         *self.safe_mode.lock() = None;
         tracing::warn!("a person has resumed the engine; it goes on from what the store says");

@@ -52,7 +52,7 @@ pub(super) async fn leftovers(shared: &Shared, id: DeploymentId) -> Result<Lefto
 
 /// Sets a stuck deployment on its way again, because a person said so.
 pub(super) async fn retry(shared: &Arc<Shared>, id: DeploymentId) -> Result<()> {
-    let now = shared.clock.now();
+    let now = shared.now();
     change(shared, id, |draft, failed| {
         let to = match failed {
             Some(StepName::Revert) => State::Reverting,
@@ -69,7 +69,7 @@ pub(super) async fn retry(shared: &Arc<Shared>, id: DeploymentId) -> Result<()> 
 
 /// Ends a stuck deployment and leaves what is left to the collection of garbage.
 pub(super) async fn abandon(shared: &Arc<Shared>, id: DeploymentId, by: &str) -> Result<()> {
-    let now = shared.clock.now();
+    let now = shared.now();
     change(shared, id, |draft, _| {
         if draft.snapshot().deployment.kind == DeploymentKind::Remove {
             // From its first row on the app takes no deployments; half a removal is no state to be in.

@@ -17,6 +17,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Claims after which a job counts as one that engines die of, wherever they
 /// do. Deaths in the middle of one step are counted by its journal.
 const POISONED: u32 = 25;
+/// How long to wait for a queue that does not answer.
+const AWAY: Duration = Duration::from_millis(500);
 /// How often lost jobs are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -33,7 +35,8 @@ pub(super) async fn work(shared: Arc<Shared>) {
             () = shared.stopping.cancelled() => break,
         }
         if shared.safe_mode.is_on() {
-            wait(&shared).await;
+            // The queue may have jobs that are ready: its hint would come at once.
+            rest(&shared, LOOK).await;
             continue;
         }
         let claimed = claim(&shared, places.available_permits()).await;
@@ -53,7 +56,8 @@ pub(super) async fn work(shared: Arc<Shared>) {
             }
             Err(error) => {
                 tracing::warn!(report = error.report(), "the queue cannot be read");
-                true
+                rest(&shared, AWAY).await;
+                false
             }
         };
         if idle {
@@ -74,6 +78,7 @@ pub(super) async fn work(shared: Arc<Shared>) {
 
 /// Queues lost jobs, and notes how far the store has come.
 async fn look_after(shared: &Shared) -> Result<()> {
+    shared.set_time().await?;
     sweep(shared).await?;
     shared.note_position().await
 }
@@ -86,6 +91,15 @@ async fn claim(shared: &Shared, free: usize) -> Result<Vec<ClaimedJob>> {
 async fn count(shared: &Shared) {
     if let Ok(depth) = shared.queue.depth().await {
         shared.metrics.record(Metric::QueueDepth(i64::try_from(depth.ready).unwrap_or(i64::MAX)));
+    }
+}
+
+/// Waits without asking the queue.
+async fn rest(shared: &Shared, duration: Duration) {
+    tokio::select! {
+        biased;
+        () = shared.stopping.cancelled() => {}
+        () = shared.clock.sleep(duration) => {}
     }
 }
 
@@ -106,7 +120,7 @@ async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
     let told = match drive(shared, &claimed).await {
         Ok(Burst::Finished) => shared.queue.ack(token).await,
         Ok(Burst::Parked(until)) => {
-            let delay = until.since(shared.clock.now());
+            let delay = until.since(shared.now());
             shared.queue.nack(token, delay, false, "waiting").await
         }
         Ok(Burst::Interrupted) => shared.queue.nack(token, Duration::ZERO, false, "the engine stopped").await,

@@ -192,6 +192,10 @@ impl Store for MemoryStore {
         Ok(self.tables().instances_of(app))
     }
 
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(self.shared.clock.now())
+    }
+
     async fn position(&self) -> Result<u64> {
         Ok(self.tables().position())
     }

@@ -111,7 +111,7 @@ impl World {
             deployment,
             replica: 0,
             slot: Slot::Blue,
-            fence: quark_core::deployment::Fence(1),
+            fence: Fence(1),
             artifact: self.sample().await,
             command: Some(command),
             env: EnvVars::new(),

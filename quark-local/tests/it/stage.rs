@@ -117,7 +117,7 @@ impl Stage {
             deployment,
             replica: 0,
             slot: Slot::Blue,
-            fence: quark_core::deployment::Fence(1),
+            fence: Fence(1),
             artifact,
             command,
             env: EnvVars::new(),

@@ -217,6 +217,10 @@ impl Store for SqliteStore {
         deployments::instances(&mut *self.shared.reader().await?, app).await
     }
 
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(self.shared.clock.now())
+    }
+
     async fn position(&self) -> Result<u64> {
         leap::position(&mut *self.shared.reader().await?).await
     }

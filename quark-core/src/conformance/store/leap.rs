@@ -8,7 +8,7 @@ use super::scene::{LONG, Picture, Scene, loaded, owner, unchanged};
 use crate::ErrorKind;
 use crate::conformance::CaseResult;
 use crate::conformance::crowd::{CROWD, at_once};
-use crate::conformance::outcome::{ensure, refused, worked};
+use crate::conformance::outcome::{ensure, refused, within, worked};
 use crate::deployment::{AppRecord, CancelRequest, Serving, Version};
 
 /// What counts as far: more than a store gives between a backup and its use.
@@ -54,6 +54,27 @@ async fn at_the_last_event(scene: &Scene<'_>) -> CaseResult {
     let last = events.last().map_or(0, |event| event.sequence);
     let position = position(scene).await?;
     ensure!(position == last, "the position is {position} after the event {last}");
+    Ok(())
+}
+
+/// `now` moves on with time.
+pub async fn time_moves_on(fixture: &dyn StoreFixture) -> CaseResult {
+    let scene = Scene::new(fixture);
+    let first = worked("asking for the time", scene.store.now().await)?;
+    let mut last = first;
+    let moved = async {
+        while last <= first {
+            let now = scene.store.now().await?;
+            if now < last {
+                return Ok(false);
+            }
+            last = now;
+            crate::clock::Clock::sleep(&crate::SystemClock::new(), std::time::Duration::from_millis(1)).await;
+        }
+        Ok(true)
+    };
+    let ordered = worked("asking for the time", within("the time", moved).await?)?;
+    ensure!(ordered, "the time goes back from {last}");
     Ok(())
 }
 

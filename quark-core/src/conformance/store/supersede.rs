@@ -129,28 +129,33 @@ pub async fn a_newer_deployment_supersedes_earlier_ones(fixture: &dyn StoreFixtu
     let scene = Scene::new(fixture);
     let neighbour = scene.deploy(&scene.app("neighbour").await?, moment(1)).await?;
     let rollback = DeploymentKind::Rollback { to: DeploymentId::generate() };
+    // What is no deployment of something new outranks the policies that spare the earlier ones.
+    let (serial, reject) = (SupersedePolicy::Serial, SupersedePolicy::Reject);
+    let newer = POLICIES.map(|policy| (policy, DeploymentKind::Deploy)).into_iter().chain([
+        (serial, rollback.clone()),
+        (serial, DeploymentKind::Remove),
+        (reject, rollback),
+        (reject, DeploymentKind::Remove),
+    ]);
     let mut number = 0;
-    for policy in POLICIES.into_iter().chain([SupersedePolicy::Reject]) {
-        for kind in [DeploymentKind::Deploy, rollback.clone(), DeploymentKind::Remove] {
-            if policy == SupersedePolicy::Reject && kind == DeploymentKind::Deploy {
-                // It is refused: that is a case of its own.
-                continue;
-            }
-            for before in [
-                Before::Nothing,
-                Before::Active(State::Probing),
-                Before::Active(State::Promoting),
-                Before::Cancelled(State::Fetching),
-            ] {
-                number += 1;
-                let app = scene.app(&format!("app-{number}")).await?;
-                let earlier = stand(&scene, &app, before).await?;
-                let draft = worked("making a deployment", sample::deployment(&app.spec, moment(30)))?;
-                let draft = Deployment { kind: kind.clone(), ..draft };
-                supersedes(&scene, draft, policy, &earlier).await?;
-            }
+    let mut ended = Vec::new();
+    for (policy, kind) in newer {
+        for before in [
+            Before::Nothing,
+            Before::Active(State::Probing),
+            Before::Active(State::Promoting),
+            Before::Cancelled(State::Fetching),
+        ] {
+            number += 1;
+            let app = scene.app(&format!("app-{number}")).await?;
+            let earlier = stand(&scene, &app, before).await?;
+            let draft = worked("making a deployment", sample::deployment(&app.spec, moment(30)))?;
+            ended.extend(supersedes(&scene, Deployment { kind: kind.clone(), ..draft }, policy, &earlier).await?);
         }
     }
+    let unfinished = scene.unfinished().await?;
+    let wrong = ended.iter().find(|deployment| unfinished.contains(&deployment.id));
+    ensure!(wrong.is_none(), "among the unfinished is {wrong:?}");
     let read = scene.read(neighbour.id).await?;
     ensure!(read == neighbour, "the deployments of other apps changed {neighbour:?} to {read:?}");
     only_the_newest_of_a_crowd_is_left(&scene).await
@@ -178,13 +183,14 @@ async fn stand(scene: &Scene<'_>, app: &AppRecord, before: Before) -> CaseResult
     Ok(earlier)
 }
 
-/// Checks what a newer deployment does to each earlier one.
+/// Checks what a newer deployment does to each earlier one, and returns those
+/// that have ended because of it.
 async fn supersedes(
     scene: &Scene<'_>,
     draft: Deployment,
     policy: SupersedePolicy,
     earlier: &[Deployment],
-) -> CaseResult {
+) -> CaseResult<Vec<Deployment>> {
     let position = worked("reading the position", scene.store.position().await)?;
     let (newer, by, at) = (draft.id, draft.created_by.clone(), draft.created_at);
     let mut created = ask(scene, draft.clone(), policy).await?;
@@ -222,10 +228,7 @@ async fn supersedes(
     created.stopping.sort_unstable();
     stopping.sort_unstable();
     ensure!(created.stopping == stopping, "{stopping:?} shall stop and the store says {:?}", created.stopping);
-    let unfinished = scene.unfinished().await?;
-    let wrong = ended.iter().find(|deployment| unfinished.contains(&deployment.id));
-    ensure!(wrong.is_none(), "among the unfinished is {wrong:?}");
-    Ok(())
+    Ok(ended)
 }
 
 /// What is told of an earlier deployment.

@@ -70,7 +70,7 @@ async fn newest(
             commit.short(),
             head.short()
         ));
-        let request = CancelRequest::superseded_by("engine", newer.id, context.shared.clock.now());
+        let request = CancelRequest::superseded_by("engine", newer.id, context.shared.now());
         store.request_cancel(deployment.id, request).await?;
         context.shared.hurry(deployment.id);
         return Err(Error::new(ErrorKind::Cancelled, format!("deployment `{}` is of a newer commit", newer.id))

@@ -96,7 +96,7 @@ async fn wait_until_healthy(
             None => row += 1,
             Some(unwell) => {
                 row = 0;
-                if shared.clock.now().after(check.interval) >= deadline {
+                if shared.now().after(check.interval) >= deadline {
                     relay_output(context, instance).await;
                     return Err(never_healthy(snapshot, instance, unwell));
                 }

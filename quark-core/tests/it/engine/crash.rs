@@ -107,6 +107,9 @@ impl Store for Mortal {
     async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
         self.alive()?.instances(app).await
     }
+    async fn now(&self) -> Result<Timestamp> {
+        self.alive()?.now().await
+    }
     async fn position(&self) -> Result<u64> {
         self.alive()?.position().await
     }
