@@ -3,10 +3,11 @@
 //! standard output say what has happened.
 //!
 //! ```text
-//! crash-host STATE WORLD LISTEN FIRST-PORT LAST-PORT
+//! crash-host STATE WORLD LISTEN FIRST-PORT LAST-PORT [POINT]
 //!   WORLD  proxy   processes behind the proxy in this process
 //!          nginx   processes behind nginx
 //!          docker  containers behind nginx
+//!   POINT  where to die, if that is to be at its start
 //! It says `ready ADDRESS INSTALLATION`, and then obeys:
 //!   create GRACE-MS      make the app known
 //!   deploy COMMIT        ask for a version, do not wait for it
@@ -73,6 +74,9 @@ async fn main() -> Result<()> {
         ..EngineConfig::new(state.join("work"))
     };
     let mortal = Arc::new(Mortal::new(store.clone()));
+    if let Some(point) = arguments.next() {
+        mortal.die_at(point.parse()?);
+    }
     let doubtful = Arc::new(Doubtful::new(router, state.join("refuse")));
     let queue = Arc::new(store.queue());
     let engine =

@@ -106,10 +106,15 @@ async fn dies_and_recovers(world: &str, point: Point) {
         None
     };
 
-    assert_eq!(host.ask(&format!("die {}", point.at)).await, "mortal");
-    scenario.ask(&scene, &mut host).await;
     let address = host.address;
-    host.died().await;
+    if scenario.begins_with_damage() {
+        host.end().await;
+        scenario.damage(machine.docker.as_ref().unwrap());
+        Host::doomed(&scene, world, point.at).died().await;
+    } else {
+        scenario.ask(&scene, &mut host, point.at).await;
+        host.died().await;
+    }
     let meanwhile = machine.assert_has(point.containers);
     assert_never_restarted(&before, &meanwhile);
     if machine.is_behind_nginx() {

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use quark_core::ContainerName;
 use quark_core::backend::container_runtime::label;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +33,8 @@ pub(super) struct Docker {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Container {
     pub(super) id: String,
+    #[serde(rename = "ImageID")]
+    image: String,
     state: String,
     labels: BTreeMap<String, String>,
     /// Not in a list.
@@ -85,6 +88,30 @@ impl Docker {
         }
     }
 
+    /// Removes the container of a version behind the engine's back.
+    pub(super) fn remove_version(&self, version: &str) {
+        let (status, body) = self.call("DELETE", &format!("/containers/{}?force=1", self.of(version).id)).unwrap();
+        assert_eq!(status, 204, "{body}");
+    }
+
+    /// Starts a container beside that of a version, with the same labels and
+    /// the name of an instance that was never asked for.
+    pub(super) fn copy_version(&self, version: &str) {
+        let Container { image, labels, .. } = self.of(version);
+        let (app, deployment) = (&labels[label::APP], &labels[label::DEPLOYMENT]);
+        let name = ContainerName::of(&app.parse().unwrap(), deployment.parse().unwrap(), 1);
+        let body = serde_json::json!({ "Image": image, "Labels": labels }).to_string();
+        let (status, body) = self.send("POST", &format!("/containers/create?name={name}"), &body).unwrap();
+        assert_eq!(status, 201, "{body}");
+        let (status, body) = self.call("POST", &format!("/containers/{name}/start")).unwrap();
+        assert_eq!(status, 204, "{body}");
+    }
+
+    fn of(&self, version: &str) -> Container {
+        let mut found = self.containers().into_iter();
+        found.find(|container| container.labels.get(VERSION).is_some_and(|other| other == version)).unwrap()
+    }
+
     fn labelled(&self, name: &str, value: &str) -> Vec<Container> {
         self.read(&format!("/containers/json?all=1&filters={}", filter(name, value)))
     }
@@ -95,12 +122,18 @@ impl Docker {
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
     }
 
-    /// The status and the body of an answer.
+    /// The status and the body of the answer to a request without a body.
     fn call(&self, method: &str, path: &str) -> io::Result<(u16, String)> {
+        self.send(method, path, "")
+    }
+
+    /// The status and the body of an answer.
+    fn send(&self, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
         let mut connection = UnixStream::connect(&self.socket)?;
         connection.set_read_timeout(Some(PATIENCE))?;
         // An answer to HTTP/1.0 comes in one piece and ends with the connection.
-        write!(connection, "{method} {path} HTTP/1.0\r\nHost: docker\r\n\r\n")?;
+        let fields = format!("Host: docker\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
+        write!(connection, "{method} {path} HTTP/1.0\r\n{fields}\r\n\r\n{body}")?;
         let mut answer = String::new();
         connection.read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();

@@ -27,21 +27,30 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) async fn start(scene: &Scene, world: &str) -> Self {
+        let mut host = Self::launch(scene, world, None);
+        let ready = host.answer().await.expect("the host died before it was ready");
+        let (address, installation) = ready.strip_prefix("ready ").unwrap().split_once(' ').unwrap();
+        host.address = address.parse().unwrap();
+        host.installation = installation.to_owned();
+        host
+    }
+
+    /// Starts one that dies before it is ready.
+    pub(super) fn doomed(scene: &Scene, world: &str, point: &str) -> Self {
+        Self::launch(scene, world, Some(point))
+    }
+
+    fn launch(scene: &Scene, world: &str, die: Option<&str>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_crash-host"));
         command.arg(scene.state()).arg(world).arg(scene.listen(world).to_string());
-        command.arg(scene.ports().start().to_string()).arg(scene.ports().end().to_string());
+        command.arg(scene.ports().start().to_string()).arg(scene.ports().end().to_string()).args(die);
         if let Some(nginx) = nginx_or_skip() {
             command.env("QUARK_TEST_NGINX", nginx);
         }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let commands = child.stdin.take().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut host = Self { child, commands, answers, address: scene.listen(world), installation: String::new() };
-        let ready = host.answer().await.expect("the host died before it was ready");
-        let (address, installation) = ready.strip_prefix("ready ").unwrap().split_once(' ').unwrap();
-        host.address = address.parse().unwrap();
-        host.installation = installation.to_owned();
-        host
+        Self { child, commands, answers, address: scene.listen(world), installation: String::new() }
     }
 
     pub(super) async fn tell(&mut self, command: &str) {

@@ -126,6 +126,11 @@ points! {
     before_undoing_a_build:             "intent:undo",      CancelBuilding, "1", "1";
     after_undoing_a_build:              "outcome:undo",     CancelBuilding, "1", "1";
 
+    // A newer version that does not wait for this one.
+    before_a_newer_version_is_written:  "before:queued",    Supersede, "1", "1, 2";
+    after_a_newer_version_was_written:  "after:queued",     Supersede, "1", "1, 2";
+    after_undoing_what_was_superseded:  "outcome:undo",     Supersede, "1", "1";
+
     // Back to the version before, which still runs.
     before_a_rollback_is_written:       "before:queued",    RollBack, "2", "1, 2";
     after_a_rollback_was_written:       "after:queued",     RollBack, "2", "1, 2";
@@ -146,6 +151,18 @@ points! {
     before_removing:                    "intent:undo",      Remove, "-", "1, 2";
     after_removing:                     "outcome:undo",     Remove, "-", "-";
     after_the_outcome_of_removing:      "after:undo",       Remove, "-", "-";
+
+    // A live container that was removed by hand; the standby stands in for it.
+    before_the_intent_to_mend:          "before:mend",      Mend, "1", "1";
+    before_mending:                     "intent:mend",      Mend, "1", "1";
+    after_mending:                      "outcome:mend",     Mend, "2", "1, 2";
+    after_the_outcome_of_mending:       "after:mend",       Mend, "2", "1, 2";
+
+    // A container that nobody asked for.
+    before_the_intent_to_collect:       "before:collect",   Collect, "1", "1, 1";
+    before_collecting:                  "intent:collect",   Collect, "1", "1, 1";
+    after_collecting:                   "outcome:collect",  Collect, "1", "1";
+    after_the_outcome_of_collecting:    "after:collect",    Collect, "1", "1";
 }
 
 /// The points that are also tried without Docker.

@@ -1,5 +1,6 @@
 //! What an engine is doing when it dies, and how that must end.
 
+use super::docker::Docker;
 use super::host::Host;
 use super::scene::{Scene, Version};
 
@@ -24,10 +25,17 @@ pub(super) enum Scenario {
     CancelBuilding,
     /// Version 2 is cancelled while it does not become healthy.
     CancelProbing,
+    /// Version 3 is asked for while version 2 does not become healthy.
+    Supersede,
     /// From version 2 back to version 1, which stands by.
     RollBack,
     /// The app is removed, with version 2 live and version 1 standing by.
     Remove,
+    /// An engine starts, and finds that somebody has removed the container of
+    /// version 2, which was live.
+    Mend,
+    /// An engine starts, and finds a container that nothing refers to.
+    Collect,
 }
 
 /// How a scenario must end.
@@ -52,7 +60,7 @@ impl Scenario {
     pub(super) fn before(self) -> &'static [Version] {
         match self {
             Self::First => &[],
-            Self::ReplaceStandby | Self::RollBack | Self::Remove => &[Version::One, Version::Two],
+            Self::ReplaceStandby | Self::RollBack | Self::Remove | Self::Mend => &[Version::One, Version::Two],
             _ => &[Version::One],
         }
     }
@@ -79,8 +87,8 @@ impl Scenario {
         self == Self::CancelBuilding || point.starts_with("log:")
     }
 
-    /// What is asked for, with what is waited for in between. The last request
-    /// may be the one in whose course the engine dies.
+    /// What is asked for, with what is waited for in between. The engine dies
+    /// in the course of the last request.
     pub(super) fn requests(self, scene: &Scene) -> Vec<String> {
         let deploy = |version| format!("deploy {}", scene.commit(version));
         let cancel = |version, when: &str| vec![deploy(version), format!("reach {when}"), "cancel".to_owned()];
@@ -92,22 +100,41 @@ impl Scenario {
             Self::Fail => vec![deploy(Version::Crashing)],
             Self::CancelBuilding => cancel(Version::Endless, "log:line 1"),
             Self::CancelProbing => cancel(Version::Sick, "step:probe"),
+            Self::Supersede => {
+                vec![deploy(Version::Sick), "reach step:probe".to_owned(), deploy(Version::Three)]
+            }
             Self::RollBack => vec!["rollback".to_owned()],
             Self::Remove => vec!["remove".to_owned()],
+            Self::Mend | Self::Collect => Vec::new(),
         }
     }
 
-    /// Asks until the engine dies.
-    pub(super) async fn ask(self, scene: &Scene, host: &mut Host) {
+    /// Whether the engine finds at its start what it dies of.
+    pub(super) fn begins_with_damage(self) -> bool {
+        matches!(self, Self::Mend | Self::Collect)
+    }
+
+    /// Does to the machine what people do.
+    pub(super) fn damage(self, docker: &Docker) {
+        match self {
+            Self::Mend => docker.remove_version("2"),
+            Self::Collect => docker.copy_version("1"),
+            _ => {}
+        }
+    }
+
+    /// Asks, so that the engine dies.
+    pub(super) async fn ask(self, scene: &Scene, host: &mut Host, point: &str) {
         if self == Self::Refuse {
             host.ask("refuse").await;
         }
-        for request in self.requests(scene) {
-            host.tell(&request).await;
-            if host.answer().await.is_none() {
-                return;
-            }
+        let mut requests = self.requests(scene);
+        let last = requests.pop().unwrap();
+        for request in requests {
+            host.ask(&request).await;
         }
+        assert_eq!(host.ask(&format!("die {point}")).await, "mortal");
+        host.tell(&last).await;
     }
 
     /// What is asked for again, because whoever asked was never told that the
@@ -127,8 +154,11 @@ impl Scenario {
             Self::Fail => ("failed", "1", "1", &["1"]),
             Self::Refuse => ("failed", "1", "1", &["1", "2", "1"]),
             Self::CancelBuilding | Self::CancelProbing => ("cancelled", "1", "1", &["1"]),
+            Self::Supersede => ("succeeded", "3", "1, 3", &["1", "3"]),
             Self::RollBack => ("succeeded", "1", "1, 2", &["2", "1"]),
             Self::Remove => ("succeeded", "-", "-", &[]),
+            Self::Mend => ("succeeded", "2", "1, 2", &["2", "1", "2"]),
+            Self::Collect => ("succeeded", "1", "1", &["1"]),
         };
         End { conclusion, serves, containers, seen }
     }

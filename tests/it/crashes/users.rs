@@ -13,7 +13,7 @@ const HOST: &str = "shop.localhost";
 
 /// So often asks each user: all the time, but not so much that nothing else
 /// gets done.
-const EVERY: Duration = Duration::from_millis(5);
+const EVERY: Duration = Duration::from_millis(10);
 
 /// How many new connections are made to see who answers.
 const LOOKS: usize = 8;
