@@ -41,7 +41,7 @@ pub async fn a_commit_happens_as_a_whole(fixture: &dyn StoreFixture) -> CaseResu
         started_at: Some(moment(51)),
         finished_at: Some(moment(52)),
         version: Version(77),
-        cancel: Some(crate::deployment::CancelRequest { by: "nobody".to_owned(), at: moment(9) }),
+        cancel: Some(crate::deployment::CancelRequest::new("nobody", moment(9))),
         ..commit.deployment
     };
     let wanted = commit.clone();
@@ -54,7 +54,7 @@ pub async fn a_commit_happens_as_a_whole(fixture: &dyn StoreFixture) -> CaseResu
     let record = scene.record(&app.spec.name).await?;
     ensure!(Some(&record.serving) == wanted.serving.as_ref(), "what serves is {:?}", record.serving);
     ensure!(record.spec == app.spec && record.version == app.version, "a commit changed what was said of the app");
-    ensure!(after.steps.iter().eq(wanted.step.iter()), "the steps are {:?}", after.steps);
+    ensure!(after.steps == wanted.steps, "the steps are {:?}", after.steps);
     let mut instances = vec![sample::instance(&first, Slot::Blue, InstanceState::Healthy)];
     instances.extend(wanted.instances.clone());
     ensure!(after.instances == instances, "the instances of the app are {:?}", after.instances);
@@ -178,7 +178,7 @@ pub async fn a_step_is_identified_by_name_and_attempt(fixture: &dyn StoreFixture
     ];
     for (step, expected) in written {
         let mut commit = unchanged(&lease, &deployment);
-        commit.step = Some(step.clone());
+        commit.steps = vec![step.clone()];
         scene.commit(commit).await?;
         let steps = scene.picture(deployment.id).await?.steps;
         ensure!(steps == expected, "after {step:?} the steps are {steps:?} instead of {expected:?}");

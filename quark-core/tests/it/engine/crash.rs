@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quark_core::backend::{
-    CancelOutcome, Claim, ClaimToken, ClaimedJob, Commit, DeadJob, Enqueued, Lease, NewJob, Queue, QueueDepth,
-    Snapshot, Store,
+    CancelOutcome, Claim, ClaimToken, ClaimedJob, Commit, CreatedDeployment, DeadJob, Enqueued, Lease, NewJob, Queue,
+    QueueDepth, Snapshot, Store,
 };
-use quark_core::deployment::Version;
+use quark_core::deployment::{CancelRequest, Instance, SupersedePolicy, Version};
 use quark_core::memory::{Behaviour, Health, MemoryQueue, MemoryStore};
 use quark_core::{
     App, AppName, AppRecord, Conclusion, DeployRequest, Deployment, DeploymentId, Error, ErrorKind, Event, LogLine,
@@ -58,8 +58,13 @@ impl Store for Mortal {
     async fn apps(&self) -> Result<Vec<AppRecord>> {
         self.alive()?.apps().await
     }
-    async fn create_deployment(&self, deployment: Deployment, job: NewJob) -> Result<Deployment> {
-        self.alive()?.create_deployment(deployment, job).await
+    async fn create_deployment(
+        &self,
+        deployment: Deployment,
+        job: NewJob,
+        policy: SupersedePolicy,
+    ) -> Result<CreatedDeployment> {
+        self.alive()?.create_deployment(deployment, job, policy).await
     }
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
         self.alive()?.deployment(id).await
@@ -93,8 +98,17 @@ impl Store for Mortal {
             _ => Err(Self::dead()),
         }
     }
-    async fn request_cancel(&self, id: DeploymentId, by: &str, at: Timestamp) -> Result<CancelOutcome> {
-        self.alive()?.request_cancel(id, by, at).await
+    async fn request_cancel(&self, id: DeploymentId, request: CancelRequest) -> Result<CancelOutcome> {
+        self.alive()?.request_cancel(id, request).await
+    }
+    async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
+        self.alive()?.instances(app).await
+    }
+    async fn position(&self) -> Result<u64> {
+        self.alive()?.position().await
+    }
+    async fn leap(&self) -> Result<()> {
+        self.alive()?.leap().await
     }
     async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>> {
         self.alive()?.events(deployment, after, most).await

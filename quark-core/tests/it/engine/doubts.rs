@@ -267,7 +267,8 @@ impl Prober for Cancelling {
         let id = *self.id.lock().unwrap();
         if let Some(id) = id {
             // By another engine on the same store: nobody here is told at once.
-            self.store.request_cancel(id, "alice", quark_core::Timestamp::from_micros(1)).await.unwrap();
+            let request = quark_core::deployment::CancelRequest::new("alice", quark_core::Timestamp::from_micros(1));
+            self.store.request_cancel(id, request).await.unwrap();
         }
         answer
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quark_core::backend::store::refusal;
-use quark_core::backend::{CancelOutcome, Commit, Lease, NewJob, Snapshot};
-use quark_core::deployment::{Fence, StepRecord, Version};
+use quark_core::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot};
+use quark_core::deployment::{CancelRequest, Fence, Instance, StepRecord, SupersedePolicy, Version};
 use quark_core::memory::{MemoryQueue, MemoryStore};
 use quark_core::{
     App, AppName, AppRecord, Deployment, DeploymentId, DeploymentKind, Domain, Endpoint, Error, ErrorKind, Event,
@@ -34,11 +34,11 @@ pub(super) struct Memory {
     pub(super) sequences: HashMap<DeploymentId, u64>,
     pub(super) steps: HashMap<DeploymentId, Vec<StepRecord>>,
     pub(super) versions: HashMap<DeploymentId, Version>,
-    pub(super) removed: Vec<quark_core::deployment::Instance>,
+    pub(super) removed: Vec<Instance>,
     pub(super) given_up: HashSet<Domain>,
     pub(super) endpoints: HashMap<Endpoint, AppName>,
     pub(super) forgotten: HashMap<AppName, u64>,
-    pub(super) cancels: HashMap<DeploymentId, Vec<(String, Timestamp)>>,
+    pub(super) cancels: HashMap<DeploymentId, Vec<CancelRequest>>,
     pub(super) seen: HashSet<u64>,
     pub(super) closed: bool,
 }
@@ -164,7 +164,12 @@ impl Store for Broken {
         Ok(apps)
     }
 
-    async fn create_deployment(&self, mut deployment: Deployment, job: NewJob) -> Result<Deployment> {
+    async fn create_deployment(
+        &self,
+        mut deployment: Deployment,
+        job: NewJob,
+        policy: SupersedePolicy,
+    ) -> Result<CreatedDeployment> {
         let kind = deployment.kind.clone();
         if self.fault == Fault::MarksNoRemoval && kind == DeploymentKind::Remove {
             deployment.kind = DeploymentKind::Deploy;
@@ -173,16 +178,17 @@ impl Store for Broken {
         if self.fault == Fault::RacesForSequences {
             yield_now().await;
         }
-        match self.inner.create_deployment(deployment.clone(), job.clone()).await {
+        match self.inner.create_deployment(deployment.clone(), job.clone(), policy).await {
             Ok(created) => {
                 if let Some(next) = next {
-                    self.memory().sequences.insert(created.id, next);
+                    self.memory().sequences.insert(created.deployment.id, next);
                 }
-                Ok(self.bend(Deployment { kind, ..created }))
+                let deployment = self.bend(Deployment { kind, ..created.deployment });
+                Ok(CreatedDeployment { deployment, ..created })
             }
             Err(error) => match (self.fault, error.code()) {
                 (Fault::DeploysUnknownApps, "app_not_found") | (Fault::DeploysRemovedApps, "app_removed") => {
-                    Ok(deployment)
+                    Ok(CreatedDeployment { deployment, existing: false, ended: Vec::new(), stopping: Vec::new() })
                 }
                 (Fault::QueuesRefusedJobs, _) => {
                     self.queue.enqueue(job).await?;
@@ -267,10 +273,10 @@ impl Store for Broken {
         self.write(commit).await
     }
 
-    async fn request_cancel(&self, id: DeploymentId, by: &str, at: Timestamp) -> Result<CancelOutcome> {
-        let outcome = self.inner.request_cancel(id, by, at).await;
+    async fn request_cancel(&self, id: DeploymentId, request: CancelRequest) -> Result<CancelOutcome> {
+        let outcome = self.inner.request_cancel(id, request.clone()).await;
         if matches!(outcome, Ok(CancelOutcome::Requested)) {
-            self.memory().cancels.entry(id).or_default().push((by.to_owned(), at));
+            self.memory().cancels.entry(id).or_default().push(request);
         }
         match (self.fault, outcome) {
             (Fault::CancelsTooLate, Ok(_)) => Ok(CancelOutcome::Requested),
@@ -278,6 +284,18 @@ impl Store for Broken {
             (Fault::CancelsUnknown, Err(error)) if error.kind() == ErrorKind::NotFound => Ok(CancelOutcome::TooLate),
             (_, outcome) => outcome,
         }
+    }
+
+    async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
+        self.inner.instances(app).await
+    }
+
+    async fn position(&self) -> Result<u64> {
+        self.inner.position().await
+    }
+
+    async fn leap(&self) -> Result<()> {
+        self.inner.leap().await
     }
 
     async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>> {

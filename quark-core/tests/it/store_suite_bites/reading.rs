@@ -23,12 +23,11 @@ impl Broken {
                 deployment.version = memory.versions.get(&id).copied().unwrap_or(deployment.version);
             }
             Fault::TakesTheWritersCancel if memory.versions.get(&id) == Some(&Version(77)) => {
-                deployment.cancel = Some(CancelRequest { by: "writer".to_owned(), at: deployment.created_at });
+                deployment.cancel = Some(CancelRequest::new("writer", deployment.created_at));
             }
             Fault::TakesCancelsBack if memory.versions.contains_key(&id) => deployment.cancel = None,
             Fault::KeepsTheLastCancel => {
-                let last = cancels.last().cloned();
-                deployment.cancel = last.map(|(by, at)| CancelRequest { by, at });
+                deployment.cancel = cancels.last().cloned();
             }
             Fault::CancelsAsAWrite if deployment.cancel.is_some() => deployment.version = deployment.version.next(),
             _ => {}
