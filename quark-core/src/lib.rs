@@ -61,6 +61,8 @@ pub mod error;
 pub mod memory;
 #[cfg(feature = "prometheus")]
 pub mod metrics;
+#[cfg_attr(not(feature = "planted-bugs"), allow(unreachable_pub, reason = "nothing of it is public then"))]
+pub mod planted;
 mod platform;
 pub mod probe;
 mod workspace;

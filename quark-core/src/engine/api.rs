@@ -18,6 +18,7 @@ use crate::deployment::{
     AppRecord, CancelRequest, Conclusion, Deployment, DeploymentId, DeploymentKind, Event, Fence, InstanceState,
     LogLine, Revision, State, StepRecord, Trigger, Version,
 };
+use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
 /// Deploys apps. Cheap to clone; all clones are the same engine.
@@ -169,7 +170,9 @@ impl DeploymentEngine {
             return conflict("already_live", format!("deployment `{to}` is live"));
         }
         let mut deployment = self.draft(&app, DeploymentKind::Rollback { to }, request.by.as_deref());
-        deployment.release = target.release;
+        if !planted!(TodaysSettings) {
+            deployment.release = target.release;
+        }
         deployment.revision = target.revision;
         deployment.artifact = target.artifact;
         deployment.key = request.key;

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::deployment::{
     CancelRequest, Conclusion, Deployment, DeploymentKind, Failure, Instance, State, StepName, StepPhase, StepRecord,
 };
+use crate::planted::planted;
 use crate::{Error, ErrorKind};
 
 /// How long a deployment may take until it is promoted, however often it was
@@ -51,6 +52,7 @@ pub fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
     let state = deployment.state;
     if let Some(cancel) = &deployment.cancel
         && (state.can_cancel() || is_unpromoted(snapshot))
+        && !(planted!(CancelIgnored) && state >= State::Probing)
     {
         return stop(state, cancel);
     }
@@ -138,7 +140,7 @@ pub fn decide_retirement(snapshot: &Snapshot, now: Timestamp, busy: bool) -> Dec
         return Decision::Done;
     };
     if !standby.retiring {
-        if now < standby.retire_at {
+        if now < standby.retire_at && !planted!(RetiredBeforeItsTime) {
             return Decision::Wait(standby.retire_at);
         }
         if busy {
@@ -155,6 +157,7 @@ pub fn after_failure(snapshot: &Snapshot, step: StepName, failure: &Failure) -> 
     let is_git = matches!(snapshot.deployment.release.source, Source::Git { .. });
     let tried = |code: &str| failures(snapshot, code);
     match step {
+        StepName::Promote if planted!(RouteNotRestored) => State::Unwinding,
         StepName::Promote => State::Reverting,
         StepName::Revert | StepName::Undo => State::Stuck,
         // Taking a route away fails only while the router is away; it is
@@ -202,6 +205,9 @@ pub fn last(snapshot: &Snapshot, step: StepName) -> Option<&StepRecord> {
 fn first_state(snapshot: &Snapshot) -> State {
     let deployment = &snapshot.deployment;
     if deployment.kind == DeploymentKind::Remove {
+        if planted!(RemovedBeforeUnrouted) {
+            return State::Unwinding;
+        }
         return State::Promoting;
     }
     if warm_standby(snapshot) {
@@ -221,12 +227,15 @@ fn first_state(snapshot: &Snapshot) -> State {
 pub fn warm_standby(snapshot: &Snapshot) -> bool {
     let DeploymentKind::Rollback { to } = snapshot.deployment.kind else { return false };
     let standby = snapshot.app.as_ref().and_then(|app| app.serving.standby.as_ref());
-    standby.is_some_and(|standby| standby.occupant.deployment == to && !standby.retiring)
+    standby.is_some_and(|standby| standby.occupant.deployment == to && (!standby.retiring || planted!(RetiringIsTaken)))
 }
 
 /// Whether something of another deployment is left where this one shall go.
 fn slot_is_occupied(snapshot: &Snapshot) -> bool {
     let Some(app) = &snapshot.app else { return false };
+    if planted!(SlotNotCleared) {
+        return false;
+    }
     let slot = app.serving.idle_slot();
     let stray = |instance: &Instance| instance.slot == slot && instance.deployment != snapshot.deployment.id;
     app.serving.standby.is_some() || snapshot.instances.iter().any(stray)

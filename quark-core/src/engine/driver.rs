@@ -19,6 +19,7 @@ use crate::clock::Timestamp;
 use crate::deployment::{
     DeploymentId, DeploymentKind, EventKind, Failure, State, StepName, StepOutput, StepPhase, StepRecord,
 };
+use crate::planted::planted;
 use crate::platform::Task;
 use crate::{Error, ErrorKind, Result};
 
@@ -153,9 +154,12 @@ impl Driver {
         }
         draft.tell(EventKind::StepStarted { step, attempt: record.attempt });
         draft.step(record.clone());
-        if step::yields_to_cancel(step) {
+        if step::yields_to_cancel(step) && !planted!(CancelIgnored) {
             // This row decides between a cancel and the promotion.
             draft.unless_cancelled();
+        }
+        if planted!(EffectBeforeIntent) {
+            let _ = self.effect(&context, draft.share(), &record).await;
         }
         match self.write(draft).await? {
             Written::Yes => {}

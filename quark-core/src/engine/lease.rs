@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::{Claim, ClaimToken, Lease, Queue, Store};
 use crate::clock::Clock;
 use crate::deployment::DeploymentId;
+use crate::planted::planted;
 use crate::platform::{Leash, Platform, Task};
 
 /// What a keeper needs.
@@ -41,7 +42,7 @@ pub(super) fn keep(platform: &Arc<dyn Platform>, kept: Kept) -> Leash {
         loop {
             kept.clock.sleep(look).await;
             let sent = kept.clock.monotonic();
-            let due = sent.saturating_sub(renewed) >= third;
+            let due = sent.saturating_sub(renewed) >= third && !planted!(LeaseNotRenewed);
             let rest = safe.saturating_sub(sent.saturating_sub(renewed));
             // A store that does not answer is one that did not renew.
             let round = tokio::select! {
@@ -51,6 +52,7 @@ pub(super) fn keep(platform: &Arc<dyn Platform>, kept: Kept) -> Leash {
             };
             match round {
                 Round::Renewed => renewed = sent,
+                Round::Lost | Round::Unanswered if planted!(WorkAfterLoss) => {}
                 Round::Lost => break,
                 Round::NotDue => {}
                 // The store is away. It may come back before the lease ends.

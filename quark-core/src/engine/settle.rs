@@ -11,13 +11,15 @@ use crate::deployment::{
     CancelRequest, Conclusion, DeploymentKind, EventKind, Failure, Instance, InstanceState, Occupant, Standby, State,
     StepName, StepOutput, StepPhase, StepRecord,
 };
+use crate::planted::planted;
 
 /// The record of a step that is about to begin. After a crash the same attempt
 /// goes on with the same deadline.
 pub(super) fn begin(draft: &Draft, step: StepName, deadline: Timestamp, now: Timestamp) -> StepRecord {
     match last(draft.snapshot(), step) {
         Some(record) if record.phase == StepPhase::Intent => {
-            StepRecord { resumed: record.resumed.saturating_add(1), ..record.clone() }
+            let until = if planted!(DeadlineMoves) { deadline } else { record.deadline };
+            StepRecord { resumed: record.resumed.saturating_add(1), deadline: until, ..record.clone() }
         }
         earlier => StepRecord {
             name: step,
@@ -147,6 +149,7 @@ fn promoted(draft: &mut Draft, base: &Domain, now: Timestamp) {
     let generation = app.serving.generation;
     let before = app.serving.live.clone();
     let retire_at = now.after(deployment.release.timing.grace);
+    let run_at = if planted!(RetiredBeforeItsTime) { now } else { retire_at };
     let domains = domains(&deployment.release, base);
     draft.serve(|serving| {
         serving.domains = domains;
@@ -158,7 +161,7 @@ fn promoted(draft: &mut Draft, base: &Domain, now: Timestamp) {
         }
     });
     if let Some(occupant) = before {
-        let job = NewJob::new(JobKind::Retire, occupant.deployment, deployment.app, Priority::RETIRE, retire_at);
+        let job = NewJob::new(JobKind::Retire, occupant.deployment, deployment.app, Priority::RETIRE, run_at);
         draft.queue(NewJob { max_attempts: u32::MAX, ..job });
     }
     draft.tell(EventKind::Promoted { slot, generation });

@@ -5,17 +5,18 @@ use crate::Result;
 use crate::backend::{JobKind, NewJob, Priority};
 use crate::clock::Timestamp;
 use crate::deployment::{Deployment, DeploymentKind, State};
+use crate::planted::planted;
 
 /// Queues what has no job.
 pub(super) async fn sweep(shared: &Shared) -> Result<()> {
     let now = shared.clock.now();
     for deployment in shared.store.unfinished().await? {
-        if deployment.state != State::Stuck {
+        if deployment.state != State::Stuck && !planted!(JobsNotRebuilt) {
             shared.queue.enqueue(job(&deployment, now)).await?;
         }
     }
     for app in shared.store.apps().await? {
-        if let Some(standby) = &app.serving.standby {
+        if let Some(standby) = app.serving.standby.as_ref().filter(|_| !planted!(GraceForgotten)) {
             let name = app.spec.name.clone();
             let id = standby.occupant.deployment;
             let job = NewJob::new(JobKind::Retire, id, name, Priority::RETIRE, standby.retire_at);

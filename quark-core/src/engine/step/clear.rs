@@ -7,6 +7,7 @@ use crate::backend::{Call, Drained, Snapshot};
 use crate::deployment::{Instance, Slot, StepOutput};
 use crate::engine::draft::Draft;
 use crate::engine::route::route;
+use crate::planted::planted;
 
 /// Marks the standby as retiring: from this row on no rollback takes it.
 pub(super) fn plan(draft: &mut Draft) {
@@ -31,6 +32,9 @@ pub(super) async fn drain(context: &StepContext, snapshot: &Snapshot, call: &Cal
     let (Some(live), Some(endpoint)) = (&app.serving.live, app.serving.endpoint(slot)) else {
         return Ok(StepOutput::default());
     };
+    if planted!(RemoveBeforeDrain) {
+        return Ok(StepOutput::default());
+    }
     let alone = route(&app.spec.name, &app.serving, &context.lease, app.serving.generation, live.slot, false)?;
     context.shared.router.apply(call, &alone).await?;
     let longest = snapshot.deployment.release.timing.drain;

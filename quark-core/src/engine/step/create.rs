@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::{StepContext, app, dispose};
 use crate::app::{EnvKey, Secret};
 use crate::backend::{Call, ContainerSpec, Snapshot, container_runtime::label};
-use crate::deployment::{ContainerName, Deployment, Endpoint, Instance, InstanceState, Slot, StepOutput};
+use crate::deployment::{ContainerName, Deployment, Endpoint, Instance, InstanceState, Slot, StepName, StepOutput};
 use crate::engine::draft::Draft;
+use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
 /// Chooses the slot, gives the slots their addresses and writes the instance
@@ -31,8 +32,9 @@ pub(super) async fn plan(context: &StepContext, draft: &mut Draft) -> Result<()>
     let endpoint = endpoint.ok_or_else(|| Error::new(ErrorKind::Internal, "the slot has no address"))?;
     draft.deployment().slot = Some(slot);
     draft.serve(|current| *current = serving);
+    let again = planted!(NamedByAttempt) && crate::engine::decide::last(draft.snapshot(), StepName::Create).is_some();
     draft.instance(Instance {
-        name: ContainerName::of(&name, id, 0),
+        name: ContainerName::of(&name, id, u16::from(again)),
         deployment: id,
         replica: 0,
         slot,

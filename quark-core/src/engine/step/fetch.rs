@@ -4,6 +4,7 @@ use super::StepContext;
 use crate::app::{CommitSha, Source};
 use crate::backend::{BuildKey, Call, Snapshot};
 use crate::deployment::{CancelRequest, Conclusion, Deployment, StepOutput, Trigger};
+use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
@@ -48,7 +49,7 @@ async fn give_way(
     commit: &CommitSha,
 ) -> Result<()> {
     let Ok(head) = head else { return Ok(()) };
-    if head == commit {
+    if head == commit || planted!(OlderCommitWins) {
         return Ok(());
     }
     let store = &context.shared.store;

@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::backend::{Call, Labels, Lease, Snapshot, container_runtime::label};
 use crate::clock::Timestamp;
 use crate::deployment::{AppRecord, DeploymentId, Instance, StepName, StepOutput};
+use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
 /// What every step can reach.
@@ -56,7 +57,9 @@ pub(super) async fn plan(context: &StepContext, draft: &mut Draft, step: StepNam
 }
 
 fn reserve_generations(draft: &mut Draft, count: u64) {
-    draft.serve(|serving| serving.generation.0 += count);
+    if !planted!(GenerationReused) {
+        draft.serve(|serving| serving.generation.0 += count);
+    }
 }
 
 /// Does a step.

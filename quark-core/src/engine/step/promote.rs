@@ -5,6 +5,7 @@ use super::{StepContext, app};
 use crate::backend::{Call, ContainerState, Snapshot};
 use crate::deployment::{Serving, Slot, StepOutput};
 use crate::engine::route::{domains, route};
+use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
@@ -25,7 +26,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
         context.log.say(&format!("the old version cannot be looked at: {error}"));
         false
     });
-    if app.serving.live.is_some() && warm {
+    if app.serving.live.is_some() && (warm || planted!(DeadBackup)) {
         // The version before is warm: it stands in if the new one crashes.
         let backed = route(&deployment.app, &serving, &context.lease, serving.generation, slot, true)?;
         if let Err(error) = context.shared.router.apply(call, &backed).await {

@@ -8,6 +8,7 @@ use crate::app::AppName;
 use crate::backend::Lease;
 use crate::backend::store::refusal;
 use crate::deployment::{Fence, OwnerId};
+use crate::planted::planted;
 
 /// The leases of all apps. Rows stay for ever: the fence of an app must never
 /// be given twice, not even when an app of the same name comes again.
@@ -67,6 +68,6 @@ impl Leases {
     pub(super) fn check(&self, lease: &Lease) -> Result<()> {
         let row = self.rows.get(&lease.app);
         let held = row.is_some_and(|row| row.fence == lease.fence && row.owner.as_ref() == Some(&lease.owner));
-        if held { Ok(()) } else { Err(refusal::fenced(&lease.app)) }
+        if held || planted!(NoFencing) { Ok(()) } else { Err(refusal::fenced(&lease.app)) }
     }
 }
