@@ -79,8 +79,10 @@ impl Shared {
         if planted!(DoubtIgnored) {
             return Ok(None);
         }
+        // Read in this order: another engine may note a later position meanwhile.
+        let noted = self.workspace.noted_position(&self.installation).await?;
         let position = self.store.position().await?;
-        if let Some(noted) = self.workspace.noted_position(&self.installation).await?
+        if let Some(noted) = noted
             && noted > position
         {
             return Ok(Some(format!("the store was at event {noted} and is at event {position} now")));
