@@ -50,7 +50,7 @@
 //! | `git` | `git::GitFetcher`: sources from git, through the `git` program |
 //! | `process` | `process`: programs without a shell; needs Unix |
 //! | `prometheus` | `metrics::PrometheusMetrics` |
-//! | `test-util` | `conformance` suites, `testing` |
+//! | `test-util` | `conformance` suites, `simulation` of whole engines, `testing` |
 
 pub mod app;
 pub mod backend;
@@ -88,6 +88,9 @@ pub mod process;
 
 #[cfg(feature = "test-util")]
 pub mod conformance;
+
+#[cfg(feature = "test-util")]
+pub mod simulation;
 
 #[cfg(feature = "test-util")]
 pub mod testing;

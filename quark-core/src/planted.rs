@@ -6,19 +6,19 @@
 //! places are marked with `planted!(…)`, which is `false` at compile time
 //! without the feature `planted-bugs`.
 
-/// Whether a bug is planted.
+/// Whether one of these bugs is planted.
 #[cfg(not(feature = "planted-bugs"))]
 macro_rules! planted {
-    ($bug:ident) => {
+    ($($bug:ident),+) => {
         false
     };
 }
 
-/// Whether a bug is planted.
+/// Whether one of these bugs is planted.
 #[cfg(feature = "planted-bugs")]
 macro_rules! planted {
-    ($bug:ident) => {
-        crate::planted::is(crate::planted::Bug::$bug)
+    ($($bug:ident),+) => {
+        [$(crate::planted::Bug::$bug),+].into_iter().any(crate::planted::is)
     };
 }
 

@@ -8,8 +8,8 @@ use super::queue::NewJob;
 use crate::app::{App, AppName};
 use crate::clock::Timestamp;
 use crate::deployment::{
-    AppRecord, CancelRequest, Deployment, DeploymentId, Event, EventKind, Fence, Instance, LogLine, LogStream, OwnerId,
-    Serving, StepRecord, SupersedePolicy, Version,
+    AppRecord, CancelRequest, Deployment, DeploymentId, Event, EventKind, Fence, IdempotencyKey, Instance, LogLine,
+    LogStream, OwnerId, Serving, StepRecord, SupersedePolicy, Version,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -110,6 +110,7 @@ pub struct CreatedDeployment {
 /// - `create_deployment` writes the deployment, its `Created` event and its job in one transaction.
 /// - `create_deployment` for an app that is unknown is `NotFound`, for one being removed a `Conflict` (`app_removed`).
 /// - `create_deployment` with a key that a deployment of the app has already yields that one and writes nothing.
+/// - `deployment_by_key` yields the deployment of an app that was created with a key, and `None` for a key of another app.
 /// - `create_deployment` does to each unfinished deployment of the app what `SupersedePolicy::verdict` says: one that
 ///   ends is `Completed` as `Superseded`, one that stops gets a cancel request, both naming the newer one.
 /// - `create_deployment` that the policy refuses is a `Conflict` (`deployment_under_way`) and changes nothing.
@@ -131,7 +132,8 @@ pub struct CreatedDeployment {
 /// - `request_cancel` of a deployment that waits is `Ended`: it is `Completed` as the request's conclusion.
 /// - Events have growing sequence numbers and are read in their order, from any point, without gaps.
 /// - Log lines are numbered from 1 without gaps per deployment and read in order, from any point.
-/// - `position` is the sequence number of the last event, and `0` without one.
+/// - `now` moves on with time.
+/// - `position` is the sequence number of the last event, and `0` without one; `leap` moves it on.
 /// - `instances` yields the instances of an app that are not removed, also when the app is gone.
 /// - After `leap` every fence, generation and event number that is given is far above every one given before, and
 ///   every lease is lost.
@@ -198,6 +200,13 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// [`ErrorKind::Unavailable`].
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>>;
 
+    /// Reads the deployment of an app that was created with a key.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>>;
+
     /// Reads the deployments of an app, newest first, at most `most`, with a
     /// sequence below `before` if it is given.
     ///
@@ -248,7 +257,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// As the contract says.
     async fn commit(&self, commit: Commit) -> Result<Version>;
 
-    /// Asks a deployment to stop; ends it if it waits.
+    /// Asks a deployment to stop, which is told as `CancelRequested`. Ends it
+    /// [at once](Deployment::end_before_it_began) if it waits, which is told as
+    /// `StateChanged` and `Completed` as well.
     ///
     /// # Errors
     ///
@@ -261,6 +272,14 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// [`ErrorKind::Unavailable`].
     async fn instances(&self, app: &AppName) -> Result<Vec<Instance>>;
+
+    /// The store's own time, by which leases end. Engines go by it, so that
+    /// those whose clocks differ agree on what is due.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn now(&self) -> Result<Timestamp>;
 
     /// The sequence number of the last event: how far the store has come. A
     /// number that is lower than one seen before shows that the store went

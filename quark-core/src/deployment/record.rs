@@ -106,6 +106,17 @@ pub struct Occupant {
     pub deployment: DeploymentId,
     /// Where.
     pub slot: Slot,
+    /// The deployment whose release it is, if it was rolled back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<DeploymentId>,
+}
+
+impl Occupant {
+    /// The deployment whose release it is.
+    #[must_use]
+    pub fn release(&self) -> DeploymentId {
+        self.restores.unwrap_or(self.deployment)
+    }
 }
 
 /// A version that serves nobody and could in an instant.

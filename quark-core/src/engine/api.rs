@@ -15,8 +15,8 @@ use crate::app::{App, AppName, Source};
 use crate::backend::store::refusal;
 use crate::backend::{CancelOutcome, ContainerRuntime, LogChunk, LogSelection, Metric, Queue, Router, Store};
 use crate::deployment::{
-    AppRecord, CancelRequest, Conclusion, Deployment, DeploymentId, DeploymentKind, Event, Fence, InstanceState,
-    LogLine, Revision, State, StepRecord, Trigger, Version,
+    AppRecord, CancelRequest, Conclusion, Deployment, DeploymentId, DeploymentKind, Event, Fence, IdempotencyKey,
+    InstanceState, LogLine, Revision, State, StepRecord, Trigger, Version,
 };
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
@@ -64,7 +64,8 @@ impl DeploymentEngine {
     /// [`ErrorKind::Conflict`] if a host name belongs to another app.
     pub async fn create_app(&self, app: App) -> Result<AppRecord> {
         self.check(&app)?;
-        self.shared.store.create_app(app, self.shared.clock.now()).await
+        self.shared.refuse_in_safe_mode()?;
+        self.shared.store.create_app(app, self.shared.now()).await
     }
 
     /// Replaces what is said about an app; the next deployment takes it up.
@@ -75,7 +76,8 @@ impl DeploymentEngine {
     /// [`ErrorKind::Conflict`] if `expected` is not the app's version any more.
     pub async fn update_app(&self, app: App, expected: Version) -> Result<AppRecord> {
         self.check(&app)?;
-        self.shared.store.update_app(app, expected, self.shared.clock.now()).await
+        self.shared.refuse_in_safe_mode()?;
+        self.shared.store.update_app(app, expected, self.shared.now()).await
     }
 
     /// What is known of an app.
@@ -117,6 +119,9 @@ impl DeploymentEngine {
     /// not fit the app, [`ErrorKind::Conflict`] if the app is being removed.
     pub async fn deploy(&self, name: &AppName, request: DeployRequest) -> Result<Deployment> {
         let app = self.app(name).await?;
+        if let Some(known) = self.known(name, request.key.as_ref()).await? {
+            return Ok(known);
+        }
         self.check(&app.spec)?;
         let mut deployment = self.draft(&app, DeploymentKind::Deploy, request.by.as_deref());
         deployment.trigger = request.trigger;
@@ -155,18 +160,26 @@ impl DeploymentEngine {
     /// `nothing_to_roll_back_to`, `deployment_not_of_app`, `not_a_release` or `already_live`.
     pub async fn rollback(&self, name: &AppName, request: RollbackRequest) -> Result<Deployment> {
         let app = self.app(name).await?;
+        if let Some(known) = self.known(name, request.key.as_ref()).await? {
+            return Ok(known);
+        }
         let conflict = |code, message: String| Err(Error::new(ErrorKind::Conflict, message).with_code(code));
         let Some(to) = request.to.or(app.serving.previous) else {
             return conflict("nothing_to_roll_back_to", format!("`{name}` has no earlier version"));
         };
-        let target = self.deployment(to).await?;
+        let mut target = self.deployment(to).await?;
+        if let DeploymentKind::Rollback { to: first } = target.kind {
+            // One release has one name: that of the deployment that made it.
+            target = self.deployment(first).await?;
+        }
+        let to = target.id;
         if target.app != *name {
             return conflict("deployment_not_of_app", format!("deployment `{to}` belongs to another app"));
         }
         if target.conclusion != Some(Conclusion::Succeeded) || target.kind == DeploymentKind::Remove {
             return conflict("not_a_release", format!("deployment `{to}` never served"));
         }
-        if app.serving.live.as_ref().is_some_and(|live| live.deployment == to) {
+        if app.serving.live.as_ref().is_some_and(|live| live.release() == to) {
             return conflict("already_live", format!("deployment `{to}` is live"));
         }
         let mut deployment = self.draft(&app, DeploymentKind::Rollback { to }, request.by.as_deref());
@@ -187,13 +200,14 @@ impl DeploymentEngine {
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] (`too_late`) once it is
     /// being promoted or has ended, or if it removes its app.
     pub async fn cancel(&self, id: DeploymentId, by: &str) -> Result<()> {
+        self.shared.refuse_in_safe_mode()?;
         if self.deployment(id).await?.kind == DeploymentKind::Remove {
             // From its first row on the app takes no deployments; half a removal is no state to be in.
             return Err(Error::new(ErrorKind::Conflict, "the removal of an app cannot be cancelled")
                 .with_code("too_late")
                 .with_hint("create the app again when it is gone"));
         }
-        let request = CancelRequest::new(by, self.shared.clock.now());
+        let request = CancelRequest::new(by, self.shared.now());
         let outcome = self.shared.store.request_cancel(id, request).await?;
         if outcome == CancelOutcome::TooLate {
             return Err(Error::new(ErrorKind::Conflict, format!("deployment `{id}` cannot be cancelled any more"))
@@ -359,6 +373,9 @@ impl DeploymentEngine {
         self.shared.stopping.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+        if let Err(error) = self.shared.note_position().await {
+            tracing::warn!(report = error.report(), "how far the store has come could not be noted");
+        }
     }
 
     fn check(&self, app: &App) -> Result<()> {
@@ -382,6 +399,14 @@ impl DeploymentEngine {
         .with_hint("use an https or ssh URL, or allow the folder when the engine is built"))
     }
 
+    /// The deployment that was asked for under this key before.
+    async fn known(&self, name: &AppName, key: Option<&IdempotencyKey>) -> Result<Option<Deployment>> {
+        match key {
+            Some(key) => self.shared.store.deployment_by_key(name, key).await,
+            None => Ok(None),
+        }
+    }
+
     fn draft(&self, app: &AppRecord, kind: DeploymentKind, by: Option<&str>) -> Deployment {
         Deployment {
             id: DeploymentId::from(self.shared.platform.unique()),
@@ -402,7 +427,7 @@ impl DeploymentEngine {
             created_by: by.unwrap_or("engine").to_owned(),
             trigger: Trigger::default(),
             key: None,
-            created_at: self.shared.clock.now(),
+            created_at: self.shared.now(),
             started_at: None,
             finished_at: None,
         }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -169,6 +170,7 @@ impl DeploymentEngineBuilder {
             workspace,
             installation,
             safe_mode: SafeMode::default(),
+            ahead: AtomicI64::new(0),
             changed,
             stopping: CancellationToken::new(),
             running: std::sync::Mutex::default(),
@@ -176,6 +178,7 @@ impl DeploymentEngineBuilder {
             claimed: std::sync::Mutex::default(),
             tasks: TaskTracker::new(),
         });
+        shared.set_time().await?;
         let settled = recovery::recover(&shared).await?;
         shared.spawn(reconcile::watch(Arc::clone(&shared), settled));
         shared.spawn(worker::work(Arc::clone(&shared)));

@@ -19,11 +19,12 @@ use crate::{Error, ErrorKind};
 /// taken up again (`engine.md` 1.6).
 pub const TOTAL: Duration = Duration::from_secs(60 * 60);
 
-/// How often engines may die in the middle of one step before the step is
+/// How often engines die in the middle of one step before the step counts as
 /// what they die of.
 const DEATHS: u32 = 5;
 
-/// How often a slot is given another address because its own was taken.
+/// How many addresses a slot is given in one deployment, if its own and the
+/// next ones are taken.
 const ADDRESSES: usize = 3;
 
 /// What the driver shall do.
@@ -101,7 +102,8 @@ fn hopeless(snapshot: &Snapshot, now: Timestamp) -> Option<Failure> {
     }
     if let Some(step) = snapshot.steps.last()
         && step.phase == StepPhase::Intent
-        && step.resumed >= DEATHS
+        // This one, found begun and not ended, is another.
+        && step.resumed.saturating_add(1) >= DEATHS
     {
         return Some(poisoned(state));
     }
@@ -135,7 +137,9 @@ pub fn deadline(deployment: &Deployment) -> Option<Timestamp> {
 /// to roll back to this very standby.
 #[must_use]
 pub fn decide_retirement(snapshot: &Snapshot, now: Timestamp, busy: bool) -> Decision {
-    let standby = snapshot.app.as_ref().and_then(|app| app.serving.standby.as_ref());
+    // Who removes the app takes the standby away too, and the route before.
+    let app = snapshot.app.as_ref().filter(|app| app.removed_at.is_none());
+    let standby = app.and_then(|app| app.serving.standby.as_ref());
     let Some(standby) = standby.filter(|standby| standby.occupant.deployment == snapshot.deployment.id) else {
         return Decision::Done;
     };
@@ -227,7 +231,7 @@ fn first_state(snapshot: &Snapshot) -> State {
 pub fn warm_standby(snapshot: &Snapshot) -> bool {
     let DeploymentKind::Rollback { to } = snapshot.deployment.kind else { return false };
     let standby = snapshot.app.as_ref().and_then(|app| app.serving.standby.as_ref());
-    standby.is_some_and(|standby| standby.occupant.deployment == to && (!standby.retiring || planted!(RetiringIsTaken)))
+    standby.is_some_and(|standby| standby.occupant.release() == to && (!standby.retiring || planted!(RetiringIsTaken)))
 }
 
 /// Whether something of another deployment is left where this one shall go.

@@ -17,6 +17,8 @@ pub enum Drift {
     Unrouted,
     /// The route points at the other slot.
     Misrouted(Slot),
+    /// Nothing is live and there is a route.
+    Routed,
 }
 
 /// What is not as it shall be with what is live of an app. `switching` says
@@ -30,8 +32,14 @@ pub fn drift(
     switching: bool,
 ) -> Vec<Drift> {
     let mut found = Vec::new();
-    // An app that is being removed is not brought back to life.
-    let Some(live) = app.serving.live.as_ref().filter(|_| app.removed_at.is_none()) else { return found };
+    if app.removed_at.is_some() {
+        // An app that is being removed is not brought back to life.
+        return found;
+    }
+    let Some(live) = &app.serving.live else {
+        found.extend(route.filter(|_| !switching).map(|_| Drift::Routed));
+        return found;
+    };
     for instance in instances.iter().filter(|instance| instance.slot == live.slot) {
         match containers.iter().find(|container| container.name == instance.name) {
             None => found.push(Drift::Missing(instance.name.clone())),
@@ -56,6 +64,14 @@ pub struct Orphan {
     pub name: ContainerName,
     /// The deployment that made it.
     pub deployment: DeploymentId,
+    /// How often the store had leapt when it was made.
+    pub epoch: u64,
+}
+
+/// How often a store has leapt that has come to this number: see `Store::leap`.
+#[must_use]
+pub fn epoch(number: u64) -> u64 {
+    number >> 32
 }
 
 /// The containers that nothing refers to. `containers` must have been read
@@ -66,7 +82,8 @@ pub fn orphans(containers: &[ObservedContainer], known: &BTreeSet<ContainerName>
     let unknown = containers.iter().filter(|container| !known.contains(&container.name));
     let orphan = |container: &ObservedContainer| {
         let deployment = container.labels.get(label::DEPLOYMENT)?.parse().ok()?;
-        Some(Orphan { name: container.name.clone(), deployment })
+        let fence: u64 = container.labels.get(label::FENCE)?.parse().ok()?;
+        Some(Orphan { name: container.name.clone(), deployment, epoch: epoch(fence) })
     };
     unknown.filter_map(orphan).collect()
 }
@@ -104,7 +121,7 @@ mod tests {
         let name = crate::AppName::parse("shop").unwrap();
         let orphan = |_| {
             let deployment = DeploymentId::generate();
-            Orphan { name: ContainerName::of(&name, deployment, 0), deployment }
+            Orphan { name: ContainerName::of(&name, deployment, 0), deployment, epoch: 0 }
         };
         (0..count).map(orphan).collect()
     }

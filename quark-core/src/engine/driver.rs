@@ -21,7 +21,7 @@ use crate::deployment::{
 };
 use crate::planted::planted;
 use crate::platform::Task;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorClass, ErrorKind, Result};
 
 /// How a burst of work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,18 +64,22 @@ enum Written {
 }
 
 impl Driver {
-    /// Works until nothing is left to do now.
-    pub(super) async fn run(&self, kind: JobKind, id: DeploymentId) -> Result<Burst> {
-        let Some(snapshot) = self.shared.store.snapshot(id).await? else { return Ok(Burst::Finished) };
+    /// Works until nothing is left to do now. `snapshot` was read under the lease.
+    pub(super) async fn run(&self, kind: JobKind, snapshot: Snapshot) -> Result<Burst> {
+        let id = snapshot.deployment.id;
         let mut draft = Draft::of(snapshot);
         loop {
-            if self.shared.stopping.is_cancelled() || self.shared.safe_mode.is_on() {
+            if self.shared.safe_mode.is_on() {
+                // Nothing is written either: the store is what is doubted.
+                return Ok(Burst::Interrupted);
+            }
+            if self.shared.stopping.is_cancelled() {
                 return self.leave(&draft, Burst::Interrupted).await;
             }
             if self.cancelled.is_cancelled() && draft.snapshot().deployment.cancel.is_none() && draft.is_empty() {
                 draft = self.read(id).await?;
             }
-            let now = self.shared.clock.now();
+            let now = self.shared.now();
             let decision = match kind {
                 JobKind::Deploy => self.unless_poisoned(draft.snapshot(), decide(draft.snapshot(), now)),
                 JobKind::Retire => decide_retirement(draft.snapshot(), now, self.is_busy(draft.snapshot()).await?),
@@ -94,8 +98,8 @@ impl Driver {
         }
         match self.write(&mut draft.clone()).await? {
             Written::Yes => Ok(burst),
-            Written::ReadAgain => Ok(Burst::Parked(self.shared.clock.now())),
-            Written::Busy => Ok(Burst::Parked(self.shared.clock.now().after(BUSY))),
+            Written::ReadAgain => Ok(Burst::Parked(self.shared.now())),
+            Written::Busy => Ok(Burst::Parked(self.shared.now().after(BUSY))),
         }
     }
 
@@ -148,7 +152,7 @@ impl Driver {
         let decided = draft.clone();
         if let Err(error) = step::plan(&context, draft, step, resumed).await {
             *draft = decided;
-            let now = self.shared.clock.now();
+            let now = self.shared.now();
             settle::fail(draft, record, Failure::from_error(step, &error), now);
             return Ok(None);
         }
@@ -168,7 +172,7 @@ impl Driver {
                 if draft.snapshot().deployment.kind == DeploymentKind::Remove && self.make_way(draft).await? {
                     return Ok(None);
                 }
-                return Ok(Some(Burst::Parked(self.shared.clock.now().after(BUSY))));
+                return Ok(Some(Burst::Parked(self.shared.now().after(BUSY))));
             }
             Written::ReadAgain => {
                 // What was done before is written all the same.
@@ -191,7 +195,7 @@ impl Driver {
         for other in self.shared.store.unfinished().await? {
             if other.app == own.app && other.id != own.id && other.state == State::Stuck {
                 let mut other = self.read(other.id).await?;
-                super::stuck::give_up(&mut other, &own.created_by, self.shared.clock.now());
+                super::stuck::give_up(&mut other, &own.created_by, self.shared.now());
                 // What it has made is not forgotten: the removal takes it away.
                 self.shared.write(&mut other, &self.lease).await?;
                 return Ok(true);
@@ -201,7 +205,7 @@ impl Driver {
     }
 
     fn begin(&self, draft: &Draft, step: StepName) -> StepRecord {
-        let now = self.shared.clock.now();
+        let now = self.shared.now();
         let deployment = &draft.snapshot().deployment;
         let mut until = now.after(step::limit(step, &deployment.release));
         if !step::is_cleanup(step) {
@@ -240,11 +244,15 @@ impl Driver {
             }
         }
         self.shared.metrics.record(Metric::StepCompleted { step, succeeded: outcome.is_ok(), took });
-        let now = self.shared.clock.now();
+        let now = self.shared.now();
         match outcome {
             Ok(output) => settle::succeed(draft, record, output, &self.shared.config.base_domain, now),
             Err(error) => {
-                let failure = Failure::from_error(step, &error);
+                let mut failure = Failure::from_error(step, &error);
+                if step::uses_its_time_up(step) && now >= record.deadline {
+                    // It had all the time that there is; another try would take as long.
+                    failure.class = ErrorClass::Permanent;
+                }
                 self.log.say(&failure.to_string());
                 let id = draft.snapshot().deployment.id;
                 tracing::info!(deployment = %id, %step, report = error.report(), "a step failed");
@@ -255,14 +263,17 @@ impl Driver {
                 settle::fail(draft, record, failure, now);
             }
         }
-        self.log.flush().await;
+        if draft.snapshot().deployment.state.is_terminal() {
+            // Who reads the log of a deployment that has ended must find all of it.
+            self.log.flush().await;
+        }
         Ok(None)
     }
 
     /// Does a step's effect in a task of its own, so that a panic of a backend
     /// is an error and a dropped driver leaves no half-awaited call.
     async fn effect(&self, context: &StepContext, snapshot: Arc<Snapshot>, record: &StepRecord) -> Result<StepOutput> {
-        let now = self.shared.clock.now();
+        let now = self.shared.now();
         let step = record.name;
         let key = format!("{}:{step}", snapshot.deployment.id);
         let timeout = record.deadline.since(now).max(Duration::from_millis(1));

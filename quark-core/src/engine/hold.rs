@@ -13,14 +13,14 @@ use crate::Result;
 use crate::app::AppName;
 use crate::backend::store::refusal;
 use crate::backend::{ClaimToken, Lease};
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, DeploymentId};
 use crate::platform::Leash;
 
 /// The right to work on an app for a while.
 pub(super) struct Hold {
     shared: Arc<Shared>,
     pub(super) lease: Lease,
-    log: Arc<DeploymentLog>,
+    log: Option<Arc<DeploymentLog>>,
     cancelled: CancellationToken,
     lost: CancellationToken,
     _claim: AppClaim,
@@ -31,8 +31,13 @@ pub(super) struct Hold {
 impl Hold {
     /// Takes the app of a deployment; `lease_held` if somebody is at work on
     /// it. With `token` the claim of a job is kept alive too.
-    pub(super) async fn take(shared: &Arc<Shared>, deployment: &Deployment, token: Option<ClaimToken>) -> Result<Self> {
-        let (app, id, ttl) = (&deployment.app, deployment.id, shared.config.lease);
+    pub(super) async fn take(
+        shared: &Arc<Shared>,
+        app: &AppName,
+        id: DeploymentId,
+        token: Option<ClaimToken>,
+    ) -> Result<Self> {
+        let ttl = shared.config.lease;
         // A lease goes to its owner again at once. Within one engine something
         // else must keep two drivers apart, or the second would fence the first.
         let claim = shared.claim_app(app).ok_or_else(|| at_work(app))?;
@@ -53,15 +58,8 @@ impl Hold {
             cancelled: cancelled.clone(),
             lost: lost.clone(),
         };
-        let target = LogTarget {
-            store: Arc::clone(&shared.store),
-            clock: Arc::clone(&shared.clock),
-            metrics: Arc::clone(&shared.metrics),
-            changed: shared.changed.clone(),
-            platform: Arc::clone(&shared.platform),
-        };
         Ok(Self {
-            log: Arc::new(DeploymentLog::open(target, id, &deployment.release.env)),
+            log: None,
             keeper: lease::keep(&shared.platform, kept),
             shared: Arc::clone(shared),
             lease,
@@ -72,12 +70,22 @@ impl Hold {
         })
     }
 
-    /// Something that works under this right.
-    pub(super) fn driver(&self, poisoned: bool) -> Driver {
+    /// Something that works on a deployment under this right.
+    pub(super) fn driver(&mut self, deployment: &Deployment, poisoned: bool) -> Driver {
+        let shared = &self.shared;
+        let target = LogTarget {
+            store: Arc::clone(&shared.store),
+            clock: Arc::clone(&shared.clock),
+            metrics: Arc::clone(&shared.metrics),
+            changed: shared.changed.clone(),
+            platform: Arc::clone(&shared.platform),
+        };
+        let log = Arc::new(DeploymentLog::open(target, deployment.id, &deployment.release.env));
+        self.log = Some(Arc::clone(&log));
         Driver {
-            shared: Arc::clone(&self.shared),
+            shared: Arc::clone(shared),
             lease: self.lease.clone(),
-            log: Arc::clone(&self.log),
+            log,
             cancelled: self.cancelled.clone(),
             lost: self.lost.clone(),
             poisoned,
@@ -86,7 +94,9 @@ impl Hold {
 
     /// Gives the right back; `done` is what became of the work.
     pub(super) async fn release<T>(self, done: Result<T>) -> Result<T> {
-        self.log.flush().await;
+        if let Some(log) = &self.log {
+            log.flush().await;
+        }
         drop(self.keeper);
         // Even after an error: a lease that is not released blocks the app until it runs out.
         let released = self.shared.store.release_lease(&self.lease).await;

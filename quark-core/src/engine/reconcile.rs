@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::draft::Draft;
-use super::drift::{Drift, drift, orphans, to_collect};
+use super::drift::{Drift, drift, epoch, orphans, to_collect};
 use super::hold::Hold;
 use super::shared::Shared;
 use crate::Result;
-use crate::backend::{ObservedContainer, Snapshot};
-use crate::deployment::{AppRecord, Deployment, DeploymentId, InstanceState, State, StepName, StepPhase};
+use crate::backend::{ObservedContainer, Snapshot, container_runtime::label};
+use crate::deployment::{AppRecord, Deployment, InstanceState, State, StepName, StepPhase};
 use crate::planted::planted;
 
 /// How often the world is looked at.
@@ -50,24 +50,31 @@ pub(super) async fn pass(shared: &Arc<Shared>) -> Result<bool> {
     }
     // Read before the store: see `orphans`.
     let containers = shared.runtime.list(&shared.labels()).await?;
-    let mut settled = true;
+    let mut unsettled = BTreeSet::new();
     let mut known = BTreeSet::new();
     for app in shared.store.apps().await? {
         known.extend(shared.store.instances(&app.spec.name).await?.into_iter().map(|instance| instance.name));
         if shared.stopping.is_cancelled() {
             return Ok(false);
         }
-        settled &= mended(shared, &app, &containers).await;
+        if !mended(shared, &app, &containers).await {
+            unsettled.insert(app.spec.name);
+        }
     }
-    collect(shared, &containers, known).await?;
-    Ok(settled)
+    // What is not as it shall be may still be sent requests: it is no garbage yet.
+    let mut others = containers;
+    others.retain(|container| {
+        let app = container.labels.get(label::APP);
+        !app.is_some_and(|app| unsettled.iter().any(|name| name.as_str() == app))
+    });
+    collect(shared, &others, known).await?;
+    Ok(unsettled.is_empty())
 }
 
 /// Brings an app back to what it shall be; whether it is now.
 async fn mended(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedContainer]) -> bool {
-    let Some(live) = app.serving.live.as_ref().map(|live| live.deployment) else { return true };
     let name = &app.spec.name;
-    match mend(shared, app, live, containers).await {
+    match mend(shared, app, containers).await {
         Ok(done) => done,
         // Another engine, or a deployment, is at work on the app.
         Err(error) if error.code() == "lease_held" => false,
@@ -78,40 +85,44 @@ async fn mended(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedCon
     }
 }
 
-async fn mend(
-    shared: &Arc<Shared>,
-    app: &AppRecord,
-    live: DeploymentId,
-    containers: &[ObservedContainer],
-) -> Result<bool> {
+async fn mend(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedContainer]) -> Result<bool> {
     let name = &app.spec.name;
     let instances = shared.store.instances(name).await?;
     let route = shared.router.observe(name).await?;
     if drift(app, &instances, containers, route, false).is_empty() {
         return Ok(true);
     }
-    let Some(deployment) = shared.store.deployment(live).await? else { return Ok(true) };
-    let hold = Hold::take(shared, &deployment, None).await?;
+    let Some(deployment) = journal(shared, app).await? else { return Ok(true) };
+    let mut hold = Hold::take(shared, &deployment.app, deployment.id, None).await?;
     let done = async {
         // Read under the lease: what was read before may have been replaced meanwhile.
-        let Some(snapshot) = shared.store.snapshot(live).await? else { return Ok(true) };
+        let Some(snapshot) = shared.store.snapshot(deployment.id).await? else { return Ok(true) };
         let found = found(shared, &snapshot).await?;
         if found.is_empty() {
             return Ok(true);
         }
         tracing::warn!(app = %name, ?found, "what is live is not as it shall be");
         let mut draft = Draft::of(snapshot);
-        perform(&hold, shared, &mut draft, StepName::Mend).await
+        perform(&mut hold, shared, &mut draft, StepName::Mend).await
     };
     let done = done.await;
     hold.release(done).await
 }
 
+/// The deployment in whose journal it is written what is mended: the live one,
+/// or the last one where nothing is live.
+async fn journal(shared: &Shared, app: &AppRecord) -> Result<Option<Deployment>> {
+    match &app.serving.live {
+        Some(live) => shared.store.deployment(live.deployment).await,
+        None => Ok(shared.store.deployments(&app.spec.name, None, 1).await?.pop()),
+    }
+}
+
 /// What is not as it shall be now, with the eyes of the holder of the lease.
 pub(super) async fn found(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<Drift>> {
     let Some(app) = &snapshot.app else { return Ok(Vec::new()) };
-    let is_live = |live: &crate::deployment::Occupant| live.deployment == snapshot.deployment.id;
-    if !app.serving.live.as_ref().is_some_and(is_live) {
+    if app.serving.live.as_ref().is_some_and(|live| live.deployment != snapshot.deployment.id) {
+        // Another one is live by now; the next pass looks at that.
         return Ok(Vec::new());
     }
     let name = &app.spec.name;
@@ -137,8 +148,8 @@ fn is_switching(state: State) -> bool {
 }
 
 /// Does one step for a deployment that has ended, and writes what became of it.
-async fn perform(hold: &Hold, shared: &Shared, draft: &mut Draft, step: StepName) -> Result<bool> {
-    hold.driver(false).step(draft, step).await?;
+async fn perform(hold: &mut Hold, shared: &Shared, draft: &mut Draft, step: StepName) -> Result<bool> {
+    hold.driver(&draft.snapshot().deployment, false).step(draft, step).await?;
     shared.write(draft, &hold.lease).await?;
     let last = super::decide::last(draft.snapshot(), step);
     Ok(last.is_some_and(|record| record.phase == StepPhase::Done))
@@ -153,7 +164,10 @@ async fn collect(
     if planted!(YoungIsGarbage) {
         return collect_the_young(shared, containers).await;
     }
-    let chosen = match to_collect(orphans(containers, &known), containers.len()) {
+    // What was there before a person resumed, and the store does not know, is that person's to remove.
+    let epoch = epoch(shared.store.position().await?);
+    let orphans = orphans(containers, &known).into_iter().filter(|orphan| orphan.epoch == epoch).collect();
+    let chosen = match to_collect(orphans, containers.len()) {
         Ok(chosen) => chosen,
         Err(count) => {
             let managed = containers.len();
@@ -194,14 +208,14 @@ async fn collect_from(shared: &Arc<Shared>, deployment: &Deployment) -> Result<(
         // It knows its own containers, and takes them away itself.
         return Ok(());
     }
-    let hold = Hold::take(shared, deployment, None).await?;
+    let mut hold = Hold::take(shared, &deployment.app, deployment.id, None).await?;
     let done = async {
         let Some(snapshot) = shared.store.snapshot(deployment.id).await? else { return Ok(()) };
         if strays(shared, &snapshot).await?.is_empty() {
             return Ok(());
         }
         let mut draft = Draft::of(snapshot);
-        perform(&hold, shared, &mut draft, StepName::Collect).await.map(|_| ())
+        perform(&mut hold, shared, &mut draft, StepName::Collect).await.map(|_| ())
     };
     let done = done.await;
     hold.release(done).await
@@ -211,7 +225,7 @@ async fn collect_from(shared: &Arc<Shared>, deployment: &Deployment) -> Result<(
 pub(super) async fn strays(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<ObservedContainer>> {
     let mut labels = shared.labels();
     let id = snapshot.deployment.id.to_string();
-    labels.insert(crate::backend::container_runtime::label::DEPLOYMENT.to_owned(), id);
+    labels.insert(label::DEPLOYMENT.to_owned(), id);
     let containers = shared.runtime.list(&labels).await?;
     let known = |container: &ObservedContainer| {
         let same = |instance: &crate::deployment::Instance| {

@@ -60,7 +60,12 @@ impl Shared {
         if !self.safe_mode.is_on() {
             return Ok(());
         }
+        // One leap is enough unless the store is older than its last one.
+        let seen = self.workspace.noted_position(&self.installation).await?.unwrap_or(0);
         self.store.leap().await?;
+        while self.store.position().await? <= seen {
+            self.store.leap().await?;
+        }
         self.note_position().await?;
         *self.safe_mode.lock() = None;
         tracing::warn!("a person has resumed the engine; it goes on from what the store says");
@@ -68,10 +73,23 @@ impl Shared {
         Ok(())
     }
 
-    /// Notes how far the store has come, outside of the store.
+    /// Notes how far the store has come, outside of the store; never less than
+    /// was noted before.
     pub(super) async fn note_position(&self) -> Result<()> {
+        if let Some(doubt) = self.went_back().await? {
+            self.enter_safe_mode(&doubt);
+            return Ok(());
+        }
         let position = self.store.position().await?;
         self.workspace.note_position(&self.installation, position).await
+    }
+
+    async fn went_back(&self) -> Result<Option<String>> {
+        // Read in this order: another engine may note a later position meanwhile.
+        let noted = self.workspace.noted_position(&self.installation).await?;
+        let position = self.store.position().await?;
+        let noted = noted.filter(|noted| *noted > position && !planted!(DoubtIgnored));
+        Ok(noted.map(|noted| format!("the store was at event {noted} and is at event {position} now")))
     }
 
     /// What shows that the store went back in time, if anything does.
@@ -79,18 +97,14 @@ impl Shared {
         if planted!(DoubtIgnored) {
             return Ok(None);
         }
-        // Read in this order: another engine may note a later position meanwhile.
-        let noted = self.workspace.noted_position(&self.installation).await?;
-        let position = self.store.position().await?;
-        if let Some(noted) = noted
-            && noted > position
-        {
-            return Ok(Some(format!("the store was at event {noted} and is at event {position} now")));
+        if let Some(doubt) = self.went_back().await? {
+            return Ok(Some(doubt));
         }
         for app in self.store.apps().await? {
             let name = &app.spec.name;
             // The store counts a generation before the router hears of it.
-            if let Some(route) = self.router.observe(name).await?
+            // A router that cannot be asked says nothing; whoever mends the app says that.
+            if let Ok(Some(route)) = self.router.observe(name).await
                 && route.generation > app.serving.generation
                 // It may have been counted since the app was read.
                 && self.store.app(name).await?.is_some_and(|app| route.generation > app.serving.generation)

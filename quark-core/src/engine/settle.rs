@@ -149,11 +149,15 @@ fn promoted(draft: &mut Draft, base: &Domain, now: Timestamp) {
     let generation = app.serving.generation;
     let before = app.serving.live.clone();
     let retire_at = now.after(deployment.release.timing.grace);
+    let restores = match deployment.kind {
+        DeploymentKind::Rollback { to } => Some(to),
+        _ => None,
+    };
     let run_at = if planted!(RetiredBeforeItsTime) { now } else { retire_at };
     let domains = domains(&deployment.release, base);
     draft.serve(|serving| {
         serving.domains = domains;
-        serving.live = Some(Occupant { deployment: deployment.id, slot });
+        serving.live = Some(Occupant { deployment: deployment.id, slot, restores });
         let standby = |occupant: &Occupant| Standby { occupant: occupant.clone(), retire_at, retiring: false };
         serving.standby = before.as_ref().map(standby);
         if let Some(occupant) = &before {

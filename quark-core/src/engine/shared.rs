@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use crate::backend::{
     ContainerRuntime, ImageBuilder, Labels, Metric, MetricsSink, NewJob, Prober, Queue, Router, SourceFetcher, Store,
     container_runtime::label,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::deployment::DeploymentId;
 use crate::platform::Platform;
 use crate::workspace::Workspace;
@@ -40,6 +40,8 @@ pub(super) struct Shared {
     pub(super) workspace: Arc<dyn Workspace>,
     pub(super) installation: String,
     pub(super) safe_mode: SafeMode,
+    /// The store's time less this engine's monotonic time, in microseconds.
+    pub(super) ahead: AtomicI64,
     /// Counts what was written, to wake those who read.
     pub(super) changed: watch::Sender<u64>,
     pub(super) stopping: CancellationToken,
@@ -65,6 +67,22 @@ impl Shared {
             Error::new(ErrorKind::Unsupported, "this engine has no image builder")
                 .with_hint("build it `with_builder`, or deploy an image")
         })
+    }
+
+    /// The time that all engines of the store agree on. Between two looks at the
+    /// store it moves with this engine's monotonic time, so that a jump of the
+    /// time of day changes nothing.
+    pub(super) fn now(&self) -> Timestamp {
+        let elapsed = i64::try_from(self.clock.monotonic().as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(elapsed.saturating_add(self.ahead.load(Ordering::Relaxed)))
+    }
+
+    /// Asks the store for its time.
+    pub(super) async fn set_time(&self) -> Result<()> {
+        let now = self.store.now().await?;
+        let elapsed = i64::try_from(self.clock.monotonic().as_micros()).unwrap_or(i64::MAX);
+        self.ahead.store(now.as_micros().saturating_sub(elapsed), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Runs a task that [`shutdown`](super::DeploymentEngine::shutdown) waits for.

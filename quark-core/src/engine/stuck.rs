@@ -9,7 +9,8 @@ use super::sweep::job;
 use crate::backend::store::refusal;
 use crate::clock::Timestamp;
 use crate::deployment::{
-    Conclusion, Deployment, DeploymentId, EventKind, Failure, Instance, InstanceState, State, StepName, StepPhase,
+    Conclusion, Deployment, DeploymentId, DeploymentKind, EventKind, Failure, Instance, InstanceState, State, StepName,
+    StepPhase,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -51,7 +52,7 @@ pub(super) async fn leftovers(shared: &Shared, id: DeploymentId) -> Result<Lefto
 
 /// Sets a stuck deployment on its way again, because a person said so.
 pub(super) async fn retry(shared: &Arc<Shared>, id: DeploymentId) -> Result<()> {
-    let now = shared.clock.now();
+    let now = shared.now();
     change(shared, id, |draft, failed| {
         let to = match failed {
             Some(StepName::Revert) => State::Reverting,
@@ -68,8 +69,14 @@ pub(super) async fn retry(shared: &Arc<Shared>, id: DeploymentId) -> Result<()> 
 
 /// Ends a stuck deployment and leaves what is left to the collection of garbage.
 pub(super) async fn abandon(shared: &Arc<Shared>, id: DeploymentId, by: &str) -> Result<()> {
-    let now = shared.clock.now();
+    let now = shared.now();
     change(shared, id, |draft, _| {
+        if draft.snapshot().deployment.kind == DeploymentKind::Remove {
+            // From its first row on the app takes no deployments; half a removal is no state to be in.
+            return Err(Error::new(ErrorKind::Conflict, "the removal of an app cannot be abandoned")
+                .with_code("too_late")
+                .with_hint("mend what keeps it from being cleaned up, then retry"));
+        }
         let own = draft.snapshot().instances.iter().filter(|instance| instance.deployment == id);
         let own: Vec<Instance> = own.cloned().collect();
         for instance in own {
@@ -102,7 +109,7 @@ async fn change(
     shared.refuse_in_safe_mode()?;
     let not_found = || refusal::deployment_not_found(id);
     let deployment: Deployment = shared.store.deployment(id).await?.ok_or_else(not_found)?;
-    let hold = Hold::take(shared, &deployment, None).await?;
+    let hold = Hold::take(shared, &deployment.app, id, None).await?;
     let lease = hold.lease.clone();
     let changed = async {
         let snapshot = shared.store.snapshot(id).await?.ok_or_else(not_found)?;

@@ -17,6 +17,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Claims after which a job counts as one that engines die of, wherever they
 /// do. Deaths in the middle of one step are counted by its journal.
 const POISONED: u32 = 25;
+/// How long to wait for a queue that does not answer.
+const AWAY: Duration = Duration::from_millis(500);
 /// How often lost jobs are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -24,6 +26,7 @@ const SWEEP: Duration = Duration::from_secs(30);
 pub(super) async fn work(shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(shared.config.workers));
     let mut swept = shared.clock.monotonic();
+    let mut counted: Option<Duration> = None;
     while !shared.stopping.is_cancelled() {
         // Without a free place no job is claimed, and the queue is not looked at.
         tokio::select! {
@@ -32,7 +35,8 @@ pub(super) async fn work(shared: Arc<Shared>) {
             () = shared.stopping.cancelled() => break,
         }
         if shared.safe_mode.is_on() {
-            wait(&shared).await;
+            // The queue may have jobs that are ready: its hint would come at once.
+            rest(&shared, LOOK).await;
             continue;
         }
         let claimed = claim(&shared, places.available_permits()).await;
@@ -52,11 +56,16 @@ pub(super) async fn work(shared: Arc<Shared>) {
             }
             Err(error) => {
                 tracing::warn!(report = error.report(), "the queue cannot be read");
-                true
+                rest(&shared, AWAY).await;
+                false
             }
         };
         if idle {
             wait(&shared).await;
+        }
+        if counted.is_none_or(|at| shared.clock.monotonic().saturating_sub(at) >= LOOK) {
+            counted = Some(shared.clock.monotonic());
+            count(&shared).await;
         }
         if shared.clock.monotonic().saturating_sub(swept) >= SWEEP {
             swept = shared.clock.monotonic();
@@ -69,19 +78,29 @@ pub(super) async fn work(shared: Arc<Shared>) {
 
 /// Queues lost jobs, and notes how far the store has come.
 async fn look_after(shared: &Shared) -> Result<()> {
+    shared.set_time().await?;
     sweep(shared).await?;
     shared.note_position().await
 }
 
 async fn claim(shared: &Shared, free: usize) -> Result<Vec<ClaimedJob>> {
-    let jobs = shared.queue.claim(&shared.config.owner, free, shared.config.lease).await?;
-    // What is claimed must be worked on, whether it can be counted or not.
-    if !jobs.is_empty()
-        && let Ok(depth) = shared.queue.depth().await
-    {
+    shared.queue.claim(&shared.config.owner, free, shared.config.lease).await
+}
+
+/// Counts what waits.
+async fn count(shared: &Shared) {
+    if let Ok(depth) = shared.queue.depth().await {
         shared.metrics.record(Metric::QueueDepth(i64::try_from(depth.ready).unwrap_or(i64::MAX)));
     }
-    Ok(jobs)
+}
+
+/// Waits without asking the queue.
+async fn rest(shared: &Shared, duration: Duration) {
+    tokio::select! {
+        biased;
+        () = shared.stopping.cancelled() => {}
+        () = shared.clock.sleep(duration) => {}
+    }
 }
 
 async fn wait(shared: &Shared) {
@@ -101,7 +120,7 @@ async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
     let told = match drive(shared, &claimed).await {
         Ok(Burst::Finished) => shared.queue.ack(token).await,
         Ok(Burst::Parked(until)) => {
-            let delay = until.since(shared.clock.now());
+            let delay = until.since(shared.now());
             shared.queue.nack(token, delay, false, "waiting").await
         }
         Ok(Burst::Interrupted) => shared.queue.nack(token, Duration::ZERO, false, "the engine stopped").await,
@@ -125,8 +144,14 @@ async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
 
 async fn drive(shared: &Arc<Shared>, claimed: &ClaimedJob) -> Result<Burst> {
     let id = claimed.job.deployment;
-    let Some(deployment) = shared.store.deployment(id).await? else { return Ok(Burst::Finished) };
-    let hold = Hold::take(shared, &deployment, Some(claimed.token)).await?;
-    let burst = hold.driver(claimed.attempt > POISONED).run(claimed.job.kind, id).await;
+    let mut hold = Hold::take(shared, &claimed.job.app, id, Some(claimed.token)).await?;
+    let burst = match shared.store.snapshot(id).await {
+        Ok(None) => Ok(Burst::Finished),
+        Ok(Some(snapshot)) => {
+            let driver = hold.driver(&snapshot.deployment, claimed.attempt > POISONED);
+            driver.run(claimed.job.kind, snapshot).await
+        }
+        Err(error) => Err(error),
+    };
     hold.release(burst).await
 }

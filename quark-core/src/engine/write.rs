@@ -10,7 +10,7 @@ use crate::{Error, Result};
 impl Shared {
     /// Writes a draft under a lease, and tells those who wait for a change.
     pub(super) async fn write(&self, draft: &mut Draft, lease: &Lease) -> Result<()> {
-        let at = self.clock.now();
+        let at = self.now();
         let commit = draft.commit(lease, at);
         let deployment = &commit.deployment;
         let completed = commit.events.iter().any(|event| matches!(event, EventKind::Completed { .. }));

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::app::{AppName, Domain};
-use crate::backend::{Call, Drained, EffectiveRoute, Route, Router};
+use crate::backend::{Call, Drained, EffectiveRoute, LastChange, Route, Router};
 use crate::clock::{Clock, SystemClock};
-use crate::deployment::{Endpoint, Fence, Generation, Slot};
+use crate::deployment::{Endpoint, Generation, Slot};
 use crate::{Error, ErrorKind, Result};
 
 /// Routes that are records: nothing is served, but requests can be
@@ -33,7 +33,7 @@ struct World {
 struct State {
     routes: BTreeMap<AppName, Route>,
     /// Outlives the routes: an engine that was cut off must not bring one back.
-    fences: HashMap<AppName, Fence>,
+    last: HashMap<AppName, LastChange>,
     open: HashMap<Endpoint, u64>,
     unreachable: HashSet<Endpoint>,
     faults: VecDeque<Fault>,
@@ -185,7 +185,7 @@ impl MemoryRouter {
 
     fn try_apply(&self, call: &Call, route: &Route) -> Result<()> {
         self.change(|state| {
-            state.check_fence(&route.app, route.fence)?;
+            let last = state.last(&route.app).then_apply(route)?;
             if route.domains.is_empty() {
                 return Err(Error::new(ErrorKind::InvalidConfig, format!("the route of `{}` has no name", route.app)));
             }
@@ -195,7 +195,7 @@ impl MemoryRouter {
                 return Err(Error::new(ErrorKind::Conflict, format!("another app answers to `{taken}`"))
                     .with_code("domain_taken"));
             }
-            state.fences.insert(route.app.clone(), route.fence);
+            state.last.insert(route.app.clone(), last);
             let before = state.routes.insert(route.app.clone(), route.clone());
             let serves = |route: &Route| (route.active, route.backup, route.generation);
             if before.as_ref().map(serves) != Some(serves(route)) {
@@ -213,13 +213,8 @@ impl MemoryRouter {
 }
 
 impl State {
-    fn check_fence(&self, app: &AppName, fence: Fence) -> Result<()> {
-        match self.fences.get(app) {
-            Some(seen) if fence < *seen => {
-                Err(Error::new(ErrorKind::Fenced, format!("another engine has taken over the route of `{app}`")))
-            }
-            _ => Ok(()),
-        }
+    fn last(&self, app: &AppName) -> LastChange {
+        self.last.get(app).copied().unwrap_or_default()
     }
 }
 
@@ -280,9 +275,9 @@ impl Router for MemoryRouter {
     async fn remove(&self, call: &Call, app: &AppName) -> Result<()> {
         let work = async {
             self.change(|state| {
-                state.check_fence(app, call.fence)?;
+                let last = state.last(app).then_remove(app, call.fence)?;
+                state.last.insert(app.clone(), last);
                 if let Some(route) = state.routes.remove(app) {
-                    state.fences.insert(app.clone(), call.fence);
                     state.switches.push(Switch {
                         app: app.clone(),
                         active: None,

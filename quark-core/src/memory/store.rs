@@ -20,8 +20,8 @@ use crate::app::{App, AppName};
 use crate::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
 use crate::clock::{Clock, Timestamp};
 use crate::deployment::{
-    AppRecord, CancelRequest, Deployment, DeploymentId, Event, Instance, LogLine, LogStream, OwnerId, SupersedePolicy,
-    Version,
+    AppRecord, CancelRequest, Deployment, DeploymentId, Event, IdempotencyKey, Instance, LogLine, LogStream, OwnerId,
+    SupersedePolicy, Version,
 };
 use crate::planted::planted;
 
@@ -64,17 +64,17 @@ impl MemoryStore {
     /// An empty store. Jobs must be queued by whoever writes.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self::build(clock, None)
+        Self::named(clock, None, Uuid::new_v4().to_string())
     }
 
     /// An empty store that queues the jobs of a write together with the write.
     #[must_use]
     pub fn with_queue(clock: Arc<dyn Clock>, queue: MemoryQueue) -> Self {
-        Self::build(clock, Some(queue))
+        Self::named(clock, Some(queue), Uuid::new_v4().to_string())
     }
 
-    fn build(clock: Arc<dyn Clock>, queue: Option<MemoryQueue>) -> Self {
-        let installation = Uuid::new_v4().to_string();
+    /// An empty store of this name, with or without a queue.
+    pub(crate) fn named(clock: Arc<dyn Clock>, queue: Option<MemoryQueue>, installation: String) -> Self {
         Self { shared: Arc::new(Shared { installation, clock, queue, tables: Mutex::default() }) }
     }
 
@@ -165,6 +165,10 @@ impl Store for MemoryStore {
         Ok(self.tables().deployments.get(&id).map(|row| row.deployment.clone()))
     }
 
+    async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
+        Ok(self.tables().by_key(app, key).cloned())
+    }
+
     async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {
         Ok(self.tables().deployments_of(app, before, most))
     }
@@ -208,6 +212,10 @@ impl Store for MemoryStore {
 
     async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
         Ok(self.tables().instances_of(app))
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(self.shared.clock.now())
     }
 
     async fn position(&self) -> Result<u64> {

@@ -2,18 +2,20 @@
 
 use quark_core::app::{App, AppName, Domain};
 use quark_core::backend::store::refusal;
-use quark_core::deployment::{AppRecord, Serving, TeamId, Version};
+use quark_core::deployment::{AppRecord, Generation, Serving, TeamId, Version};
 use quark_core::{Result, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::failure::failed;
-use super::rows;
+use super::{leap, rows};
 
 pub(super) async fn create(connection: &mut SqliteConnection, spec: App, at: Timestamp) -> Result<AppRecord> {
+    // Above all that the world may have seen of an app of the same name.
+    let generation = Generation(leap::leapt(connection).await?);
     let record = AppRecord {
         team: TeamId::default(),
         spec,
-        serving: Serving::default(),
+        serving: Serving { generation, ..Serving::default() },
         version: Version(1),
         created_at: at,
         updated_at: at,
@@ -117,15 +119,7 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<AppReco
 
 /// Writes down what serves, and with it the addresses of the app's slots.
 pub(super) async fn set_serving(connection: &mut SqliteConnection, app: &AppName, serving: &Serving) -> Result<()> {
-    let done = sqlx::query("UPDATE quark_apps SET serving = ? WHERE name = ?")
-        .bind(rows::document("serving", serving)?)
-        .bind(app.as_str())
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    if done.rows_affected() == 0 {
-        return Err(refusal::app_not_found(app));
-    }
+    write_serving(connection, app, serving).await?;
     sqlx::query("DELETE FROM quark_endpoints WHERE app = ?")
         .bind(app.as_str())
         .execute(&mut *connection)
@@ -146,6 +140,17 @@ pub(super) async fn set_serving(connection: &mut SqliteConnection, app: &AppName
         }
     }
     Ok(())
+}
+
+/// Writes down what serves, at addresses that the app has already.
+pub(super) async fn write_serving(connection: &mut SqliteConnection, app: &AppName, serving: &Serving) -> Result<()> {
+    let done = sqlx::query("UPDATE quark_apps SET serving = ? WHERE name = ?")
+        .bind(rows::document("serving", serving)?)
+        .bind(app.as_str())
+        .execute(connection)
+        .await
+        .map_err(failed)?;
+    if done.rows_affected() == 0 { Err(refusal::app_not_found(app)) } else { Ok(()) }
 }
 
 /// Marks an app as being removed.

@@ -31,7 +31,7 @@ pub(super) async fn commit(connection: &mut SqliteConnection, commit: Commit, no
     if let Some(serving) = &commit.serving {
         apps::set_serving(connection, &stored.app, serving).await?;
     }
-    if let Some(step) = &commit.step {
+    for step in &commit.steps {
         write_step(connection, deployment.id, step).await?;
     }
     for instance in &commit.instances {
@@ -172,17 +172,20 @@ async fn update(connection: &mut SqliteConnection, deployment: &Deployment, vers
 async fn write_step(connection: &mut SqliteConnection, deployment: DeploymentId, step: &StepRecord) -> Result<()> {
     sqlx::query(
         "INSERT INTO quark_steps (
-             deployment, name, attempt, ordinal, phase, fence, started_at, finished_at, deadline, output, failure)
+             deployment, name, attempt, ordinal, phase, fence, resumed, started_at, finished_at, deadline, output,
+             failure)
          VALUES (?1, ?2, ?3, (SELECT coalesce(max(ordinal), 0) + 1 FROM quark_steps WHERE deployment = ?1),
-                 ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+                 ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
          ON CONFLICT (deployment, name, attempt) DO UPDATE
-         SET phase = ?4, fence = ?5, started_at = ?6, finished_at = ?7, deadline = ?8, output = ?9, failure = ?10",
+         SET phase = ?4, fence = ?5, resumed = ?6, started_at = ?7, finished_at = ?8, deadline = ?9, output = ?10,
+             failure = ?11",
     )
     .bind(deployment.to_string())
     .bind(step.name.as_str())
     .bind(i64::from(step.attempt))
     .bind(rows::name("phase", &step.phase)?)
     .bind(rows::integer("fence", step.fence.0)?)
+    .bind(i64::from(step.resumed))
     .bind(step.started_at.as_micros())
     .bind(step.finished_at.map(Timestamp::as_micros))
     .bind(step.deadline.as_micros())

@@ -2,36 +2,49 @@
 
 use quark_core::app::AppName;
 use quark_core::backend::store::refusal;
-use quark_core::backend::{CancelOutcome, NewJob, Snapshot};
-use quark_core::deployment::{Deployment, DeploymentId, DeploymentKind, EventKind, State, Version};
+use quark_core::backend::{CancelOutcome, CreatedDeployment, NewJob, Snapshot};
+use quark_core::deployment::{
+    CancelRequest, Deployment, DeploymentId, DeploymentKind, EventKind, Instance, SupersedePolicy, Version,
+};
 use quark_core::{Error, ErrorKind, Result, Timestamp};
 use sqlx::{Connection, SqliteConnection};
 
 use super::failure::failed;
 use super::rows::{self, Columns};
-use super::{apps, commit, history, jobs};
+use super::{apps, commit, history, jobs, supersede};
 
 /// All columns of `quark_deployments`, for literals.
 macro_rules! columns {
     () => {
         "id, app, team, sequence, kind_details, release, revision, artifact, slot, state, conclusion, failure, \
-         cancel_requested_by, cancel_requested_at, fence, version, created_by, created_at, started_at, finished_at"
+         cancel_requested_by, cancel_requested_at, cancel_superseded_by, fence, version, created_by, trigger_kind, \
+         idempotency_key, created_at, started_at, finished_at"
     };
 }
 
-/// Writes a deployment down, with its event and its job.
+pub(super) use columns;
+
+/// Writes a deployment down, with its event, its job, and what it means for
+/// those before it.
 pub(super) async fn create(
     connection: &mut SqliteConnection,
     mut deployment: Deployment,
     job: NewJob,
+    policy: SupersedePolicy,
     now: Timestamp,
-) -> Result<Deployment> {
+) -> Result<CreatedDeployment> {
+    if let Some(key) = &deployment.key
+        && let Some(known) = supersede::by_key(connection, &deployment.app, key).await?
+    {
+        return Ok(CreatedDeployment { deployment: known, existing: true, ended: Vec::new(), stopping: Vec::new() });
+    }
     let Some(app) = apps::find(connection, &deployment.app).await? else {
         return Err(refusal::app_not_found(&deployment.app));
     };
     if app.removed_at.is_some() {
         return Err(refusal::app_removed(&deployment.app));
     }
+    let verdicts = supersede::verdicts(connection, &deployment, policy).await?;
     if deployment.state.is_active() {
         commit::refuse_if_another_is_active(connection, &deployment.app, deployment.id).await?;
     }
@@ -50,15 +63,15 @@ pub(super) async fn create(
     let (id, at) = (deployment.id, deployment.created_at);
     history::add_event(connection, &deployment.app, id, at, &EventKind::Created).await?;
     jobs::enqueue(connection, &job, now).await?;
-    Ok(deployment)
+    supersede::carry_out(connection, deployment, verdicts).await
 }
 
 async fn insert(connection: &mut SqliteConnection, deployment: &Deployment) -> Result<()> {
     let done = sqlx::query(
         "INSERT INTO quark_deployments (
              id, app, team, sequence, kind, kind_details, release, revision, artifact, slot, state, conclusion,
-             failure, fence, version, created_by, created_at, started_at, finished_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             failure, fence, version, created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO NOTHING",
     )
     .bind(deployment.id.to_string())
@@ -77,6 +90,8 @@ async fn insert(connection: &mut SqliteConnection, deployment: &Deployment) -> R
     .bind(rows::integer("fence", deployment.fence.0)?)
     .bind(rows::integer("version", deployment.version.0)?)
     .bind(deployment.created_by.as_str())
+    .bind(rows::name("trigger_kind", &deployment.trigger)?)
+    .bind(deployment.key.as_ref().map(|key| key.as_str()))
     .bind(deployment.created_at.as_micros())
     .bind(deployment.started_at.map(Timestamp::as_micros))
     .bind(deployment.finished_at.map(Timestamp::as_micros))
@@ -139,61 +154,39 @@ pub(super) async fn snapshot(connection: &mut SqliteConnection, id: DeploymentId
     };
     let app = apps::find(&mut transaction, &deployment.app).await?;
     let steps = sqlx::query(
-        "SELECT name, attempt, phase, fence, started_at, finished_at, deadline, output, failure
+        "SELECT name, attempt, phase, fence, resumed, started_at, finished_at, deadline, output, failure
          FROM quark_steps WHERE deployment = ? ORDER BY ordinal",
     )
     .bind(id.to_string())
     .fetch_all(&mut *transaction)
     .await
     .map_err(failed)?;
-    let instances = sqlx::query(
+    let instances = instances(&mut transaction, &deployment.app).await?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(Some(Snapshot { app, steps: steps.iter().map(rows::step).collect::<Result<_>>()?, instances, deployment }))
+}
+
+/// The instances of an app that are not removed.
+pub(super) async fn instances(connection: &mut SqliteConnection, app: &AppName) -> Result<Vec<Instance>> {
+    let found = sqlx::query(
         "SELECT name, deployment, replica, slot, state, endpoint
          FROM quark_instances WHERE app = ? AND state <> 'removed' ORDER BY deployment, replica",
     )
-    .bind(deployment.app.as_str())
-    .fetch_all(&mut *transaction)
+    .bind(app.as_str())
+    .fetch_all(connection)
     .await
     .map_err(failed)?;
-    transaction.commit().await.map_err(failed)?;
-    Ok(Some(Snapshot {
-        app,
-        steps: steps.iter().map(rows::step).collect::<Result<_>>()?,
-        instances: instances.iter().map(rows::instance).collect::<Result<_>>()?,
-        deployment,
-    }))
+    found.iter().map(rows::instance).collect()
 }
 
-/// Writes down that somebody wants a deployment to stop. The version stays: a
-/// wish must not make the engine's next write fail.
+/// Writes down that somebody wants a deployment to stop.
 pub(super) async fn request_cancel(
     connection: &mut SqliteConnection,
     id: DeploymentId,
-    by: String,
-    at: Timestamp,
+    request: CancelRequest,
 ) -> Result<CancelOutcome> {
-    let row = sqlx::query("SELECT app, state, cancel_requested_by FROM quark_deployments WHERE id = ?")
-        .bind(id.to_string())
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let Some(row) = row else {
-        return Err(refusal::deployment_not_found(id));
-    };
-    let columns = Columns(&row);
-    if !columns.named::<State>("state")?.can_cancel() {
-        return Ok(CancelOutcome::TooLate);
+    match find(connection, id).await? {
+        Some(mut deployment) => supersede::ask_to_stop(connection, &mut deployment, request).await,
+        None => Err(refusal::deployment_not_found(id)),
     }
-    if columns.optional_text("cancel_requested_by")?.is_some() {
-        return Ok(CancelOutcome::Requested);
-    }
-    sqlx::query("UPDATE quark_deployments SET cancel_requested_by = ?, cancel_requested_at = ? WHERE id = ?")
-        .bind(by.as_str())
-        .bind(at.as_micros())
-        .bind(id.to_string())
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let app: AppName = columns.named("app")?;
-    history::add_event(connection, &app, id, at, &EventKind::CancelRequested { by }).await?;
-    Ok(CancelOutcome::Requested)
 }

@@ -20,7 +20,8 @@ pub(super) async fn acquire(
     now: Timestamp,
 ) -> Result<Lease> {
     let row = sqlx::query(
-        "INSERT INTO quark_leases (app, owner, fence, expires_at) VALUES (?1, ?2, 1, ?3)
+        "INSERT INTO quark_leases (app, owner, fence, expires_at)
+         VALUES (?1, ?2, (SELECT CAST(value AS INTEGER) + 1 FROM quark_meta WHERE key = 'leapt'), ?3)
          ON CONFLICT (app) DO UPDATE SET owner = ?2, fence = fence + 1, expires_at = ?3
              WHERE owner IS NULL OR owner = ?2 OR expires_at <= ?4
          RETURNING fence",

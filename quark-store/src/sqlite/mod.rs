@@ -35,12 +35,14 @@ mod deployments;
 mod failure;
 mod history;
 mod jobs;
+mod leap;
 mod leases;
 mod migrate;
 mod open;
 mod queue;
 mod rows;
 mod store;
+mod supersede;
 mod writer;
 
 pub use config::{SqliteConfig, Synchronous};

@@ -132,7 +132,7 @@ pub(super) fn instance(deployment: &Deployment, slot: Slot, state: InstanceState
 
 /// What serves once `live` was promoted in front of `before`.
 pub(super) fn serving(live: &Deployment, before: DeploymentId) -> Serving {
-    let occupant = |deployment, slot| Occupant { deployment, slot };
+    let occupant = |deployment, slot| Occupant { deployment, slot, restores: Some(before) };
     Serving {
         contested: Some(crate::deployment::Slot::Blue),
         live: Some(occupant(live.id, Slot::Green)),

@@ -38,7 +38,8 @@ pub(super) struct Picture {
     pub(super) instances: Vec<Instance>,
     pub(super) events: Vec<Event>,
     pub(super) log: Vec<LogLine>,
-    jobs: Option<QueueDepth>,
+    pub(super) position: u64,
+    pub(super) jobs: Option<QueueDepth>,
 }
 
 impl<'a> Scene<'a> {
@@ -136,6 +137,7 @@ impl<'a> Scene<'a> {
             instances: snapshot.instances,
             events: self.events(None).await?,
             log: worked("reading a log", self.store.log(id, 0, ALL).await)?,
+            position: worked("reading the position", self.store.position().await)?,
             jobs: self.jobs().await?,
         })
     }

@@ -5,7 +5,7 @@ use crate::app::{CommitSha, Source};
 use crate::backend::{BuildKey, Call, Snapshot};
 use crate::deployment::{CancelRequest, Conclusion, Deployment, StepOutput, Trigger};
 use crate::planted::planted;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorClass, ErrorKind, Result};
 
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
     let deployment = &snapshot.deployment;
@@ -18,9 +18,10 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
         Some(commit) => {
             if deployment.trigger == Trigger::Push {
                 let branch = deployment.revision.branch.as_ref().unwrap_or(branch);
-                give_way(context, deployment, &source.resolve(call, repository, branch).await, commit).await?;
+                newest(context, deployment, source.resolve(call, repository, branch).await, commit).await?
+            } else {
+                commit.clone()
             }
-            commit.clone()
         }
         None => {
             let branch = deployment.revision.branch.as_ref().unwrap_or(branch);
@@ -39,32 +40,44 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     Ok(StepOutput { note: Some(format!("commit {}", commit.short())), commit: Some(commit), ..StepOutput::default() })
 }
 
-/// Pushes are told late, twice and out of order. One whose commit is not the
-/// head of its branch any more gives way to a deployment of the head, so that
-/// an older commit never goes live after a newer one.
-async fn give_way(
+/// The commit to deploy for a push of `commit`. Pushes are told late, twice and
+/// out of order: one that is not the head of its branch any more gives way to
+/// a deployment of the head, so that an older commit never goes live after a
+/// newer one. Where there is none, because it was not told yet or because this
+/// one superseded it, this one deploys the head.
+async fn newest(
     context: &StepContext,
     deployment: &Deployment,
-    head: &Result<CommitSha>,
+    head: Result<CommitSha>,
     commit: &CommitSha,
-) -> Result<()> {
-    let Ok(head) = head else { return Ok(()) };
-    if head == commit || planted!(OlderCommitWins) {
-        return Ok(());
-    }
-    let store = &context.shared.store;
-    let of_head = |other: &&Deployment| {
-        let stopped = matches!(other.conclusion, Some(Conclusion::Failed | Conclusion::Cancelled));
-        other.id != deployment.id && other.revision.commit.as_ref() == Some(head) && !stopped
+) -> Result<CommitSha> {
+    let head = match head {
+        Ok(head) if head != *commit && !planted!(OlderCommitWins) => head,
+        // The host is away for a moment: it is asked again.
+        Err(error) if error.class() != ErrorClass::Permanent => return Err(error),
+        // It is the head, or the branch is gone and there is none.
+        _ => return Ok(commit.clone()),
     };
-    let known = store.deployments(&deployment.app, None, RECENT).await?;
-    let Some(newer) = known.iter().find(of_head) else { return Ok(()) };
-    context.log.say(&format!("commit {} is older than {}, which is deployed already", commit.short(), head.short()));
-    let request = CancelRequest::superseded_by("engine", newer.id, context.shared.clock.now());
-    store.request_cancel(deployment.id, request).await?;
-    context.shared.hurry(deployment.id);
-    Err(Error::new(ErrorKind::Cancelled, format!("deployment `{}` is of a newer commit", newer.id))
-        .with_code("superseded"))
+    let store = &context.shared.store;
+    let recent = store.deployments(&deployment.app, None, RECENT).await?;
+    let of_head = |other: &&Deployment| other.id != deployment.id && other.revision.commit.as_ref() == Some(&head);
+    let goes_on = |other: &&Deployment| {
+        other.cancel.is_none() && !matches!(other.conclusion, Some(Conclusion::Failed | Conclusion::Cancelled))
+    };
+    if let Some(newer) = recent.iter().filter(of_head).find(goes_on) {
+        context.log.say(&format!(
+            "commit {} is older than {}, which is deployed already",
+            commit.short(),
+            head.short()
+        ));
+        let request = CancelRequest::superseded_by("engine", newer.id, context.shared.now());
+        store.request_cancel(deployment.id, request).await?;
+        context.shared.hurry(deployment.id);
+        return Err(Error::new(ErrorKind::Cancelled, format!("deployment `{}` is of a newer commit", newer.id))
+            .with_code("superseded"));
+    }
+    context.log.say(&format!("taking {}, which was pushed after {}", head.short(), commit.short()));
+    Ok(head)
 }
 
 /// How many deployments are looked at for a newer commit.

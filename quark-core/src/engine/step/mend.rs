@@ -25,6 +25,10 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
                 shared.runtime.start(call, &id).await?;
                 done.push(format!("started {name}"));
             }
+            Drift::Routed => {
+                shared.router.remove(call, &snapshot.deployment.app).await?;
+                done.push("took the route away".to_owned());
+            }
             Drift::Unrouted | Drift::Misrouted(_) => {
                 let app = app(snapshot)?;
                 let Some(live) = &app.serving.live else { continue };

@@ -105,6 +105,12 @@ pub(super) fn limit(step: StepName, release: &App) -> Duration {
     }
 }
 
+/// Whether a step whose time is over has failed for good. The others are short,
+/// and may have been done: they are looked at and tried again.
+pub(super) fn uses_its_time_up(step: StepName) -> bool {
+    matches!(step, StepName::Fetch | StepName::Build | StepName::Probe)
+}
+
 /// Whether a wish to cancel stops this step.
 pub(super) fn can_be_cancelled(step: StepName) -> bool {
     matches!(

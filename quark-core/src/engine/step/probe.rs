@@ -96,7 +96,7 @@ async fn wait_until_healthy(
             None => row += 1,
             Some(unwell) => {
                 row = 0;
-                if shared.clock.now().after(check.interval) >= deadline {
+                if shared.now().after(check.interval) >= deadline {
                     relay_output(context, instance).await;
                     return Err(never_healthy(snapshot, instance, unwell));
                 }
@@ -163,7 +163,7 @@ fn gone(instance: &Instance) -> Error {
 /// One last look before users are sent there: it may have died, or the machine
 /// may have been restarted, since it was found healthy.
 pub(super) async fn still_healthy(context: &StepContext, snapshot: &Snapshot) -> Result<()> {
-    if planted!(SwitchBeforeHealth) || planted!(OldVersionProbed) {
+    if planted!(SwitchBeforeHealth, OldVersionProbed) {
         return Ok(());
     }
     let check = &snapshot.deployment.release.health;

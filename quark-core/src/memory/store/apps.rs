@@ -5,7 +5,7 @@ use crate::Result;
 use crate::app::{App, AppName, Domain};
 use crate::backend::store::refusal;
 use crate::clock::Timestamp;
-use crate::deployment::{AppRecord, Serving, TeamId, Version};
+use crate::deployment::{AppRecord, TeamId, Version};
 use crate::planted::planted;
 
 impl Tables {
@@ -17,7 +17,7 @@ impl Tables {
         self.hold_domains(&spec);
         let record = AppRecord {
             team: TeamId::default(),
-            serving: Serving::default(),
+            serving: self.new_serving(),
             version: Version::default().next(),
             created_at: at,
             updated_at: at,

@@ -77,6 +77,9 @@ impl Tables {
             team: stored.team.clone(),
             sequence: stored.sequence,
             created_at: stored.created_at,
+            created_by: stored.created_by.clone(),
+            trigger: stored.trigger,
+            key: stored.key.clone(),
             cancel: stored.cancel.clone(),
             version,
             ..deployment

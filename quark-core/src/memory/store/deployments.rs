@@ -5,8 +5,8 @@ use crate::app::AppName;
 use crate::backend::store::refusal;
 use crate::backend::{CancelOutcome, CreatedDeployment, Snapshot};
 use crate::deployment::{
-    CancelRequest, Deployment, DeploymentId, DeploymentKind, EventKind, Instance, State, SupersedePolicy, Superseding,
-    Version,
+    CancelRequest, Deployment, DeploymentId, DeploymentKind, EventKind, IdempotencyKey, Instance, State,
+    SupersedePolicy, Superseding, Version,
 };
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
@@ -17,7 +17,8 @@ impl Tables {
         mut deployment: Deployment,
         policy: SupersedePolicy,
     ) -> Result<CreatedDeployment> {
-        if let Some(existing) = self.by_key(&deployment).filter(|_| !planted!(KeyForgotten)) {
+        let known = deployment.key.as_ref().and_then(|key| self.by_key(&deployment.app, key));
+        if let Some(existing) = known.filter(|_| !planted!(KeyForgotten)) {
             let existing = existing.clone();
             return Ok(CreatedDeployment {
                 deployment: existing,
@@ -68,9 +69,8 @@ impl Tables {
         Ok(CreatedDeployment { deployment, existing: false, ended, stopping })
     }
 
-    fn by_key(&self, wanted: &Deployment) -> Option<&Deployment> {
-        let key = wanted.key.as_ref()?;
-        let history = self.histories.get(&wanted.app)?.iter().rev();
+    pub(super) fn by_key(&self, app: &AppName, key: &IdempotencyKey) -> Option<&Deployment> {
+        let history = self.histories.get(app)?.iter().rev();
         let mut rows = history.filter_map(|id| self.deployments.get(id)).map(|row| &row.deployment);
         rows.find(|deployment| deployment.key.as_ref() == Some(key))
     }

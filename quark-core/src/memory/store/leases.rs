@@ -15,6 +15,8 @@ use crate::planted::planted;
 #[derive(Clone, Default)]
 pub(super) struct Leases {
     rows: HashMap<AppName, Row>,
+    /// The fences of apps that are not known yet begin above it.
+    leapt: u64,
 }
 
 #[derive(Clone, Default)]
@@ -28,7 +30,8 @@ struct Row {
 
 impl Leases {
     pub(super) fn acquire(&mut self, app: &AppName, owner: &OwnerId, now: Duration, ttl: Duration) -> Result<Lease> {
-        let row = self.rows.entry(app.clone()).or_default();
+        let new = Row { fence: Fence(self.leapt), ..Row::default() };
+        let row = self.rows.entry(app.clone()).or_insert(new);
         let held_by_other = row.owner.as_ref().is_some_and(|holder| holder != owner);
         if held_by_other && row.until > now {
             return Err(refusal::lease_held(app, row.until.saturating_sub(now)));
@@ -49,6 +52,7 @@ impl Leases {
 
     /// Takes every lease away and goes on with higher fences.
     pub(super) fn leap(&mut self, stride: u64) {
+        self.leapt = self.leapt.saturating_add(stride);
         for row in self.rows.values_mut() {
             row.owner = None;
             row.fence = Fence(row.fence.0.saturating_add(stride));

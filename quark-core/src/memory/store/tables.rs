@@ -8,8 +8,8 @@ use crate::app::{AppName, Domain};
 use crate::backend::store::refusal;
 use crate::clock::Timestamp;
 use crate::deployment::{
-    AppRecord, ContainerName, Deployment, DeploymentId, Endpoint, Event, EventKind, Instance, LogLine, LogStream,
-    StepRecord,
+    AppRecord, ContainerName, Deployment, DeploymentId, Endpoint, Event, EventKind, Generation, Instance, LogLine,
+    LogStream, Serving, StepRecord,
 };
 use crate::planted::planted;
 
@@ -32,6 +32,8 @@ pub(super) struct Tables {
     events: Vec<Event>,
     /// The number of the last event, and what a leap has added to it.
     position: u64,
+    /// What leaps have added to every number: apps that come new begin above it.
+    leapt: u64,
 }
 
 /// How far a leap goes: more numbers than a store gives between two backups.
@@ -87,7 +89,14 @@ impl Tables {
         self.position
     }
 
+    /// What serves of an app that comes new: nothing. Its generations go on
+    /// above those that the world may have seen of one of the same name.
+    pub(super) fn new_serving(&self) -> Serving {
+        Serving { generation: Generation(self.leapt), ..Serving::default() }
+    }
+
     pub(super) fn leap(&mut self) {
+        self.leapt = self.leapt.saturating_add(LEAP);
         self.position = self.position.saturating_add(LEAP);
         self.leases.leap(LEAP);
         for app in self.apps.values_mut() {

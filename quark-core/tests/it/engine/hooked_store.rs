@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use quark_core::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
-use quark_core::deployment::{CancelRequest, Instance, SupersedePolicy, Version};
+use quark_core::deployment::{CancelRequest, IdempotencyKey, Instance, SupersedePolicy, Version};
 use quark_core::memory::MemoryStore;
 use quark_core::{
     App, AppName, AppRecord, Deployment, DeploymentId, Event, LogLine, LogStream, OwnerId, Result, Timestamp,
@@ -99,6 +99,9 @@ impl Store for HookedStore {
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
         self.at().await?.deployment(id).await
     }
+    async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
+        self.at().await?.deployment_by_key(app, key).await
+    }
     async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {
         self.at().await?.deployments(app, before, most).await
     }
@@ -128,6 +131,9 @@ impl Store for HookedStore {
     }
     async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
         self.at().await?.instances(app).await
+    }
+    async fn now(&self) -> Result<Timestamp> {
+        self.at().await?.now().await
     }
     async fn position(&self) -> Result<u64> {
         self.at().await?.position().await

@@ -42,6 +42,7 @@ impl Broken {
             }
             Fault::IgnoresCancels => commit.guard.unless_cancelled = false,
             Fault::AdmitsInAnyOrder => commit.guard.admits = false,
+            Fault::WritesOneStep => commit.steps.truncate(1),
             Fault::ForgetsSteps => commit.steps.clear(),
             Fault::ForgetsInstances => commit.instances.clear(),
             Fault::ForgetsServing => commit.serving = None,
@@ -114,6 +115,7 @@ impl Broken {
                 let guard = Guard { lease: anyhow.lease, ..commit.guard };
                 return self.inner.commit(Commit { guard, ..commit }).await;
             }
+            (Fault::KeepsLeasesAtLeaps, "fenced") if self.has_leapt() => return Ok(next),
             (Fault::IgnoresVersions, "version_changed") => {
                 let guard = Guard { version: stored.version, ..commit.guard };
                 return self.inner.commit(Commit { guard, ..commit }).await;
