@@ -46,7 +46,10 @@ mod change;
 mod clock;
 mod events;
 mod executor;
+mod exhaustive;
 mod faults;
+#[cfg(feature = "planted-bugs")]
+mod hunt;
 pub mod invariants;
 mod ledger;
 mod random;
@@ -64,7 +67,10 @@ pub use change::{Change, Circumstances};
 pub use clock::SimClock;
 pub use events::Happening;
 pub use executor::ProcessId;
+pub use exhaustive::{Counts, Exhaustive};
 pub use faults::{Fault, Op, Profile, Script};
+#[cfg(feature = "planted-bugs")]
+pub use hunt::Hunt;
 pub use invariants::{Invariant, Violation};
 pub use ledger::{AppEntry, ContainerEntry, DeploymentEntry, LeaseEntry, Ledger, RouteEntry, StepEntry};
 pub use report::{Report, Tally};

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::events::Happening;
-use super::faults::{Fault, Op};
+use super::faults::{Fault, Op, Script};
 use super::invariants::Violation;
 use super::scenario::Scenario;
 use crate::deployment::Conclusion;
@@ -15,6 +15,9 @@ use crate::deployment::Conclusion;
 pub struct Report {
     pub(crate) seed: u64,
     pub(crate) scenario: Option<Scenario>,
+    pub(crate) script: Script,
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) planted: Option<crate::planted::Bug>,
     pub(crate) violation: Option<Violation>,
     pub(crate) hash: [u8; 32],
     pub(crate) trace: Vec<String>,
@@ -63,12 +66,14 @@ impl Report {
     /// The command that runs the same again.
     #[must_use]
     pub fn command(&self) -> String {
-        let mut command = format!(
-            "cargo run --release --features simulate --example simulate -- --seeds 1 --first-seed {}",
-            self.seed
-        );
+        let mut command = format!("cargo run --release --example simulate -- --seeds 1 --first-seed {}", self.seed);
         if let Some(scenario) = self.scenario.filter(|scenario| *scenario != Scenario::Random) {
             command.push_str(&format!(" --scenario {scenario}"));
+        }
+        command.push_str(&self.script.to_string());
+        #[cfg(feature = "planted-bugs")]
+        if let Some(bug) = self.planted {
+            command.push_str(&format!(" --plant {}", bug.as_str()));
         }
         command
     }
@@ -97,6 +102,8 @@ pub struct Tally {
     pub violations: u64,
     /// How often a task was polled.
     pub polls: u64,
+    /// How often a task of the first engine was polled, over all its lives.
+    pub engine_polls: u64,
     /// Calls of engines to their backends.
     pub calls: u64,
     /// Those that were meant to change the world outside of store and queue.
@@ -123,6 +130,7 @@ impl Tally {
         self.runs += other.runs;
         self.violations += other.violations;
         self.polls += other.polls;
+        self.engine_polls += other.engine_polls;
         self.calls += other.calls;
         self.effects += other.effects;
         self.virtual_time += other.virtual_time;

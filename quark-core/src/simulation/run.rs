@@ -45,6 +45,8 @@ pub struct Simulation {
     engines: Option<usize>,
     keeps_trace: bool,
     keeps_calls: bool,
+    #[cfg(feature = "planted-bugs")]
+    planted: Option<crate::planted::Bug>,
 }
 
 impl fmt::Debug for Simulation {
@@ -67,6 +69,8 @@ impl Simulation {
             engines: None,
             keeps_trace: false,
             keeps_calls: false,
+            #[cfg(feature = "planted-bugs")]
+            planted: None,
         }
     }
 
@@ -130,6 +134,13 @@ impl Simulation {
         self
     }
 
+    /// Plants a bug that the run should find.
+    #[cfg(feature = "planted-bugs")]
+    pub fn with_planted(mut self, bug: crate::planted::Bug) -> Self {
+        self.planted = Some(bug);
+        self
+    }
+
     /// How often what goes wrong in this run.
     #[must_use]
     pub fn profile(&self) -> Profile {
@@ -139,6 +150,8 @@ impl Simulation {
     /// Runs from the beginning to rest, or to the first violation.
     #[must_use]
     pub fn run(&self) -> Report {
+        #[cfg(feature = "planted-bugs")]
+        let _planted = self.planted.map(crate::planted::plant);
         let chance = Chance::new(self.seed);
         let profile = self.profile();
         let faults = Faults::new(profile.clone(), self.script.clone(), self.keeps_calls, chance.fork("faults"));
@@ -159,7 +172,7 @@ impl Simulation {
         });
         self.turn(&sim, &world, &over);
         sim.executor.clear();
-        self.report(&sim)
+        self.report(&sim, world.polls(0))
     }
 
     fn usual_profile(&self, chance: &Chance) -> Profile {
@@ -255,7 +268,7 @@ impl Simulation {
         }
     }
 
-    fn report(&self, sim: &Sim) -> Report {
+    fn report(&self, sim: &Sim, engine_polls: u64) -> Report {
         let (virtual_time, polls) = (sim.executor.now(), sim.executor.polls());
         sim.with(|state| {
             let (hash, trace) = state.trace.finish();
@@ -263,6 +276,7 @@ impl Simulation {
                 runs: 1,
                 violations: u64::from(state.violation.is_some()),
                 polls,
+                engine_polls,
                 calls: state.faults.count,
                 effects: state.effects,
                 virtual_time,
@@ -277,6 +291,9 @@ impl Simulation {
             }
             Report {
                 seed: self.seed,
+                script: self.script.clone(),
+                #[cfg(feature = "planted-bugs")]
+                planted: self.planted,
                 scenario: self.story.is_none().then_some(self.scenario),
                 violation: state.violation.take(),
                 hash,

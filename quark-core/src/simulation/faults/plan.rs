@@ -1,6 +1,7 @@
 //! Which call meets which fault.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use super::op::{Backend, Fault, Op};
@@ -44,6 +45,19 @@ impl Script {
         self.crashes.push(polls);
         self.crashes.sort_unstable();
         self
+    }
+}
+
+/// As options of the command line.
+impl fmt::Display for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for poll in &self.crashes {
+            write!(f, " --crash-at {poll}")?;
+        }
+        for (call, fault) in &self.faults {
+            write!(f, " --meet {call}={fault}")?;
+        }
+        Ok(())
     }
 }
 

@@ -169,6 +169,10 @@ impl Store for FaultyStore {
         self.gate.read(Op::StoreInstances, self.inner.instances(app)).await
     }
 
+    async fn now(&self) -> Result<Timestamp> {
+        self.gate.read(Op::StoreNow, self.inner.now()).await
+    }
+
     async fn position(&self) -> Result<u64> {
         self.gate.read(Op::StorePosition, self.inner.position()).await
     }

@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use quark_core::simulation::{Outcome, Report, Tally};
+use quark_core::simulation::{Hunt, Outcome, Report, Tally};
 
 /// How many failed runs are shown with their traces.
 const SHOWN: usize = 3;
@@ -46,6 +46,11 @@ impl Progress {
             told.last = elapsed;
             print(&format!("{} seeds, {} violations, {:.0} s", told.runs, told.violations, elapsed.as_secs_f64()));
         }
+    }
+
+    /// Prints a line beside the progress.
+    pub(crate) fn say(&self, text: &str) {
+        self.bar.suspend(|| print(text));
     }
 
     /// Prints the whole trace of a run.
@@ -98,6 +103,32 @@ fn figures(tally: &Tally, took: Duration) {
     let happened: Vec<_> = tally.happenings.iter().map(|(event, times)| format!("{times} {event}")).collect();
     print(&format!("events       {}: {}", tally.happenings.values().sum::<u64>(), happened.join(", ")));
     print(&format!("{} violations", tally.violations));
+}
+
+/// Prints how a planted bug was found.
+pub(crate) fn hunt(hunt: &Hunt) {
+    let name = hunt.bug.as_str();
+    match hunt.found.as_ref().and_then(|report| report.violation().map(|violation| (report, violation))) {
+        Some((report, violation)) => {
+            print(&format!("{name:26} {:>6} seeds  {} ({})", hunt.seeds, violation.invariant, hunt.bug.describe()));
+            tracing_line(report);
+        }
+        None => print(&format!("{name:26} NOT FOUND in {} seeds ({})", hunt.seeds, hunt.bug.describe())),
+    }
+}
+
+fn tracing_line(report: &Report) {
+    if stderr().is_terminal() {
+        print(&format!("{:26} again: {} --trace", "", report.command()));
+    }
+}
+
+/// Prints how many planted bugs were found.
+pub(crate) fn hunted(planted: usize, needed: &[u64]) {
+    let mut sorted = needed.to_vec();
+    sorted.sort_unstable();
+    let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0);
+    print(&format!("found {} of {planted} planted bugs; the median takes {median} seeds", needed.len()));
 }
 
 fn print(text: &str) {
