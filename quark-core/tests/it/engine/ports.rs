@@ -65,25 +65,25 @@ async fn deploy(world: &World, engine: &DeploymentEngine, behaviour: Behaviour) 
 }
 
 #[tokio::test(start_paused = true)]
-async fn up_to_three_others_are_tried_within_one_deployment() {
+async fn its_own_and_two_others_are_tried_within_one_deployment() {
     let (world, thief, engine) = engine("start", ContainerState::Created).await;
     let live = deploy_well(&engine, &world.good()).await;
     let kept = world.app().await.serving.blue;
-    thief.steal(3);
+    thief.steal(2);
     let ended = deploy(&world, &engine, Behaviour::healthy()).await;
     assert_eq!(ended.conclusion, Some(Conclusion::Succeeded), "{:?}", ended.failure);
     let serving = world.app().await.serving;
     assert_eq!((ended.slot, serving.contested, &serving.blue), (Some(Slot::Green), None, &kept));
     // The container was made anew for each address: it knows its own.
     let stolen = thief.stolen();
-    assert_eq!(stolen.len(), 3);
+    assert_eq!(stolen.len(), 2);
     let spec = world.runtime.spec(&world.container(ended.id)).unwrap();
     assert_eq!(Some(&spec.endpoint), serving.green.as_ref());
     assert!(!stolen.contains(&spec.endpoint));
     let made = world.runtime.effects().into_iter().filter(|effect| effect.operation == "create");
-    assert_eq!(made.filter(|effect| effect.target == spec.name.as_str()).count(), 4);
+    assert_eq!(made.filter(|effect| effect.target == spec.name.as_str()).count(), 3);
     let rows = world.rows(ended.id, StepName::Start).await;
-    assert_eq!(rows.iter().filter(|row| row.phase == StepPhase::Failed).count(), 3);
+    assert_eq!(rows.iter().filter(|row| row.phase == StepPhase::Failed).count(), 2);
     assert_eq!(serving.previous, Some(live.id));
     world.check_rest().await;
     engine.shutdown().await;
@@ -97,7 +97,7 @@ async fn whoever_has_no_luck_at_all_fails_and_leaves_nothing() {
     let ended = deploy(&world, &engine, Behaviour::healthy()).await;
     assert_eq!(ended.conclusion, Some(Conclusion::Failed));
     assert_eq!(ended.failure.unwrap().code, "port_taken");
-    assert_eq!(thief.stolen().len(), 4, "its own, and three others");
+    assert_eq!(thief.stolen().len(), 3, "its own, and two others");
     assert_eq!(world.app().await.serving.live.unwrap().deployment, live.id);
     world.check_rest().await;
     // The next one begins with another address.

@@ -7,7 +7,7 @@ use quark_core::deployment::{IdempotencyKey, SupersedePolicy, Trigger};
 use quark_core::{BranchName, CommitSha, Conclusion, DeployRequest, DeploymentEngine, Error, ErrorKind};
 
 use super::hooked::Hooked;
-use super::world::{Parts, World, app, name};
+use super::world::{Parts, World, app, deploy_well, name};
 
 fn push(commit: &CommitSha) -> DeployRequest {
     let delivery = IdempotencyKey::parse(&format!("push:{commit}")).unwrap();
@@ -129,24 +129,32 @@ async fn it_gives_way_although_the_repository_is_away_for_a_moment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_push_goes_on_while_nobody_has_told_of_the_head() {
+async fn a_push_takes_the_head_while_nobody_has_told_of_that() {
     let (world, engine) = engine(SupersedePolicy::Coalesce).await;
-    let (pushed, _unknown) = (world.good(), world.good());
+    let (pushed, head) = (world.good(), world.good());
     let deployment = engine.deploy(&name(), push(&pushed)).await.unwrap();
-    assert_eq!(world.end(&engine, deployment.id).await.conclusion, Some(Conclusion::Succeeded));
-    assert_eq!(live(&world).await, Some(pushed));
+    let ended = world.end(&engine, deployment.id).await;
+    assert_eq!((ended.conclusion, ended.revision.commit.as_ref()), (Some(Conclusion::Succeeded), Some(&head)));
+    // When it is told at last, nothing has to be built.
+    let told = engine.deploy(&name(), push(&head)).await.unwrap();
+    assert_eq!(world.end(&engine, told.id).await.artifact, ended.artifact);
+    assert_eq!(world.builder.builds().len(), 1);
+    assert_eq!(live(&world).await, Some(head));
     engine.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_push_goes_on_when_the_deployment_of_the_head_has_failed() {
+async fn no_older_commit_goes_live_because_the_head_has_failed() {
     let (world, engine) = engine(SupersedePolicy::Coalesce).await;
+    let before = deploy_well(&engine, &world.good()).await;
     let (older, head) = (world.good(), world.good());
     world.builder.fail(&head, "it does not compile");
     let newer = engine.deploy(&name(), push(&head)).await.unwrap();
     assert_eq!(world.end(&engine, newer.id).await.conclusion, Some(Conclusion::Failed));
     let late = engine.deploy(&name(), push(&older)).await.unwrap();
-    assert_eq!(world.end(&engine, late.id).await.conclusion, Some(Conclusion::Succeeded));
+    let late = world.end(&engine, late.id).await;
+    assert_eq!((late.conclusion, late.revision.commit), (Some(Conclusion::Failed), Some(head)));
+    assert_eq!(live(&world).await, before.revision.commit);
     engine.shutdown().await;
 }
 

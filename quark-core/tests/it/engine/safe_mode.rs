@@ -247,12 +247,14 @@ async fn nothing_is_retired_or_mended_in_the_meantime() {
     let live = deploy_well(&engine, &world.good()).await;
     let deployment = refused(&world, &engine).await;
     assert!(world.runtime.kill(&world.container(live.id)));
-    world.pass(HOUR).await;
+    // Longer than the grace of the standby, shorter than a deployment may take.
+    world.pass(HOUR / 3).await;
     let state = |container: &quark_core::backend::ObservedContainer| container.state != ContainerState::Running;
     assert_eq!(world.runtime.containers().iter().filter(|container| state(container)).count(), 1);
     // What was put off is done afterwards.
     engine.resume().await.unwrap();
-    world.end(&engine, deployment.id).await;
+    let ended = world.end(&engine, deployment.id).await;
+    assert_eq!(ended.conclusion, Some(Conclusion::Succeeded), "{:?}", ended.failure);
     world.pass(12 * PASS).await;
     let serving = world.app().await.serving;
     assert_eq!((serving.live.map(|live| live.deployment), serving.standby), (Some(deployment.id), None));

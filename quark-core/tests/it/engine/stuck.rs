@@ -254,6 +254,23 @@ async fn a_route_that_is_left_of_the_first_deployment_is_taken_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn looking_at_the_world_does_not_decide_what_a_person_shall() {
+    for before in [true, false] {
+        let (world, broken, engine, stuck) = half_switched(before).await;
+        let state = || async { engine.deployment(stuck.id).await.unwrap().state };
+        world.pass(10 * PASS).await;
+        assert_eq!(state().await, State::Stuck, "the router is away, before: {before}");
+        broken.set(false);
+        world.pass(10 * PASS).await;
+        assert_eq!(state().await, State::Stuck, "the router is back, before: {before}");
+        engine.retry(stuck.id).await.unwrap();
+        assert_eq!(world.end(&engine, stuck.id).await.conclusion, Some(Conclusion::Failed));
+        world.check_rest().await;
+        engine.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_removal_that_is_stuck_can_be_brought_to_its_end() {
     let (world, broken, engine) = unstoppable().await;
     deploy_well(&engine, &world.good()).await;
