@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use super::driver::Burst;
 use super::hold::Hold;
 use super::shared::Shared;
-use super::sweep::sweep;
+use super::sweep::{sweep, sweep_checkouts};
 use crate::backend::{Claim, ClaimedJob, Metric};
 use crate::{ErrorKind, Result};
 
@@ -17,6 +17,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Claims after which a job counts as one that engines die of, wherever they
 /// do. Deaths in the middle of one step are counted by its journal.
 const POISONED: u32 = 25;
+/// The shortest wait for an app that somebody else works on.
+const MOMENT: Duration = Duration::from_millis(10);
 /// How long to wait for a queue that does not answer.
 const AWAY: Duration = Duration::from_millis(500);
 /// How often lost jobs are looked for.
@@ -76,10 +78,12 @@ pub(super) async fn work(shared: Arc<Shared>) {
     }
 }
 
-/// Queues lost jobs, and notes how far the store has come.
+/// Queues lost jobs, removes what was left in the work folder, and notes how far
+/// the store has come.
 async fn look_after(shared: &Shared) -> Result<()> {
     shared.set_time().await?;
     sweep(shared).await?;
+    sweep_checkouts(shared).await?;
     shared.note_position().await
 }
 
@@ -130,7 +134,8 @@ async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
                 tracing::warn!(%deployment, report = error.report(), "work on a deployment was broken off");
             }
             let passing = held || matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Unavailable);
-            let delay = error.retry_after().unwrap_or(LOOK).min(LOOK);
+            // At least a moment: the end of a lease may be nearer than a clock can tell.
+            let delay = error.retry_after().unwrap_or(LOOK).clamp(MOMENT, LOOK);
             shared.queue.nack(token, delay, !passing, error.message()).await
         }
     };

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::backend::{Call, Drained, Snapshot};
 use crate::deployment::{Instance, Slot, StepOutput};
 use crate::engine::draft::Draft;
-use crate::engine::route::route;
+use crate::engine::route::{enforce, route};
 use crate::planted::planted;
 
 /// Marks the standby as retiring: from this row on no rollback takes it.
@@ -36,7 +36,7 @@ pub(super) async fn drain(context: &StepContext, snapshot: &Snapshot, call: &Cal
         return Ok(StepOutput::default());
     }
     let alone = route(&app.spec.name, &app.serving, &context.lease, app.serving.generation, live.slot, false)?;
-    context.shared.router.apply(call, &alone).await?;
+    enforce(context.shared.router.as_ref(), call, &alone).await?;
     let longest = snapshot.deployment.release.timing.drain;
     let drained =
         call.bound("router.drained", context.shared.router.drained(&app.spec.name, slot, endpoint, longest)).await?;

@@ -4,7 +4,7 @@ use super::probe::still_healthy;
 use super::{StepContext, app};
 use crate::backend::{Call, ContainerState, Snapshot};
 use crate::deployment::{Serving, Slot, StepOutput};
-use crate::engine::route::{domains, route};
+use crate::engine::route::{domains, enforce, route, take_away};
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
@@ -18,7 +18,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let switch = crate::deployment::Generation(serving.generation.0.saturating_sub(1));
     let began = context.shared.clock.monotonic();
     let wanted = route(&deployment.app, &serving, &context.lease, switch, slot, false)?;
-    context.shared.router.apply(call, &wanted).await?;
+    enforce(context.shared.router.as_ref(), call, &wanted).await?;
     let took = context.shared.clock.monotonic().saturating_sub(began);
     context.log.say(&format!("requests go to the {slot} slot; switching took {:.1} ms", took.as_secs_f64() * 1000.0));
     // The switch stands, whatever becomes of the safety net.
@@ -49,10 +49,10 @@ pub(super) async fn revert(context: &StepContext, snapshot: &Snapshot, call: &Ca
                 live.slot,
                 false,
             )?;
-            context.shared.router.apply(call, &back).await?;
+            enforce(context.shared.router.as_ref(), call, &back).await?;
             context.log.say(&format!("requests stay with the {} slot", live.slot));
         }
-        None => context.shared.router.remove(call, &snapshot.deployment.app).await?,
+        None => take_away(context.shared.router.as_ref(), call, &snapshot.deployment.app).await?,
     }
     Ok(StepOutput::default())
 }
