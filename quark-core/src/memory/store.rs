@@ -43,6 +43,16 @@ pub struct MemoryStore {
     shared: Arc<Shared>,
 }
 
+/// What a [`MemoryStore`] kept at one moment.
+#[derive(Clone)]
+pub struct Backup(Tables);
+
+impl fmt::Debug for Backup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backup").field("position", &self.0.position()).finish_non_exhaustive()
+    }
+}
+
 struct Shared {
     installation: String,
     clock: Arc<dyn Clock>,
@@ -66,6 +76,18 @@ impl MemoryStore {
     /// An empty store of this name, with or without a queue.
     pub(crate) fn named(clock: Arc<dyn Clock>, queue: Option<MemoryQueue>, installation: String) -> Self {
         Self { shared: Arc::new(Shared { installation, clock, queue, tables: Mutex::default() }) }
+    }
+
+    /// A copy of everything that is kept now, as a backup of a database is.
+    #[must_use]
+    pub fn backup(&self) -> Backup {
+        Backup(self.tables().clone())
+    }
+
+    /// Goes back to what was kept when the copy was made. The queue stays as it
+    /// is: its jobs may name deployments that the store does not know any more.
+    pub fn restore(&self, backup: &Backup) {
+        *self.tables() = backup.0.clone();
     }
 
     /// What leases are measured with: no step of the time of day ends one.

@@ -12,14 +12,14 @@ use crate::planted::planted;
 
 /// The leases of all apps. Rows stay for ever: the fence of an app must never
 /// be given twice, not even when an app of the same name comes again.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Leases {
     rows: HashMap<AppName, Row>,
     /// The fences of apps that are not known yet begin above it.
     leapt: u64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Row {
     /// Nobody once it was released.
     owner: Option<OwnerId>,

@@ -14,7 +14,7 @@ use crate::deployment::{
 use crate::planted::planted;
 
 /// Everything, changed under one lock.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Tables {
     pub(super) apps: BTreeMap<AppName, AppRecord>,
     pub(super) domains: HashMap<Domain, AppName>,
@@ -40,6 +40,7 @@ pub(super) struct Tables {
 const LEAP: u64 = 1 << 32;
 
 /// A deployment and what belongs to it alone.
+#[derive(Clone)]
 pub(super) struct DeploymentRow {
     pub(super) deployment: Deployment,
     pub(super) steps: Vec<StepRecord>,
