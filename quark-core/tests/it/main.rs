@@ -12,6 +12,7 @@ mod builder_suite_bites;
 mod conformance_git;
 mod conformance_memory;
 mod engine;
+mod fault_matrix;
 mod fetcher_suite_bites;
 mod memory_fixtures;
 mod memory_sources;

@@ -1,0 +1,4 @@
+//! The fault matrix: each row is a test.
+
+mod deaths;
+pub(crate) mod stage;
