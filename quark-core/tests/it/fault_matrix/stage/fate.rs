@@ -112,6 +112,9 @@ pub(crate) fn silence() -> Error {
     Error::new(ErrorKind::Timeout, "no answer came in time")
 }
 
+/// More calls than any of these tests makes in good order.
+const MOST: usize = 200_000;
+
 enum Then {
     Hold(watch::Sender<Passage>),
     Fail { why: fn() -> Error, met: watch::Sender<usize> },
@@ -272,6 +275,11 @@ impl Fate {
         let _ = self.shared.frozen.subscribe().wait_for(|frozen| !frozen).await;
     }
 
+    /// Whether the process calls on and on without ever waiting.
+    pub(crate) fn spins(&self) -> bool {
+        self.shared.calls.lock().unwrap().len() >= MOST
+    }
+
     /// One call to the world.
     pub(crate) async fn pass<T>(
         &self,
@@ -282,7 +290,7 @@ impl Fate {
         let seen = Seen { operation, detail };
         let passed = async {
             self.thawed().await;
-            self.shared.calls.lock().unwrap().push(operation);
+            self.note(operation);
             self.meet(When::Before, &seen).await?;
             let done = work.await;
             self.thawed().await;
@@ -290,6 +298,15 @@ impl Fate {
             done
         };
         self.alive(passed).await
+    }
+
+    fn note(&self, operation: &'static str) {
+        let mut calls = self.shared.calls.lock().unwrap();
+        calls.push(operation);
+        let spins = calls.len() >= MOST;
+        drop(calls);
+        // On paused time a loop without a pause would never let anything else go on.
+        assert!(!spins, "the process spins at `{operation}`");
     }
 
     async fn meet(&self, when: When, seen: &Seen<'_>) -> Result<()> {

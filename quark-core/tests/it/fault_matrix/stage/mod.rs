@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use quark_core::backend::container_runtime::label;
 use quark_core::backend::{ContainerState, ObservedContainer, ProbeTarget, Prober, Snapshot, Store};
 use quark_core::deployment::{InstanceState, StepRecord};
 use quark_core::memory::{
@@ -108,7 +109,7 @@ impl Stage {
         let (inner, installation) = (self.store.clone(), self.installation.clone());
         DeploymentEngine::builder_dyn(
             Arc::new(FatedStore { inner, installation, fate: fate() }),
-            Arc::new(FatedQueue { inner: Arc::clone(&self.queue), fate: fate() }),
+            Arc::new(FatedQueue { inner: Arc::clone(&self.queue), clock: self.time(), fate: fate() }),
             Arc::new(Fated { inner: self.runtime.clone(), fate: fate() }),
             Arc::new(Fated { inner: self.router.clone(), fate: fate() }),
         )
@@ -199,7 +200,8 @@ impl Stage {
         assert_eq!(healthy.iter().map(|instance| instance.slot).collect::<Vec<_>>(), kept, "{instances:?}");
         let mut known: Vec<_> = healthy.iter().map(|instance| instance.name.clone()).collect();
         known.sort();
-        let containers = self.runtime.containers();
+        let mut containers = self.runtime.containers();
+        containers.retain(|container| container.labels.get(label::APP).is_some_and(|app| app == name().as_str()));
         let there: Vec<_> = containers.iter().map(|container| container.name.clone()).collect();
         assert_eq!(there, known, "containers are left over or missing");
         assert!(containers.iter().all(|it| it.state == ContainerState::Running), "what serves must run");

@@ -8,10 +8,10 @@ use quark_core::backend::{
     CancelOutcome, Claim, ClaimToken, ClaimedJob, Commit, CreatedDeployment, DeadJob, Enqueued, Lease, NewJob, Queue,
     QueueDepth, Snapshot, Store,
 };
-use quark_core::deployment::{CancelRequest, Instance, SupersedePolicy, Version};
+use quark_core::deployment::{CancelRequest, IdempotencyKey, Instance, SupersedePolicy, Version};
 use quark_core::memory::{MemoryQueue, MemoryStore};
 use quark_core::{
-    App, AppName, AppRecord, Deployment, DeploymentId, Event, LogLine, LogStream, OwnerId, Result, Timestamp,
+    App, AppName, AppRecord, Clock, Deployment, DeploymentId, Event, LogLine, LogStream, OwnerId, Result, Timestamp,
 };
 
 use super::fate::{Detail, Fate};
@@ -59,6 +59,9 @@ impl Store for FatedStore {
         policy: SupersedePolicy,
     ) -> Result<CreatedDeployment> {
         self.pass("store.create_deployment", self.inner.create_deployment(deployment, job, policy)).await
+    }
+    async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
+        self.pass("store.by_key", self.inner.deployment_by_key(app, key)).await
     }
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
         self.pass("store.deployment", self.inner.deployment(id)).await
@@ -113,6 +116,7 @@ impl Store for FatedStore {
 pub(crate) struct FatedQueue {
     /// What is behind its address: another queue after a flush.
     pub(crate) inner: Arc<Mutex<MemoryQueue>>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) fate: Fate,
 }
 
@@ -153,6 +157,13 @@ impl Queue for FatedQueue {
         self.pass("queue.depth", self.now().depth()).await
     }
     async fn wait(&self, longest: Duration) {
-        self.fate.alive(self.now().wait(longest)).await;
+        let waited = async {
+            self.now().wait(longest).await;
+            Ok(())
+        };
+        if self.pass("queue.wait", waited).await.is_err() {
+            // Who cannot be asked says nothing.
+            self.fate.alive(self.clock.sleep(longest)).await;
+        }
     }
 }
