@@ -123,6 +123,24 @@ async fn row_27_a_worker_whose_claim_ran_out_goes_on_under_its_lease() {
     scene.stage.at_rest().await;
 }
 
+/// A queue that says nothing at all is not waited for: the lease counts.
+#[tokio::test(start_paused = true)]
+async fn row_27_a_queue_that_hangs_costs_no_lease() {
+    let scene = Scene::new().await;
+    let commit = scene.stage.good();
+    scene.stage.builder.hold(&commit);
+    let heartbeat = scene.fate.hold(before("queue.heartbeat"));
+    let wanted = scene.deploy(&commit).await;
+    scene.stage.builder.building(&commit).await;
+    heartbeat.reached().await;
+    scene.stage.pass(LEASE * 2).await;
+    scene.stage.builder.release(&commit);
+    succeed(&scene.engine, wanted.id).await;
+    let builds = scene.stage.builder.builds().into_iter().filter(|build| build.commit == commit).count();
+    assert_eq!(builds, 1, "the lease was lost while the store was there");
+    scene.stage.at_rest().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn row_28_a_job_that_engines_die_of() {
     let scene = Scene::new().await;
