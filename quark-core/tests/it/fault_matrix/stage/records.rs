@@ -94,6 +94,9 @@ impl Store for FatedStore {
     async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
         self.pass("store.instances", self.inner.instances(app)).await
     }
+    async fn now(&self) -> Result<Timestamp> {
+        self.pass("store.now", self.inner.now()).await
+    }
     async fn position(&self) -> Result<u64> {
         self.pass("store.position", self.inner.position()).await
     }
