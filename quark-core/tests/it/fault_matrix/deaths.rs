@@ -89,7 +89,12 @@ async fn row_03_kill_after_an_effect_before_its_outcome() {
         if matches!(step, StepName::Create | StepName::Start) {
             assert!(records[0].output.as_ref().unwrap().reused, "{step}: nobody saw that it was there");
         }
-        let builds = scene.stage.builder.builds().into_iter().filter(|build| Some(&build.commit) == wanted.revision.commit.as_ref());
+        let builds = scene
+            .stage
+            .builder
+            .builds()
+            .into_iter()
+            .filter(|build| Some(&build.commit) == wanted.revision.commit.as_ref());
         assert_eq!(builds.count(), 1, "{step}: it was built a second time");
         scene.stage.at_rest().await;
     }

@@ -9,6 +9,6 @@ mod queue;
 mod router;
 mod runtime;
 mod slots;
+pub(crate) mod stage;
 mod store;
 mod time;
-pub(crate) mod stage;

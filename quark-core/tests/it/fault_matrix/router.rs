@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use quark_core::{Conclusion, DeployRequest, Error, ErrorKind, Slot, State, StepName};
+use quark_core::{DeployRequest, Error, ErrorKind, Slot, State, StepName};
 
 use super::stage::{
-    Fate, Scene, Stage, after, app, away, before, before_route, begins, end, fail, named, silence, soon, succeed, want,
+    Fate, Scene, Stage, after, away, before, before_route, end, fail, named, silence, succeed,
 };
 
 fn invalid() -> Error {

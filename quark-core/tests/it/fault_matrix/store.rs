@@ -1,7 +1,5 @@
 //! Rows 22 to 24 and 39: the store is away, silent or full.
 
-use std::time::Duration;
-
 use quark_core::{Error, ErrorClass, ErrorKind, StepName};
 
 use super::stage::{
@@ -36,7 +34,7 @@ async fn row_22_the_store_is_down_before_an_intent() {
             assert_eq!(refused.kind(), ErrorKind::Unavailable);
             assert_eq!(scene.engine.ready().await.unwrap_err().kind(), ErrorKind::Unavailable);
             assert_eq!(scene.stage.served_by().await, Some(scene.first.id));
-            outages.map(super::stage::Outage::end);
+            outages.into_iter().for_each(super::stage::Outage::end);
             succeed(&scene.engine, wanted.id).await;
             assert_eq!(scene.stage.effects(operation, &key), 1, "{step}");
             scene.stage.at_rest().await;
@@ -56,7 +54,7 @@ async fn row_23_the_store_is_down_after_an_effect() {
             let outages = [scene.fate.fail(before("store."), away), scene.fate.fail(before("queue."), away)];
             gate.refuse(away);
             scene.stage.pass(lasts).await;
-            outages.map(super::stage::Outage::end);
+            outages.into_iter().for_each(super::stage::Outage::end);
             succeed(&scene.engine, wanted.id).await;
             let now = scene.stage.container(wanted.id).unwrap();
             assert_eq!((&now.id, now.started_at.is_some()), (&made.id, true), "{step}");
@@ -72,7 +70,8 @@ async fn row_23_the_store_is_down_after_an_effect() {
 
 #[tokio::test(start_paused = true)]
 async fn row_24_the_answer_to_a_commit_is_lost() {
-    let steps = [StepName::Fetch, StepName::Build, StepName::Create, StepName::Start, StepName::Probe, StepName::Promote];
+    let steps =
+        [StepName::Fetch, StepName::Build, StepName::Create, StepName::Start, StepName::Probe, StepName::Promote];
     for step in steps {
         for written in [true, false] {
             let scene = Scene::new().await;
@@ -137,7 +136,7 @@ async fn row_24_the_answer_to_a_wish_is_lost() {
     let scene = Scene::new().await;
     scene.fate.fail_times(super::stage::after("store.create_deployment"), 1, silence);
     let commit = scene.stage.good();
-    let request = quark_core::DeployRequest::commit(commit).with_key("one wish".replace(' ', "-").parse().unwrap());
+    let request = quark_core::DeployRequest::commit(commit).with_key("one-wish".parse().unwrap());
     let lost = scene.engine.deploy(&name(), request.clone()).await.unwrap_err();
     assert_eq!(lost.class(), ErrorClass::Unknown);
     let known = scene.engine.deploy(&name(), request).await.unwrap();
@@ -152,8 +151,11 @@ async fn row_39_the_disk_of_the_store_is_full() {
         for (step, operation) in EFFECTS {
             for outcome in [false, true] {
                 let scene = Scene::new().await;
-                let gate =
-                    if outcome { scene.fate.hold(before_commit(ends(step))) } else { scene.fate.hold(before_commit(begins(step))) };
+                let gate = if outcome {
+                    scene.fate.hold(before_commit(ends(step)))
+                } else {
+                    scene.fate.hold(before_commit(begins(step)))
+                };
                 let wanted = scene.second().await;
                 gate.reached().await;
                 let key = format!("{}:{step}", wanted.id);
@@ -167,7 +169,7 @@ async fn row_39_the_disk_of_the_store_is_full() {
                 let refused = scene.engine.deploy(&name(), quark_core::DeployRequest::default()).await.unwrap_err();
                 assert_eq!(refused.code(), "disk_full");
                 assert_eq!(scene.stage.served_by().await, Some(scene.first.id));
-                outages.map(super::stage::Outage::end);
+                outages.into_iter().for_each(super::stage::Outage::end);
                 soon("it goes on", succeed(&scene.engine, wanted.id)).await;
                 scene.stage.at_rest().await;
             }

@@ -6,18 +6,16 @@ use std::time::Duration;
 
 use quark_core::{Clock, StepName};
 
-use super::stage::{Fate, LEASE, Scene, Stage, app, before, begins, before_commit, container_name, succeed, want};
+use super::stage::{Fate, LEASE, Scene, Stage, app, before, before_commit, begins, container_name, succeed, want};
 
 const HOUR: i64 = 3_600_000_000;
 
 /// A machine stands still in the middle of an effect for longer than its lease.
 #[tokio::test(start_paused = true)]
 async fn row_29_a_pause_in_an_effect_makes_nothing_twice() {
-    for (effect, step) in [
-        ("runtime.create", StepName::Create),
-        ("runtime.start", StepName::Start),
-        ("router.apply", StepName::Promote),
-    ] {
+    for (effect, step) in
+        [("runtime.create", StepName::Create), ("runtime.start", StepName::Start), ("router.apply", StepName::Promote)]
+    {
         let scene = Scene::new().await;
         let gate = scene.fate.hold(before(effect));
         let wanted = scene.second().await;

@@ -6,9 +6,7 @@ use std::time::Duration;
 use quark_core::deployment::SupersedePolicy;
 use quark_core::{Conclusion, DeployRequest, Deployment, ErrorKind, State};
 
-use crate::fault_matrix::stage::{
-    Gate, Scene, Stage, app, before, end, name, named, soon, succeed, want,
-};
+use crate::fault_matrix::stage::{Gate, Scene, Stage, app, before, end, name, named, soon, succeed, want};
 
 /// Cancels at a gate, and goes on.
 async fn cancelled_at(scene: &Scene, wanted: &Deployment, gate: &Gate) -> Deployment {

@@ -11,9 +11,7 @@ use quark_core::{
     App, Conclusion, ContainerRuntime, DeployRequest, HealthCheck, ImageRef, RollbackRequest, Source, StepName, Timing,
 };
 
-use crate::fault_matrix::stage::{
-    Scene, Stage, app, before, container_name, end, fail, name, succeed, want,
-};
+use crate::fault_matrix::stage::{Scene, Stage, app, before, container_name, end, fail, name, succeed, want};
 
 /// The standby is gone when it is rolled back to.
 fn without_grace() -> Timing {
@@ -180,9 +178,8 @@ async fn host_port_app_is_never_stopped_first_coolify() {
         scene.fate.tell(before(""), move |call| {
             let mut promoted = seen.lock().unwrap();
             *promoted |= call.commit().is_some_and(crate::fault_matrix::stage::ends(StepName::Promote));
-            let runs = |it: &quark_core::backend::ObservedContainer| {
-                it.name == name && it.state == ContainerState::Running
-            };
+            let runs =
+                |it: &quark_core::backend::ObservedContainer| it.name == name && it.state == ContainerState::Running;
             if !*promoted && !runtime.containers().iter().any(runs) {
                 gaps.lock().unwrap().push(call.operation);
             }

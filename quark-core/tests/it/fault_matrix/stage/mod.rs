@@ -26,8 +26,8 @@ use quark_core::{
 pub(crate) use self::fate::{
     Fate, Gate, Outage, after, after_commit, away, before, before_commit, before_route, begins, ends, silence,
 };
-pub(crate) use self::scene::Scene;
 use self::records::{FatedQueue, FatedStore};
+pub(crate) use self::scene::Scene;
 use self::world::{Fated, FatedClock, IdleTime};
 
 const REPOSITORY: &str = "https://git.test/acme/shop";
@@ -69,11 +69,7 @@ impl Stage {
         let queue = MemoryQueue::new(clock());
         let runtime = MemoryRuntime::with_clock(clock());
         Self {
-            store: if together {
-                MemoryStore::with_queue(clock(), queue.clone())
-            } else {
-                MemoryStore::new(clock())
-            },
+            store: if together { MemoryStore::with_queue(clock(), queue.clone()) } else { MemoryStore::new(clock()) },
             queue: Arc::new(Mutex::new(queue)),
             router: MemoryRouter::with_clock(clock()),
             builder: MemoryBuilder::new(&runtime),
