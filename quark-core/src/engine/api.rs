@@ -105,6 +105,7 @@ impl DeploymentEngine {
     ///
     /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] if it is being removed already.
     pub async fn remove_app(&self, name: &AppName, by: &str) -> Result<Deployment> {
+        self.shared.refuse_in_safe_mode()?;
         let app = self.app(name).await?;
         self.submit(self.draft(&app, DeploymentKind::Remove, Some(by))).await
     }
@@ -118,6 +119,7 @@ impl DeploymentEngine {
     /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidInput`] if the request does
     /// not fit the app, [`ErrorKind::Conflict`] if the app is being removed.
     pub async fn deploy(&self, name: &AppName, request: DeployRequest) -> Result<Deployment> {
+        self.shared.refuse_in_safe_mode()?;
         let app = self.app(name).await?;
         if let Some(known) = self.known(name, request.key.as_ref()).await? {
             return Ok(known);
@@ -159,6 +161,7 @@ impl DeploymentEngine {
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] with code
     /// `nothing_to_roll_back_to`, `deployment_not_of_app`, `not_a_release` or `already_live`.
     pub async fn rollback(&self, name: &AppName, request: RollbackRequest) -> Result<Deployment> {
+        self.shared.refuse_in_safe_mode()?;
         let app = self.app(name).await?;
         if let Some(known) = self.known(name, request.key.as_ref()).await? {
             return Ok(known);

@@ -216,6 +216,9 @@ impl Driver {
             // Cleaning up gets its time anew: it must happen.
             record.deadline = until;
         }
+        if record.resumed > 0 && self.shared.was_broken_off(deployment.id) {
+            record.resumed -= 1;
+        }
         record.fence = self.lease.fence;
         record
     }

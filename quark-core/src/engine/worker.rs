@@ -154,7 +154,11 @@ async fn drive(shared: &Arc<Shared>, claimed: &ClaimedJob) -> Result<Burst> {
         Ok(None) => Ok(Burst::Finished),
         Ok(Some(snapshot)) => {
             let driver = hold.driver(&snapshot.deployment, claimed.attempt > POISONED);
-            driver.run(claimed.job.kind, snapshot).await
+            let burst = driver.run(claimed.job.kind, snapshot).await;
+            if burst.is_err() {
+                shared.break_off(id);
+            }
+            burst
         }
         Err(error) => Err(error),
     };
