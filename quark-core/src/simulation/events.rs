@@ -92,7 +92,7 @@ impl Happening {
 
     /// Whether it belongs to what the engine is known to come through.
     pub(crate) fn is_usual(self) -> bool {
-        !matches!(self, Self::LiveKilled | Self::LiveRemoved)
+        true
     }
 }
 

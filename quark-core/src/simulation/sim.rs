@@ -91,10 +91,20 @@ impl Sim {
         self.with(|state| state.tell(at, polls, process, what));
     }
 
+    /// Writes a line that only those see who want to see all.
+    pub(crate) fn remark(&self, process: ProcessId, what: fmt::Arguments<'_>) {
+        let (at, polls) = (self.executor.now(), self.executor.polls());
+        self.with(|state| {
+            let who = state.processes.get(process.index()).map_or("", String::as_str);
+            state.trace.remark(at, polls, who, what);
+        });
+    }
+
     /// Writes down what has become true, and checks that it may.
     pub(crate) fn change(&self, process: ProcessId, change: &Change<'_>) {
         let (at, polls) = (self.executor.now(), self.executor.polls());
-        let circumstances = Circumstances { at, now: self.clock.now(), process };
+        let straggles = self.executor.current() != process;
+        let circumstances = Circumstances { at, now: self.clock.now(), process, straggles };
         self.with(|state| {
             // A container that is looked at and has not changed is no change.
             if let Change::ContainerSeen(observed) = change

@@ -113,6 +113,7 @@ impl Gate {
     pub(crate) fn begin(&self, op: Op) -> Verdict {
         let now = self.sim.executor.now();
         let verdict = self.sim.with(|state| state.faults.decide(op, now));
+        self.sim.remark(self.process, format_args!("  {op}"));
         if let Some(fault) = verdict.fault {
             let away = if verdict.away { " (away)" } else { "" };
             self.sim.tell(self.process, format_args!("{op} meets {fault}{away}"));
