@@ -107,7 +107,7 @@ pub(crate) async fn chaos(world: World, profile: Profile, mut chance: Chance) {
     loop {
         let step = Duration::from_millis(chance.between(200, 1800));
         world.sleep(step).await;
-        world.fulfil_fates().await;
+        world.fulfil_fates();
         for happening in Happening::ALL {
             // The rate is per second, and a step is a second on average.
             if chance.happens(profile.happening(happening)) {

@@ -43,6 +43,8 @@ pub(crate) struct State {
     /// How often each thing happened to the world.
     pub(crate) happened: [u64; Happening::ALL.len()],
     pub(crate) effects: u64,
+    /// How many effects are still on their way that nobody waits for.
+    pub(crate) underway: u64,
 }
 
 impl Sim {
@@ -57,6 +59,7 @@ impl Sim {
             processes: vec!["world".to_owned()],
             happened: [0; Happening::ALL.len()],
             effects: 0,
+            underway: 0,
         };
         Self {
             clock: SimClock::new(Arc::clone(&executor)),
