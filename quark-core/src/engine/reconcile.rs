@@ -93,6 +93,10 @@ async fn mend(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedConta
         return Ok(true);
     }
     let Some(deployment) = journal(shared, app).await? else { return Ok(true) };
+    if !deployment.state.is_terminal() {
+        // What is under way, or stuck, decides about its own traces.
+        return Ok(false);
+    }
     let mut hold = Hold::take(shared, &deployment.app, deployment.id, None).await?;
     let done = async {
         // Read under the lease: what was read before may have been replaced meanwhile.

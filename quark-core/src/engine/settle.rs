@@ -93,7 +93,9 @@ pub(super) fn fail(draft: &mut Draft, mut record: StepRecord, failure: Failure, 
     let again = retry::is_worth_it(&record);
     draft.tell(EventKind::StepFailed { step, attempt: record.attempt, failure: failure.clone() });
     draft.step(record);
-    if again || draft.snapshot().deployment.state.is_terminal() {
+    // Upkeep says nothing about the deployment in whose journal it is written.
+    let upkeep = matches!(step, StepName::Mend | StepName::Collect);
+    if again || upkeep || draft.snapshot().deployment.state.is_terminal() {
         return;
     }
     if failure.code == "port_taken" {
