@@ -2,12 +2,13 @@
 
 use quark_core::app::{App, AppName, Domain};
 use quark_core::backend::store::refusal;
-use quark_core::deployment::{AppRecord, Serving, TeamId, Version};
+use quark_core::deployment::{AppRecord, Endpoint, Serving, TeamId, Version};
 use quark_core::{Result, Timestamp};
 use sqlx::SqliteConnection;
 
+use super::batch::{Batch, row};
 use super::failure::failed;
-use super::rows;
+use super::rows::{self, Columns};
 
 pub(super) async fn create(connection: &mut SqliteConnection, spec: App, at: Timestamp) -> Result<AppRecord> {
     let record = AppRecord {
@@ -115,56 +116,52 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<AppReco
     rows.iter().map(rows::app).collect()
 }
 
-/// Writes down what serves, and with it the addresses of the app's slots.
-pub(super) async fn set_serving(connection: &mut SqliteConnection, app: &AppName, serving: &Serving) -> Result<()> {
-    let done = sqlx::query("UPDATE quark_apps SET serving = ? WHERE name = ?")
-        .bind(rows::document("serving", serving)?)
-        .bind(app.as_str())
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    if done.rows_affected() == 0 {
+/// Whether the app is there and no other has the addresses of its slots.
+pub(super) async fn check_serving(connection: &mut SqliteConnection, app: &AppName, serving: &Serving) -> Result<()> {
+    let mut batch = Batch::new();
+    batch.statement("SELECT 1 FROM quark_apps WHERE name = ?").bind(app.as_str());
+    batch
+        .statement("SELECT endpoint FROM quark_endpoints WHERE endpoint IN (?, ?) AND app <> ?")
+        .bind(serving.blue.as_ref().map(Endpoint::as_str))
+        .bind(serving.green.as_ref().map(Endpoint::as_str))
+        .bind(app.as_str());
+    let done = batch.run(connection).await?;
+    if row(&done, 0).is_none() {
         return Err(refusal::app_not_found(app));
     }
-    sqlx::query("DELETE FROM quark_endpoints WHERE app = ?")
+    match row(&done, 1) {
+        Some(taken) => Err(refusal::endpoint_taken(&Columns(taken).text("endpoint")?)),
+        None => Ok(()),
+    }
+}
+
+/// Writes down what serves, and with it the addresses of the app's slots.
+pub(super) fn set_serving(batch: &mut Batch, app: &AppName, serving: &Serving) -> Result<()> {
+    batch
+        .statement("UPDATE quark_apps SET serving = ? WHERE name = ?")
+        .bind(rows::document("serving", serving)?)
+        .bind(app.as_str());
+    let (blue, green) = (serving.blue.as_ref().map(Endpoint::as_str), serving.green.as_ref().map(Endpoint::as_str));
+    batch
+        .statement("DELETE FROM quark_endpoints WHERE app = ? AND endpoint IS NOT ? AND endpoint IS NOT ?")
         .bind(app.as_str())
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    for endpoint in [&serving.blue, &serving.green].into_iter().flatten() {
-        let owner: String = sqlx::query_scalar(
-            "INSERT INTO quark_endpoints (endpoint, app) VALUES (?, ?)
-             ON CONFLICT (endpoint) DO UPDATE SET app = app RETURNING app",
-        )
-        .bind(endpoint.as_str())
-        .bind(app.as_str())
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
-        if owner != app.as_str() {
-            return Err(refusal::endpoint_taken(endpoint.as_str()));
-        }
+        .bind(blue)
+        .bind(green);
+    for endpoint in [blue, green].into_iter().flatten() {
+        batch
+            .statement("INSERT INTO quark_endpoints (endpoint, app) VALUES (?, ?) ON CONFLICT (endpoint) DO NOTHING")
+            .bind(endpoint)
+            .bind(app.as_str());
     }
     Ok(())
 }
 
 /// Marks an app as being removed.
-pub(super) async fn mark_removed(connection: &mut SqliteConnection, app: &AppName, at: Timestamp) -> Result<()> {
-    sqlx::query("UPDATE quark_apps SET removed_at = ? WHERE name = ?")
-        .bind(at.as_micros())
-        .bind(app.as_str())
-        .execute(connection)
-        .await
-        .map_err(failed)?;
-    Ok(())
+pub(super) fn mark_removed(batch: &mut Batch, app: &AppName, at: Timestamp) {
+    batch.statement("UPDATE quark_apps SET removed_at = ? WHERE name = ?").bind(at.as_micros()).bind(app.as_str());
 }
 
 /// Deletes an app with its host names and addresses. Its history stays.
-pub(super) async fn forget(connection: &mut SqliteConnection, app: &AppName) -> Result<()> {
-    sqlx::query("DELETE FROM quark_apps WHERE name = ?")
-        .bind(app.as_str())
-        .execute(connection)
-        .await
-        .map_err(failed)?;
-    Ok(())
+pub(super) fn forget(batch: &mut Batch, app: &AppName) {
+    batch.statement("DELETE FROM quark_apps WHERE name = ?").bind(app.as_str());
 }

@@ -3,12 +3,16 @@
 use quark_core::app::AppName;
 use quark_core::backend::store::refusal;
 use quark_core::backend::{Commit, Guard};
-use quark_core::deployment::{Conclusion, Deployment, DeploymentId, Failure, Instance, State, StepRecord, Version};
+use quark_core::deployment::{
+    Conclusion, Deployment, DeploymentId, Endpoint, Failure, Instance, State, StepRecord, Version,
+};
 use quark_core::{Result, Timestamp};
 use sqlx::SqliteConnection;
 
+use super::batch::Batch;
 use super::failure::failed;
 use super::rows::{self, Columns};
+use super::writer::Quick;
 use super::{apps, history, jobs};
 
 /// What a commit is compared with.
@@ -22,31 +26,92 @@ struct Stored {
     cancelled: bool,
 }
 
+/// A commit under a lease that is held, to a deployment that nobody else wrote
+/// meanwhile and that has not ended.
+pub(super) fn quickly(commit: &Commit, now: Timestamp) -> Result<Quick<Version>> {
+    let version = commit.guard.version.next();
+    let mut batch = Batch::new();
+    demand(&mut batch, commit)?;
+    write(&mut batch, commit, version, now)?;
+    Ok(Quick::new(batch, move |_| Ok(Some(version))))
+}
+
+/// A commit of which it is not known what is in its way, if anything is.
 pub(super) async fn commit(connection: &mut SqliteConnection, commit: Commit, now: Timestamp) -> Result<Version> {
     let Commit { guard, deployment, .. } = &commit;
     let stored = stored(connection, deployment.id, guard).await?;
     check(connection, &stored, deployment, guard).await?;
-    let version = stored.version.next();
-    update(connection, deployment, version).await?;
     if let Some(serving) = &commit.serving {
-        apps::set_serving(connection, &stored.app, serving).await?;
+        apps::check_serving(connection, &stored.app, serving).await?;
     }
-    if let Some(step) = &commit.step {
-        write_step(connection, deployment.id, step).await?;
+    let version = stored.version.next();
+    let mut batch = Batch::new();
+    write(&mut batch, &commit, version, now)?;
+    batch.run(connection).await?;
+    Ok(version)
+}
+
+/// Breaks the batch off unless [`check`] would find nothing in the way. It may
+/// break off when nothing is: the unique indexes and `check` see to the rest.
+fn demand(batch: &mut Batch, commit: &Commit) -> Result<()> {
+    let guard = &commit.guard;
+    batch
+        .statement(
+            "INSERT INTO quark_demands SELECT EXISTS (
+                 SELECT 1 FROM quark_deployments AS own JOIN quark_leases AS lease ON lease.app = own.app
+                 WHERE own.id = ? AND own.app = ? AND own.version = ? AND own.state <> 'completed'
+                     AND lease.owner = ? AND lease.fence = ?",
+        )
+        .bind(commit.deployment.id.to_string())
+        .bind(guard.lease.app.as_str())
+        .bind(rows::integer("version", guard.version.0)?)
+        .bind(guard.lease.owner.as_str())
+        .bind(rows::integer("fence", guard.lease.fence.0)?);
+    if guard.unless_cancelled {
+        batch.and(" AND own.cancel_requested_by IS NULL");
+    }
+    if guard.admits {
+        batch.and(
+            " AND NOT EXISTS (
+                 SELECT 1 FROM quark_deployments AS other
+                 WHERE other.app = own.app AND other.state NOT IN ('queued', 'completed') AND other.id <> own.id)
+             AND NOT EXISTS (
+                 SELECT 1 FROM quark_deployments AS other
+                 WHERE other.app = own.app AND other.state = 'queued' AND other.sequence < own.sequence)",
+        );
+    }
+    if let Some(serving) = &commit.serving {
+        batch.and(
+            " AND EXISTS (SELECT 1 FROM quark_apps WHERE name = own.app)
+             AND NOT EXISTS (SELECT 1 FROM quark_endpoints WHERE endpoint IN (?, ?) AND app <> own.app)",
+        );
+        batch.bind(serving.blue.as_ref().map(Endpoint::as_str)).bind(serving.green.as_ref().map(Endpoint::as_str));
+    }
+    batch.and(")");
+    Ok(())
+}
+
+/// Everything that a commit writes.
+fn write(batch: &mut Batch, commit: &Commit, version: Version, now: Timestamp) -> Result<()> {
+    let (app, id) = (&commit.guard.lease.app, commit.deployment.id);
+    update(batch, &commit.deployment, version)?;
+    if let Some(serving) = &commit.serving {
+        apps::set_serving(batch, app, serving)?;
+    }
+    for step in commit.step.iter() {
+        write_step(batch, id, step)?;
     }
     for instance in &commit.instances {
-        write_instance(connection, &stored.app, instance).await?;
+        write_instance(batch, app, instance)?;
     }
-    for event in &commit.events {
-        history::add_event(connection, &stored.app, deployment.id, commit.at, event).await?;
-    }
+    history::add_events(batch, app, id, commit.at, &commit.events)?;
     for job in &commit.jobs {
-        jobs::enqueue(connection, job, now).await?;
+        jobs::add(batch, jobs::new_id(), job, now);
     }
     if commit.forget_app {
-        apps::forget(connection, &stored.app).await?;
+        apps::forget(batch, app);
     }
-    Ok(version)
+    Ok(())
 }
 
 /// Reads what is there, if the lease gives a right to it. Time does not matter
@@ -142,74 +207,72 @@ async fn refuse_if_an_earlier_one_waits(connection: &mut SqliteConnection, store
 
 /// Writes all that may change: not who asked for what and when, and not the
 /// wish to cancel, which others write.
-async fn update(connection: &mut SqliteConnection, deployment: &Deployment, version: Version) -> Result<()> {
-    sqlx::query(
-        "UPDATE quark_deployments
-         SET kind = ?, kind_details = ?, release = ?, revision = ?, artifact = ?, slot = ?, state = ?,
-             conclusion = ?, failure = ?, fence = ?, version = ?, started_at = ?, finished_at = ?
-         WHERE id = ?",
-    )
-    .bind(deployment.kind.as_str())
-    .bind(rows::document("kind_details", &deployment.kind)?)
-    .bind(rows::document("release", &deployment.release)?)
-    .bind(rows::document("revision", &deployment.revision)?)
-    .bind(rows::optional_document("artifact", deployment.artifact.as_ref())?)
-    .bind(deployment.slot.map(|slot| slot.as_str()))
-    .bind(deployment.state.as_str())
-    .bind(deployment.conclusion.map(|conclusion| conclusion.as_str()))
-    .bind(rows::optional_document("failure", deployment.failure.as_ref())?)
-    .bind(rows::integer("fence", deployment.fence.0)?)
-    .bind(rows::integer("version", version.0)?)
-    .bind(deployment.started_at.map(Timestamp::as_micros))
-    .bind(deployment.finished_at.map(Timestamp::as_micros))
-    .bind(deployment.id.to_string())
-    .execute(connection)
-    .await
-    .map_err(failed)?;
+fn update(batch: &mut Batch, deployment: &Deployment, version: Version) -> Result<()> {
+    batch
+        .statement(
+            "UPDATE quark_deployments
+             SET kind = ?, kind_details = ?, release = ?, revision = ?, artifact = ?, slot = ?, state = ?,
+                 conclusion = ?, failure = ?, fence = ?, version = ?, started_at = ?, finished_at = ?
+             WHERE id = ?",
+        )
+        .bind(deployment.kind.as_str())
+        .bind(rows::document("kind_details", &deployment.kind)?)
+        .bind(rows::document("release", &deployment.release)?)
+        .bind(rows::document("revision", &deployment.revision)?)
+        .bind(rows::optional_document("artifact", deployment.artifact.as_ref())?)
+        .bind(deployment.slot.map(|slot| slot.as_str()))
+        .bind(deployment.state.as_str())
+        .bind(deployment.conclusion.map(|conclusion| conclusion.as_str()))
+        .bind(rows::optional_document("failure", deployment.failure.as_ref())?)
+        .bind(rows::integer("fence", deployment.fence.0)?)
+        .bind(rows::integer("version", version.0)?)
+        .bind(deployment.started_at.map(Timestamp::as_micros))
+        .bind(deployment.finished_at.map(Timestamp::as_micros))
+        .bind(deployment.id.to_string());
     Ok(())
 }
 
-async fn write_step(connection: &mut SqliteConnection, deployment: DeploymentId, step: &StepRecord) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO quark_steps (
-             deployment, name, attempt, ordinal, phase, fence, started_at, finished_at, deadline, output, failure)
-         VALUES (?1, ?2, ?3, (SELECT coalesce(max(ordinal), 0) + 1 FROM quark_steps WHERE deployment = ?1),
-                 ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-         ON CONFLICT (deployment, name, attempt) DO UPDATE
-         SET phase = ?4, fence = ?5, started_at = ?6, finished_at = ?7, deadline = ?8, output = ?9, failure = ?10",
-    )
-    .bind(deployment.to_string())
-    .bind(step.name.as_str())
-    .bind(i64::from(step.attempt))
-    .bind(rows::name("phase", &step.phase)?)
-    .bind(rows::integer("fence", step.fence.0)?)
-    .bind(step.started_at.as_micros())
-    .bind(step.finished_at.map(Timestamp::as_micros))
-    .bind(step.deadline.as_micros())
-    .bind(rows::optional_document("output", step.output.as_ref())?)
-    .bind(rows::optional_document("failure", step.failure.as_ref())?)
-    .execute(connection)
-    .await
-    .map_err(failed)?;
+fn write_step(batch: &mut Batch, deployment: DeploymentId, step: &StepRecord) -> Result<()> {
+    batch
+        .statement(
+            "INSERT INTO quark_steps (
+                 deployment, ordinal, name, attempt, phase, fence, started_at, finished_at, deadline, output, failure)
+             VALUES (?, (SELECT coalesce(max(ordinal), 0) + 1 FROM quark_steps WHERE deployment = ?),
+                     ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (deployment, name, attempt) DO UPDATE
+             SET phase = excluded.phase, fence = excluded.fence, started_at = excluded.started_at,
+                 finished_at = excluded.finished_at, deadline = excluded.deadline, output = excluded.output,
+                 failure = excluded.failure",
+        )
+        .bind(deployment.to_string())
+        .bind(deployment.to_string())
+        .bind(step.name.as_str())
+        .bind(i64::from(step.attempt))
+        .bind(rows::name("phase", &step.phase)?)
+        .bind(rows::integer("fence", step.fence.0)?)
+        .bind(step.started_at.as_micros())
+        .bind(step.finished_at.map(Timestamp::as_micros))
+        .bind(step.deadline.as_micros())
+        .bind(rows::optional_document("output", step.output.as_ref())?)
+        .bind(rows::optional_document("failure", step.failure.as_ref())?);
     Ok(())
 }
 
-async fn write_instance(connection: &mut SqliteConnection, app: &AppName, instance: &Instance) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO quark_instances (name, app, deployment, replica, slot, state, endpoint)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         ON CONFLICT (name) DO UPDATE
-         SET app = ?2, deployment = ?3, replica = ?4, slot = ?5, state = ?6, endpoint = ?7",
-    )
-    .bind(instance.name.as_str())
-    .bind(app.as_str())
-    .bind(instance.deployment.to_string())
-    .bind(i64::from(instance.replica))
-    .bind(instance.slot.as_str())
-    .bind(rows::name("state", &instance.state)?)
-    .bind(instance.endpoint.as_str())
-    .execute(connection)
-    .await
-    .map_err(failed)?;
+fn write_instance(batch: &mut Batch, app: &AppName, instance: &Instance) -> Result<()> {
+    batch
+        .statement(
+            "INSERT INTO quark_instances (name, app, deployment, replica, slot, state, endpoint)
+             VALUES (?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (name) DO UPDATE
+             SET app = excluded.app, deployment = excluded.deployment, replica = excluded.replica,
+                 slot = excluded.slot, state = excluded.state, endpoint = excluded.endpoint",
+        )
+        .bind(instance.name.as_str())
+        .bind(app.as_str())
+        .bind(instance.deployment.to_string())
+        .bind(i64::from(instance.replica))
+        .bind(instance.slot.as_str())
+        .bind(rows::name("state", &instance.state)?)
+        .bind(instance.endpoint.as_str());
     Ok(())
 }

@@ -4,29 +4,34 @@ use quark_core::app::AppName;
 use quark_core::backend::store::refusal;
 use quark_core::deployment::{DeploymentId, Event, EventKind, LogLine, LogStream};
 use quark_core::{Result, Timestamp};
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::SqliteConnection;
 
+use super::batch::Batch;
 use super::failure::failed;
-use super::rows::{self, Columns};
+use super::rows;
+use super::writer::Quick;
 
-/// Lines per statement: five values each, far below SQLite's limit of 32766.
+/// Lines per statement: four values each, far below SQLite's limit of 32766.
 const LINES_AT_ONCE: usize = 500;
+/// As many lines as are often appended at once.
+const USUAL_LINES: usize = 8;
 
-pub(super) async fn add_event(
-    connection: &mut SqliteConnection,
+/// Appends events, in their order.
+pub(super) fn add_events(
+    batch: &mut Batch,
     app: &AppName,
     deployment: DeploymentId,
     at: Timestamp,
-    kind: &EventKind,
+    kinds: &[EventKind],
 ) -> Result<()> {
-    sqlx::query("INSERT INTO quark_events (app, deployment, at, kind) VALUES (?, ?, ?, ?)")
-        .bind(app.as_str())
-        .bind(deployment.to_string())
-        .bind(at.as_micros())
-        .bind(rows::document("kind", kind)?)
-        .execute(connection)
-        .await
-        .map_err(failed)?;
+    for kind in kinds {
+        batch
+            .statement("INSERT INTO quark_events (app, deployment, at, kind) VALUES (?, ?, ?, ?)")
+            .bind(app.as_str())
+            .bind(deployment.to_string())
+            .bind(at.as_micros())
+            .bind(rows::document("kind", kind)?);
+    }
     Ok(())
 }
 
@@ -55,36 +60,31 @@ pub(super) async fn events(
     found.iter().map(rows::event).collect()
 }
 
-pub(super) async fn append_log(
-    connection: &mut SqliteConnection,
-    deployment: DeploymentId,
-    lines: Vec<(Timestamp, LogStream, String)>,
-) -> Result<()> {
-    let id = deployment.to_string();
-    let row = sqlx::query(
-        "SELECT (SELECT count(*) FROM quark_deployments WHERE id = ?1) AS found,
-                (SELECT coalesce(max(sequence), 0) FROM quark_logs WHERE deployment = ?1) AS newest",
-    )
-    .bind(id.as_str())
-    .fetch_one(&mut *connection)
-    .await
-    .map_err(failed)?;
-    if !Columns(&row).flag("found")? {
-        return Err(refusal::deployment_not_found(deployment));
+/// Numbers the lines from where the log ends, and appends them.
+pub(super) fn append_log(deployment: DeploymentId, lines: &[(Timestamp, LogStream, String)]) -> Quick<Result<()>> {
+    let (id, mut batch) = (deployment.to_string(), Batch::new());
+    if lines.len() > USUAL_LINES {
+        // Each number of lines is another statement.
+        batch.only_once();
     }
-    let mut sequence: i64 = Columns(&row).number("newest")?;
     for some in lines.chunks(LINES_AT_ONCE) {
-        let mut insert =
-            QueryBuilder::<Sqlite>::new("INSERT INTO quark_logs (deployment, sequence, at, stream, text) ");
-        insert.push_values(some, |mut values, (at, stream, text)| {
-            sequence += 1;
-            values.push_bind(id.as_str()).push_bind(sequence).push_bind(at.as_micros());
-            values.push_bind(stream.as_str()).push_bind(text.as_str());
-        });
-        // Each number of lines is another statement: not worth keeping.
-        insert.build().persistent(false).execute(&mut *connection).await.map_err(failed)?;
+        batch.statement(
+            "INSERT INTO quark_logs (deployment, sequence, at, stream, text)
+             SELECT id, (SELECT coalesce(max(sequence), 0) FROM quark_logs WHERE deployment = id) + column1,
+                    column2, column3, column4
+             FROM quark_deployments, (VALUES ",
+        );
+        for (place, (at, stream, text)) in (1_i64..).zip(some) {
+            batch.and(if place == 1 { "(?, ?, ?, ?)" } else { ", (?, ?, ?, ?)" });
+            batch.bind(place).bind(at.as_micros()).bind(stream.as_str()).bind(text.as_str());
+        }
+        batch.and(") WHERE id = ?").bind(id.as_str());
     }
-    Ok(())
+    batch.statement("SELECT 1 FROM quark_deployments WHERE id = ?").bind(id.as_str());
+    Quick::new(batch, move |done| {
+        let known = done.last().is_some_and(|known| !known.rows.is_empty());
+        Ok(Some(if known { Ok(()) } else { Err(refusal::deployment_not_found(deployment)) }))
+    })
 }
 
 pub(super) async fn log(

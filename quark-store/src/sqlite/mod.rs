@@ -29,6 +29,7 @@
 //! clock, which they share. Files on network file systems are not supported.
 
 mod apps;
+mod batch;
 mod commit;
 mod config;
 mod deployments;
@@ -39,6 +40,7 @@ mod leases;
 mod migrate;
 mod open;
 mod queue;
+mod readers;
 mod rows;
 mod store;
 mod writer;
