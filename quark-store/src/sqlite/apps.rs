@@ -7,8 +7,39 @@ use quark_core::{Result, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::batch::{Batch, row};
+use super::bulk::{Part, Share};
 use super::failure::failed;
 use super::rows::{self, Columns};
+
+/// `[app, serving]`
+pub(super) const SERVING: &str = "
+    UPDATE quark_apps SET serving = given.serving
+    FROM (SELECT value ->> 0 AS app, value ->> 1 AS serving FROM json_each(?)) AS given
+    WHERE name = given.app";
+
+/// `[app, blue, green]`: an app gives up all other addresses.
+pub(super) const LOST_ENDPOINTS: &str = "
+    DELETE FROM quark_endpoints
+    WHERE endpoint IN (
+        SELECT old.endpoint
+        FROM json_each(?) AS given JOIN quark_endpoints AS old ON old.app = given.value ->> 0
+        WHERE old.endpoint IS NOT given.value ->> 1 AND old.endpoint IS NOT given.value ->> 2)";
+
+/// `[endpoint, app]`: no app is NULL, so it fails if the address is somebody else's.
+pub(super) const ENDPOINTS: &str = "
+    INSERT INTO quark_endpoints (endpoint, app)
+    SELECT value ->> 0, value ->> 1 FROM json_each(?) WHERE TRUE
+    ON CONFLICT (endpoint) DO UPDATE SET app = NULL WHERE app <> excluded.app";
+
+/// `[app, at]`
+pub(super) const REMOVED: &str = "
+    UPDATE quark_apps SET removed_at = given.at
+    FROM (SELECT value ->> 0 AS app, value ->> 1 AS at FROM json_each(?)) AS given
+    WHERE name = given.app";
+
+/// `[app]`
+pub(super) const FORGOTTEN: &str = "
+    DELETE FROM quark_apps WHERE name IN (SELECT value ->> 0 FROM json_each(?))";
 
 pub(super) async fn create(connection: &mut SqliteConnection, spec: App, at: Timestamp) -> Result<AppRecord> {
     let record = AppRecord {
@@ -136,32 +167,22 @@ pub(super) async fn check_serving(connection: &mut SqliteConnection, app: &AppNa
 }
 
 /// Writes down what serves, and with it the addresses of the app's slots.
-pub(super) fn set_serving(batch: &mut Batch, app: &AppName, serving: &Serving) -> Result<()> {
-    batch
-        .statement("UPDATE quark_apps SET serving = ? WHERE name = ?")
-        .bind(rows::document("serving", serving)?)
-        .bind(app.as_str());
+pub(super) fn set_serving(share: &mut Share, app: &AppName, serving: &Serving) -> Result<()> {
+    share.row(Part::Serving, &(app.as_str(), rows::document("serving", serving)?))?;
     let (blue, green) = (serving.blue.as_ref().map(Endpoint::as_str), serving.green.as_ref().map(Endpoint::as_str));
-    batch
-        .statement("DELETE FROM quark_endpoints WHERE app = ? AND endpoint IS NOT ? AND endpoint IS NOT ?")
-        .bind(app.as_str())
-        .bind(blue)
-        .bind(green);
+    share.row(Part::LostEndpoints, &(app.as_str(), blue, green))?;
     for endpoint in [blue, green].into_iter().flatten() {
-        batch
-            .statement("INSERT INTO quark_endpoints (endpoint, app) VALUES (?, ?) ON CONFLICT (endpoint) DO NOTHING")
-            .bind(endpoint)
-            .bind(app.as_str());
+        share.row(Part::Endpoints, &(endpoint, app.as_str()))?;
     }
     Ok(())
 }
 
 /// Marks an app as being removed.
-pub(super) fn mark_removed(batch: &mut Batch, app: &AppName, at: Timestamp) {
-    batch.statement("UPDATE quark_apps SET removed_at = ? WHERE name = ?").bind(at.as_micros()).bind(app.as_str());
+pub(super) fn mark_removed(share: &mut Share, app: &AppName, at: Timestamp) -> Result<()> {
+    share.row(Part::RemovedApps, &(app.as_str(), at.as_micros()))
 }
 
 /// Deletes an app with its host names and addresses. Its history stays.
-pub(super) fn forget(batch: &mut Batch, app: &AppName) {
-    batch.statement("DELETE FROM quark_apps WHERE name = ?").bind(app.as_str());
+pub(super) fn forget(share: &mut Share, app: &AppName) -> Result<()> {
+    share.row(Part::ForgottenApps, &(app.as_str(),))
 }

@@ -18,15 +18,12 @@ pub(super) struct Batch {
     sql: String,
     arguments: Result<SqliteArguments, BoxDynError>,
     statements: usize,
-    /// Whether its prepared statements are worth keeping.
-    kept: bool,
 }
 
 /// What one statement yielded.
 #[derive(Debug, Default)]
 pub(super) struct Done {
     pub(super) rows: Vec<SqliteRow>,
-    pub(super) affected: u64,
 }
 
 /// A batch that was broken off.
@@ -47,7 +44,7 @@ impl From<Broken> for Error {
 
 impl Batch {
     pub(super) fn new() -> Self {
-        Self { sql: String::new(), arguments: Ok(SqliteArguments::default()), statements: 0, kept: true }
+        Self { sql: String::new(), arguments: Ok(SqliteArguments::default()), statements: 0 }
     }
 
     /// Begins the next statement. Only literals get here, hence no value does.
@@ -56,11 +53,6 @@ impl Batch {
             self.sql.push_str(";\n");
         }
         self.statements += 1;
-        self.and(sql)
-    }
-
-    /// Goes on with the statement.
-    pub(super) fn and(&mut self, sql: &'static str) -> &mut Self {
         self.sql.push_str(sql);
         self
     }
@@ -75,12 +67,6 @@ impl Batch {
         {
             self.arguments = Err(error);
         }
-        self
-    }
-
-    /// Says that the like will hardly come again.
-    pub(super) fn only_once(&mut self) -> &mut Self {
-        self.kept = false;
         self
     }
 
@@ -99,16 +85,14 @@ impl Batch {
             Ok(arguments) => arguments,
             Err(error) => return Err(Broken { done: 0, of, error: sqlx::Error::Encode(error) }),
         };
-        let query = sqlx::query_with(AssertSqlSafe(self.sql), arguments).persistent(self.kept);
+        let query = sqlx::query_with(AssertSqlSafe(self.sql), arguments);
         let mut results = connection.fetch_many(query);
         let mut done = Vec::with_capacity(of);
         let mut rows = Vec::new();
         loop {
             match results.try_next().await {
                 Ok(Some(Either::Right(row))) => rows.push(row),
-                Ok(Some(Either::Left(result))) => {
-                    done.push(Done { rows: std::mem::take(&mut rows), affected: result.rows_affected() });
-                }
+                Ok(Some(Either::Left(_))) => done.push(Done { rows: std::mem::take(&mut rows) }),
                 Ok(None) => return Ok(done),
                 Err(error) => return Err(Broken { done: done.len(), of, error }),
             }
@@ -119,9 +103,4 @@ impl Batch {
 /// The first row of a statement.
 pub(super) fn row(done: &[Done], statement: usize) -> Option<&SqliteRow> {
     done.get(statement)?.rows.first()
-}
-
-/// How many rows a statement has written.
-pub(super) fn affected(done: &[Done], statement: usize) -> u64 {
-    done.get(statement).map_or(0, |done| done.affected)
 }

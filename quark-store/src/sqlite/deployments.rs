@@ -2,16 +2,17 @@
 
 use quark_core::app::AppName;
 use quark_core::backend::store::refusal;
-use quark_core::backend::{CancelOutcome, NewJob, Snapshot};
-use quark_core::deployment::{Deployment, DeploymentId, DeploymentKind, EventKind, State, Version};
-use quark_core::{Error, ErrorKind, Result, Timestamp};
+use quark_core::backend::{CancelOutcome, Snapshot};
+use quark_core::deployment::{Deployment, DeploymentId, EventKind, State};
+use quark_core::{Result, Timestamp};
 use sqlx::SqliteConnection;
 
-use super::batch::{Batch, row};
+use super::batch::Batch;
+use super::bulk::Share;
 use super::failure::failed;
+use super::history;
 use super::readers::Readers;
 use super::rows::{self, Columns};
-use super::{apps, commit, history, jobs};
 use crate::error::unreadable;
 
 /// All columns of `quark_deployments`, for literals.
@@ -20,84 +21,6 @@ macro_rules! columns {
         "id, app, team, sequence, kind_details, release, revision, artifact, slot, state, conclusion, failure, \
          cancel_requested_by, cancel_requested_at, fence, version, created_by, created_at, started_at, finished_at"
     };
-}
-
-/// Writes a deployment down, with its event and its job.
-pub(super) async fn create(
-    connection: &mut SqliteConnection,
-    mut deployment: Deployment,
-    job: NewJob,
-    now: Timestamp,
-) -> Result<Deployment> {
-    deployment.sequence = next_sequence(connection, &deployment).await?;
-    deployment.version = Version(1);
-    deployment.cancel = None;
-    let mut batch = Batch::new();
-    insert(&mut batch, &deployment)?;
-    let (id, at) = (deployment.id, deployment.created_at);
-    if deployment.kind == DeploymentKind::Remove {
-        apps::mark_removed(&mut batch, &deployment.app, at);
-    }
-    history::add_events(&mut batch, &deployment.app, id, at, &[EventKind::Created])?;
-    jobs::add(&mut batch, jobs::new_id(), &job, now);
-    batch.run(connection).await?;
-    Ok(deployment)
-}
-
-/// The number of an app's next deployment, if it may have that one.
-async fn next_sequence(connection: &mut SqliteConnection, deployment: &Deployment) -> Result<u64> {
-    let mut batch = Batch::new();
-    batch.statement("SELECT removed_at FROM quark_apps WHERE name = ?").bind(deployment.app.as_str());
-    batch.statement("SELECT 1 FROM quark_deployments WHERE id = ?").bind(deployment.id.to_string());
-    batch
-        .statement("SELECT coalesce(max(sequence), 0) + 1 AS next FROM quark_deployments WHERE app = ?")
-        .bind(deployment.app.as_str());
-    let done = batch.run(connection).await?;
-    let Some(app) = row(&done, 0) else {
-        return Err(refusal::app_not_found(&deployment.app));
-    };
-    if Columns(app).optional_time("removed_at")?.is_some() {
-        return Err(refusal::app_removed(&deployment.app));
-    }
-    if row(&done, 1).is_some() {
-        return Err(Error::new(ErrorKind::AlreadyExists, format!("there is a deployment `{}` already", deployment.id))
-            .with_code("deployment_exists"));
-    }
-    if deployment.state.is_active() {
-        commit::refuse_if_another_is_active(connection, &deployment.app, deployment.id).await?;
-    }
-    let next = row(&done, 2).ok_or_else(|| unreadable("sequence"))?;
-    Columns(next).number("next")
-}
-
-fn insert(batch: &mut Batch, deployment: &Deployment) -> Result<()> {
-    batch
-        .statement(
-            "INSERT INTO quark_deployments (
-                 id, app, team, sequence, kind, kind_details, release, revision, artifact, slot, state, conclusion,
-                 failure, fence, version, created_by, created_at, started_at, finished_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(deployment.id.to_string())
-        .bind(deployment.app.as_str())
-        .bind(deployment.team.as_str())
-        .bind(rows::integer("sequence", deployment.sequence)?)
-        .bind(deployment.kind.as_str())
-        .bind(rows::document("kind_details", &deployment.kind)?)
-        .bind(rows::document("release", &deployment.release)?)
-        .bind(rows::document("revision", &deployment.revision)?)
-        .bind(rows::optional_document("artifact", deployment.artifact.as_ref())?)
-        .bind(deployment.slot.map(|slot| slot.as_str()))
-        .bind(deployment.state.as_str())
-        .bind(deployment.conclusion.map(|conclusion| conclusion.as_str()))
-        .bind(rows::optional_document("failure", deployment.failure.as_ref())?)
-        .bind(rows::integer("fence", deployment.fence.0)?)
-        .bind(rows::integer("version", deployment.version.0)?)
-        .bind(deployment.created_by.as_str())
-        .bind(deployment.created_at.as_micros())
-        .bind(deployment.started_at.map(Timestamp::as_micros))
-        .bind(deployment.finished_at.map(Timestamp::as_micros));
-    Ok(())
 }
 
 pub(super) async fn find(connection: &mut SqliteConnection, id: DeploymentId) -> Result<Option<Deployment>> {
@@ -200,13 +123,15 @@ pub(super) async fn request_cancel(
         return Ok(CancelOutcome::Requested);
     }
     let app: AppName = columns.named("app")?;
-    let mut batch = Batch::new();
-    batch
-        .statement("UPDATE quark_deployments SET cancel_requested_by = ?, cancel_requested_at = ? WHERE id = ?")
+    sqlx::query("UPDATE quark_deployments SET cancel_requested_by = ?, cancel_requested_at = ? WHERE id = ?")
         .bind(by.as_str())
         .bind(at.as_micros())
-        .bind(id.to_string());
-    history::add_events(&mut batch, &app, id, at, &[EventKind::CancelRequested { by }])?;
-    batch.run(connection).await?;
+        .bind(id.to_string())
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let mut share = Share::default();
+    history::add_events(&mut share, &app, id, at, &[EventKind::CancelRequested { by }])?;
+    share.run(connection).await?;
     Ok(CancelOutcome::Requested)
 }

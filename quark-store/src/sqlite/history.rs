@@ -6,33 +6,63 @@ use quark_core::deployment::{DeploymentId, Event, EventKind, LogLine, LogStream}
 use quark_core::{Result, Timestamp};
 use sqlx::SqliteConnection;
 
-use super::batch::Batch;
+use super::bulk::{Part, Share};
 use super::failure::failed;
-use super::rows;
 use super::writer::Quick;
+use super::{deployments, rows};
 
-/// Lines per statement: four values each, far below SQLite's limit of 32766.
-const LINES_AT_ONCE: usize = 500;
-/// As many lines as are often appended at once.
-const USUAL_LINES: usize = 8;
+/// `[app, deployment, at, kind]`, in their order.
+pub(super) const EVENTS: &str = "
+    INSERT INTO quark_events (app, deployment, at, kind)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?) ORDER BY key";
+
+/// `[deployment, at, stream, text]`, in their order. Their numbers go on from
+/// where the log ends.
+pub(super) const LINES: &str = "
+    INSERT INTO quark_logs (deployment, sequence, at, stream, text)
+    SELECT deployment,
+           coalesce((SELECT max(sequence) FROM quark_logs WHERE quark_logs.deployment = line.deployment), 0)
+               + row_number() OVER (PARTITION BY deployment ORDER BY place),
+           at, stream, text
+    FROM (SELECT key AS place, value ->> 0 AS deployment, value ->> 1 AS at, value ->> 2 AS stream,
+                 value ->> 3 AS text
+          FROM json_each(?)) AS line";
 
 /// Appends events, in their order.
 pub(super) fn add_events(
-    batch: &mut Batch,
+    share: &mut Share,
     app: &AppName,
     deployment: DeploymentId,
     at: Timestamp,
     kinds: &[EventKind],
 ) -> Result<()> {
+    let deployment = deployment.to_string();
     for kind in kinds {
-        batch
-            .statement("INSERT INTO quark_events (app, deployment, at, kind) VALUES (?, ?, ?, ?)")
-            .bind(app.as_str())
-            .bind(deployment.to_string())
-            .bind(at.as_micros())
-            .bind(rows::document("kind", kind)?);
+        let kind = rows::document("kind", kind)?;
+        share.row(Part::Events, &(app.as_str(), deployment.as_str(), at.as_micros(), kind))?;
     }
     Ok(())
+}
+
+/// Appends lines to the log of a deployment that is there.
+pub(super) fn append_log(deployment: DeploymentId, lines: &[(Timestamp, LogStream, String)]) -> Result<Quick<()>> {
+    let (id, mut share) = (deployment.to_string(), Share::default());
+    for (at, stream, text) in lines {
+        share.row(Part::LogLines, &(id.as_str(), at.as_micros(), stream.as_str(), text))?;
+    }
+    Ok(Quick::new(share, |_| Ok(Some(()))))
+}
+
+/// As [`append_log`], for a deployment that may not be there.
+pub(super) async fn append_log_if_known(
+    connection: &mut SqliteConnection,
+    deployment: DeploymentId,
+    lines: &[(Timestamp, LogStream, String)],
+) -> Result<()> {
+    if deployments::find(connection, deployment).await?.is_none() {
+        return Err(refusal::deployment_not_found(deployment));
+    }
+    append_log(deployment, lines)?.run(connection).await
 }
 
 pub(super) async fn events(
@@ -58,33 +88,6 @@ pub(super) async fn events(
     };
     let found = query.fetch_all(connection).await.map_err(failed)?;
     found.iter().map(rows::event).collect()
-}
-
-/// Numbers the lines from where the log ends, and appends them.
-pub(super) fn append_log(deployment: DeploymentId, lines: &[(Timestamp, LogStream, String)]) -> Quick<Result<()>> {
-    let (id, mut batch) = (deployment.to_string(), Batch::new());
-    if lines.len() > USUAL_LINES {
-        // Each number of lines is another statement.
-        batch.only_once();
-    }
-    for some in lines.chunks(LINES_AT_ONCE) {
-        batch.statement(
-            "INSERT INTO quark_logs (deployment, sequence, at, stream, text)
-             SELECT id, (SELECT coalesce(max(sequence), 0) FROM quark_logs WHERE deployment = id) + column1,
-                    column2, column3, column4
-             FROM quark_deployments, (VALUES ",
-        );
-        for (place, (at, stream, text)) in (1_i64..).zip(some) {
-            batch.and(if place == 1 { "(?, ?, ?, ?)" } else { ", (?, ?, ?, ?)" });
-            batch.bind(place).bind(at.as_micros()).bind(stream.as_str()).bind(text.as_str());
-        }
-        batch.and(") WHERE id = ?").bind(id.as_str());
-    }
-    batch.statement("SELECT 1 FROM quark_deployments WHERE id = ?").bind(id.as_str());
-    Quick::new(batch, move |done| {
-        let known = done.last().is_some_and(|known| !known.rows.is_empty());
-        Ok(Some(if known { Ok(()) } else { Err(refusal::deployment_not_found(deployment)) }))
-    })
 }
 
 pub(super) async fn log(

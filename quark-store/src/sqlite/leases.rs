@@ -8,53 +8,72 @@ use quark_core::backend::store::refusal;
 use quark_core::deployment::{Fence, OwnerId};
 use quark_core::{Result, Timestamp};
 
-use super::batch::{Batch, affected, row};
-use super::rows::{self, Columns};
+use super::bulk::{Part, Share, Sole};
+use super::rows;
 use super::writer::Quick;
 
-pub(super) fn acquire(app: &AppName, owner: &OwnerId, ttl: Duration, now: Timestamp) -> Quick<Result<Lease>> {
-    let mut batch = Batch::new();
-    batch
-        .statement(
-            "INSERT INTO quark_leases (app, owner, fence, expires_at) VALUES (?, ?, 1, ?)
-             ON CONFLICT (app) DO UPDATE SET owner = excluded.owner, fence = fence + 1, expires_at = excluded.expires_at
-                 WHERE owner IS NULL OR owner = excluded.owner OR expires_at <= ?
-             RETURNING fence",
-        )
-        .bind(app.as_str())
-        .bind(owner.as_str())
-        .bind(now.after(ttl).as_micros())
-        .bind(now.as_micros());
-    batch.statement("SELECT expires_at FROM quark_leases WHERE app = ?").bind(app.as_str());
+/// `[app, owner, expires_at, now]`
+pub(super) const TAKE: &str = "
+    INSERT INTO quark_leases (app, owner, fence, expires_at)
+    SELECT asked.app, asked.owner, 1, asked.expires_at
+    FROM (SELECT value ->> 0 AS app, value ->> 1 AS owner, value ->> 2 AS expires_at, value ->> 3 AS now
+          FROM json_each(?)) AS asked
+        LEFT JOIN quark_leases AS held ON held.app = asked.app
+    WHERE held.owner IS NULL OR held.owner = asked.owner OR held.expires_at <= asked.now
+    ON CONFLICT (app) DO UPDATE SET owner = excluded.owner, fence = fence + 1, expires_at = excluded.expires_at
+    RETURNING app, fence";
+
+/// `[app]`
+pub(super) const ASK: &str = "
+    SELECT app, expires_at FROM quark_leases WHERE app IN (SELECT value ->> 0 FROM json_each(?))";
+
+/// `[app, owner, fence]`
+pub(super) const RELEASE: &str = "
+    UPDATE quark_leases SET owner = NULL
+    FROM (SELECT value ->> 0 AS app, value ->> 1 AS owner, value ->> 2 AS fence FROM json_each(?)) AS held
+    WHERE quark_leases.app = held.app AND quark_leases.owner = held.owner AND quark_leases.fence = held.fence";
+
+/// `[app, owner, fence, expires_at]`
+pub(super) const RENEW: &str = "
+    UPDATE quark_leases SET expires_at = held.expires_at
+    FROM (SELECT value ->> 0 AS app, value ->> 1 AS owner, value ->> 2 AS fence, value ->> 3 AS expires_at
+          FROM json_each(?)) AS held
+    WHERE quark_leases.app = held.app AND quark_leases.owner = held.owner AND quark_leases.fence = held.fence
+    RETURNING quark_leases.app";
+
+pub(super) fn acquire(app: &AppName, owner: &OwnerId, ttl: Duration, now: Timestamp) -> Result<Quick<Result<Lease>>> {
+    let mut share = Share::default();
+    let until = now.after(ttl).as_micros();
+    share.row(Part::TakenLeases, &(app.as_str(), owner.as_str(), until, now.as_micros()))?;
+    share.row(Part::AskedLeases, &(app.as_str(),))?;
+    share.alone_with(Sole::Lease(app.clone()));
     let (app, owner) = (app.clone(), owner.clone());
-    Quick::new(batch, move |done| {
-        if let Some(taken) = row(done, 0) {
-            return Ok(Some(Ok(Lease { app, owner, fence: Fence(Columns(taken).number("fence")?) })));
+    Ok(Quick::new(share, move |answers| {
+        if let Some(taken) = answers.of(Part::TakenLeases, app.as_str())? {
+            return Ok(Some(Ok(Lease { app, owner, fence: Fence(taken.number("fence")?) })));
         }
-        let Some(held) = row(done, 1) else { return Ok(None) };
-        Ok(Some(Err(refusal::lease_held(&app, Columns(held).time("expires_at")?.since(now)))))
-    })
+        let Some(held) = answers.of(Part::AskedLeases, app.as_str())? else { return Ok(None) };
+        Ok(Some(Err(refusal::lease_held(&app, held.time("expires_at")?.since(now)))))
+    }))
 }
 
+/// A lease that ran out and that nobody took is still its owner's.
 pub(super) fn renew(lease: &Lease, ttl: Duration, now: Timestamp) -> Result<Quick<Result<()>>> {
-    let mut batch = Batch::new();
-    // A lease that ran out and that nobody took is still its owner's.
-    batch
-        .statement("UPDATE quark_leases SET expires_at = ? WHERE app = ? AND owner = ? AND fence = ?")
-        .bind(now.after(ttl).as_micros())
-        .bind(lease.app.as_str())
-        .bind(lease.owner.as_str())
-        .bind(rows::integer("fence", lease.fence.0)?);
+    let mut share = Share::default();
+    let fence = rows::integer("fence", lease.fence.0)?;
+    let until = now.after(ttl).as_micros();
+    share.row(Part::RenewedLeases, &(lease.app.as_str(), lease.owner.as_str(), fence, until))?;
+    share.alone_with(Sole::Lease(lease.app.clone()));
     let app = lease.app.clone();
-    Ok(Quick::new(batch, move |done| Ok(Some(if affected(done, 0) > 0 { Ok(()) } else { Err(refusal::fenced(&app)) }))))
+    Ok(Quick::new(share, move |answers| {
+        let renewed = answers.of(Part::RenewedLeases, app.as_str())?.is_some();
+        Ok(Some(if renewed { Ok(()) } else { Err(refusal::fenced(&app)) }))
+    }))
 }
 
 pub(super) fn release(lease: &Lease) -> Result<Quick<()>> {
-    let mut batch = Batch::new();
-    batch
-        .statement("UPDATE quark_leases SET owner = NULL WHERE app = ? AND owner = ? AND fence = ?")
-        .bind(lease.app.as_str())
-        .bind(lease.owner.as_str())
-        .bind(rows::integer("fence", lease.fence.0)?);
-    Ok(Quick::new(batch, |_| Ok(Some(()))))
+    let mut share = Share::default();
+    let fence = rows::integer("fence", lease.fence.0)?;
+    share.row(Part::ReleasedLeases, &(lease.app.as_str(), lease.owner.as_str(), fence))?;
+    Ok(Quick::new(share, |_| Ok(Some(()))))
 }

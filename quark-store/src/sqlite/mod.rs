@@ -30,8 +30,10 @@
 
 mod apps;
 mod batch;
+mod bulk;
 mod commit;
 mod config;
+mod creation;
 mod deployments;
 mod failure;
 mod history;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use quark_core::backend::{Claim, ClaimToken, ClaimedJob, DeadJob, Enqueued, NewJob, Queue, QueueDepth};
 use quark_core::deployment::OwnerId;
-use quark_core::{Clock, Result, Timestamp};
+use quark_core::{Result, Timestamp};
 
 use super::jobs::{self, Nack};
 use super::store::Shared;
@@ -31,9 +31,8 @@ impl SqliteQueue {
         Self { shared }
     }
 
-    /// Read when a write begins, not when it is asked for.
-    fn clock(&self) -> Arc<dyn Clock> {
-        Arc::clone(&self.shared.clock)
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>> {
@@ -50,37 +49,32 @@ impl fmt::Debug for SqliteQueue {
 #[async_trait]
 impl Queue for SqliteQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Enqueued> {
-        let clock = self.clock();
-        let enqueued = self.shared.writer.only_quick(move || Ok(jobs::enqueue(&job, clock.now()))).await?;
+        let enqueued = self.shared.writer.only_quick(jobs::enqueue(&job, self.now())?).await?;
         self.shared.jobs.notify_waiters();
         Ok(enqueued)
     }
 
     async fn claim(&self, owner: &OwnerId, most: usize, visibility: Duration) -> Result<Vec<ClaimedJob>> {
-        let (owner, clock) = (owner.clone(), self.clock());
-        self.shared.writer.only_quick(move || Ok(jobs::claim(&owner, most, visibility, clock.now()))).await
+        self.shared.writer.only_quick(jobs::claim(owner, most, visibility, self.now())?).await
     }
 
     async fn heartbeat(&self, token: ClaimToken, visibility: Duration) -> Result<Claim> {
-        let clock = self.clock();
-        self.shared.writer.only_quick(move || Ok(jobs::heartbeat(token, visibility, clock.now()))).await
+        self.shared.writer.only_quick(jobs::heartbeat(token, visibility, self.now())?).await
     }
 
     async fn ack(&self, token: ClaimToken) -> Result<Claim> {
-        let clock = self.clock();
-        self.shared.writer.only_quick(move || Ok(jobs::ack(token, clock.now()))).await
+        self.shared.writer.only_quick(jobs::ack(token, self.now())?).await
     }
 
     async fn nack(&self, token: ClaimToken, delay: Duration, counted: bool, reason: &str) -> Result<Claim> {
-        let (clock, nack) = (self.clock(), Nack { delay, counted, reason: reason.to_owned() });
-        let claim = self.shared.writer.only_quick(move || Ok(jobs::nack(token, &nack, clock.now()))).await?;
+        let nack = Nack { delay, counted, reason };
+        let claim = self.shared.writer.only_quick(jobs::nack(token, &nack, self.now())?).await?;
         self.shared.jobs.notify_waiters();
         Ok(claim)
     }
 
     async fn reclaim(&self, owner: &OwnerId) -> Result<u64> {
-        let owner = owner.clone();
-        let freed = self.shared.writer.only_quick(move || Ok(jobs::reclaim(&owner))).await?;
+        let freed = self.shared.writer.only_quick(jobs::reclaim(owner)?).await?;
         self.shared.jobs.notify_waiters();
         Ok(freed)
     }

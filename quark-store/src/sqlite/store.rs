@@ -18,7 +18,7 @@ use super::queue::SqliteQueue;
 use super::readers::Readers;
 use super::rows::Columns;
 use super::writer::Writer;
-use super::{apps, commit, deployments, history, leases, open};
+use super::{apps, commit, creation, deployments, history, leases, open};
 
 /// What store and queue have in common.
 pub(super) struct Shared {
@@ -129,10 +129,11 @@ impl Store for SqliteStore {
 
     async fn create_deployment(&self, deployment: Deployment, job: NewJob) -> Result<Deployment> {
         let clock = Arc::clone(&self.shared.clock);
+        let quick = creation::quickly(&deployment, &job, clock.now());
         let write = self
             .shared
             .writer
-            .write(move |connection| Box::pin(deployments::create(connection, deployment, job, clock.now())));
+            .quick(quick, move |connection| Box::pin(creation::create(connection, deployment, job, clock.now())));
         let created = write.await?;
         self.shared.jobs.notify_waiters();
         Ok(created)
@@ -155,30 +156,26 @@ impl Store for SqliteStore {
     }
 
     async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {
-        let (app, owner, clock) = (app.clone(), owner.clone(), Arc::clone(&self.shared.clock));
-        self.shared.writer.only_quick(move || Ok(leases::acquire(&app, &owner, ttl, clock.now()))).await?
+        self.shared.writer.only_quick(leases::acquire(app, owner, ttl, self.shared.clock.now())?).await?
     }
 
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<()> {
-        let (lease, clock) = (lease.clone(), Arc::clone(&self.shared.clock));
-        self.shared.writer.only_quick(move || leases::renew(&lease, ttl, clock.now())).await?
+        self.shared.writer.only_quick(leases::renew(lease, ttl, self.shared.clock.now())?).await?
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
-        let lease = lease.clone();
-        self.shared.writer.only_quick(move || leases::release(&lease)).await
+        self.shared.writer.only_quick(leases::release(lease)?).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<Version> {
         let clock = Arc::clone(&self.shared.clock);
         let queues = !commit.jobs.is_empty();
-        // Put together here, where several callers can do so at the same time.
         let quick = commit::quickly(&commit, clock.now());
-        let version = self
+        let write = self
             .shared
             .writer
-            .quick(move || quick, move |connection| Box::pin(commit::commit(connection, commit, clock.now())))
-            .await?;
+            .quick(quick, move |connection| Box::pin(commit::commit(connection, commit, clock.now())));
+        let version = write.await?;
         if queues {
             self.shared.jobs.notify_waiters();
         }
@@ -195,7 +192,11 @@ impl Store for SqliteStore {
     }
 
     async fn append_log(&self, id: DeploymentId, lines: Vec<(Timestamp, LogStream, String)>) -> Result<()> {
-        self.shared.writer.only_quick(move || Ok(history::append_log(id, &lines))).await?
+        let quick = history::append_log(id, &lines);
+        let write = self.shared.writer.quick(quick, move |connection| {
+            Box::pin(async move { history::append_log_if_known(connection, id, &lines).await })
+        });
+        write.await
     }
 
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {

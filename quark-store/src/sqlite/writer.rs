@@ -1,11 +1,13 @@
 //! The one writer: takes what many callers want to write, and commits it in groups.
 //!
 //! A commit that reaches the disk costs milliseconds, whatever it holds. So
-//! everything that waits when the writer is free goes into one transaction, each
-//! write under a savepoint of its own, and all are answered after the one commit.
+//! everything that waits when the writer is free goes into one transaction, and
+//! all are answered after the one commit.
 //!
-//! A write that is known beforehand to its last statement, as most are, is one
-//! [`Quick`] call of the driver, together with the transaction if it waits alone.
+//! Most writes are known beforehand to their last row if all is as expected.
+//! Those take the [`Quick`] way: all of a group are one call of the driver. The
+//! others, and all of a group in which something was not as expected, take the
+//! long way: one after the other, each under a savepoint of its own.
 
 mod task;
 #[cfg(test)]
@@ -13,7 +15,6 @@ mod tests;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use quark_core::{Error, ErrorClass, ErrorKind, Result};
@@ -22,7 +23,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use tokio::sync::{mpsc, oneshot};
 
 use self::task::Task;
-use super::batch::{Batch, Done};
+use super::bulk::{Answers, Share};
 use crate::error::closed;
 
 /// Writes that wait, at most; further callers wait for room.
@@ -31,19 +32,29 @@ const WAITING: usize = 512;
 /// What a write yields, in the making.
 pub(super) type Writing<'c, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'c>>;
 
-/// A write in one call of the driver, for when all is as expected.
+/// A write as rows, for when all is as expected. They are written together with
+/// those of other writes.
 ///
-/// When it is not, a statement fails or `read` yields nothing; the batch must
-/// have changed nothing in the latter case. Then the long way is taken, which
-/// finds out what is wrong and tells.
+/// When it is not as expected, the statements fail, or `read` finds nothing in
+/// their answers; the rows must have changed nothing in the latter case. Then
+/// the long way is taken, which finds out what is wrong and tells.
 pub(super) struct Quick<T> {
-    batch: Batch,
-    read: Box<dyn FnOnce(&[Done]) -> Result<Option<T>> + Send>,
+    share: Share,
+    read: ReadAnswers<T>,
 }
 
+type ReadAnswers<T> = Box<dyn FnOnce(&Answers) -> Result<Option<T>> + Send>;
+
 impl<T> Quick<T> {
-    pub(super) fn new(batch: Batch, read: impl FnOnce(&[Done]) -> Result<Option<T>> + Send + 'static) -> Self {
-        Self { batch, read: Box::new(read) }
+    pub(super) fn new(share: Share, read: impl FnOnce(&Answers) -> Result<Option<T>> + Send + 'static) -> Self {
+        Self { share, read: Box::new(read) }
+    }
+
+    /// Does it in the transaction that is open.
+    pub(super) async fn run(self, connection: &mut SqliteConnection) -> Result<T> {
+        let answers = self.share.run(connection).await?;
+        let unexpected = || Error::new(ErrorKind::Internal, "the database gave an unexpected answer");
+        (self.read)(&answers)?.ok_or_else(unexpected)
     }
 }
 
@@ -72,38 +83,32 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Writing<'c, T> + Send + 'static,
     {
-        self.order(None, work).await
+        self.order(None, Some(work)).await
     }
 
-    /// As [`write`](Self::write), but tries the quick way first. `quick` is
-    /// called when the write begins.
-    pub(super) async fn quick<T, Q, F>(&self, quick: Q, work: F) -> Result<T>
+    /// As [`write`](Self::write), but tries the quick way first, if there is one.
+    pub(super) async fn quick<T, F>(&self, quick: Result<Quick<T>>, work: F) -> Result<T>
     where
         T: Send + 'static,
-        Q: FnOnce() -> Result<Quick<T>> + Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Writing<'c, T> + Send + 'static,
     {
-        self.order(Some(Box::new(quick)), work).await
+        // What cannot be put together fails the long way too, and is told there.
+        self.order(quick.ok(), Some(work)).await
     }
 
-    /// Does a write that needs no other way: what `quick` yields is all there is.
-    pub(super) async fn only_quick<T, Q>(&self, quick: Q) -> Result<T>
-    where
-        T: Send + 'static,
-        Q: Fn() -> Result<Quick<T>> + Send + Sync + 'static,
-    {
-        let quick = Arc::new(quick);
-        let again = Arc::clone(&quick);
-        self.quick(move || quick(), move |connection| Box::pin(run_plainly(connection, again()))).await
+    /// Does a write to which there is no other way.
+    pub(super) async fn only_quick<T: Send + 'static>(&self, quick: Quick<T>) -> Result<T> {
+        let no_other: Option<for<'c> fn(&'c mut SqliteConnection) -> Writing<'c, T>> = None;
+        self.order(Some(quick), no_other).await
     }
 
-    async fn order<T, F>(&self, quick: Option<MakeQuick<T>>, work: F) -> Result<T>
+    async fn order<T, F>(&self, quick: Option<Quick<T>>, work: Option<F>) -> Result<T>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Writing<'c, T> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let write = Box::new(Waiting { quick, read: None, work: Some(work), result: None, answer });
+        let write = Box::new(Waiting { quick, work, result: None, answer });
         self.orders.send(Order::Write(write)).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed().with_class(ErrorClass::Unknown))?
     }
@@ -119,24 +124,16 @@ impl Writer {
     }
 }
 
-async fn run_plainly<T>(connection: &mut SqliteConnection, quick: Result<Quick<T>>) -> Result<T> {
-    let Quick { batch, read } = quick?;
-    let done = batch.run(connection).await?;
-    read(&done)?.ok_or_else(|| Error::new(ErrorKind::Internal, "the database gave an unexpected answer"))
-}
-
-type MakeQuick<T> = Box<dyn FnOnce() -> Result<Quick<T>> + Send>;
-
 /// A write whose type was forgotten.
 #[async_trait]
 trait Write: Send {
     /// Whether nobody waits for it any more.
     fn is_abandoned(&self) -> bool;
-    /// The quick way to do it; it is tried at most once.
-    fn quick(&mut self) -> Option<Batch>;
+    /// What it writes, if that is known beforehand.
+    fn share(&self) -> Option<&Share>;
     /// Keeps the result of the quick way; whether there is one.
-    fn settle(&mut self, done: &[Done]) -> bool;
-    /// Does it and keeps the result.
+    fn settle(&mut self, answers: &Answers) -> bool;
+    /// Does it the long way and keeps the result.
     async fn run(&mut self, connection: &mut SqliteConnection);
     /// Why it failed, if it did.
     fn error(&self) -> Option<&Error>;
@@ -145,8 +142,7 @@ trait Write: Send {
 }
 
 struct Waiting<T, F> {
-    quick: Option<MakeQuick<T>>,
-    read: Option<Box<dyn FnOnce(&[Done]) -> Result<Option<T>> + Send>>,
+    quick: Option<Quick<T>>,
     work: Option<F>,
     result: Option<Result<T>>,
     answer: oneshot::Sender<Result<T>>,
@@ -162,24 +158,23 @@ where
         self.answer.is_closed()
     }
 
-    fn quick(&mut self) -> Option<Batch> {
-        // What cannot be put together fails the long way too, and is told there.
-        let Quick { batch, read } = self.quick.take()?().ok()?;
-        self.read = Some(read);
-        Some(batch)
+    fn share(&self) -> Option<&Share> {
+        self.quick.as_ref().map(|quick| &quick.share)
     }
 
-    fn settle(&mut self, done: &[Done]) -> bool {
-        let read = self.read.take();
-        let Some(Ok(Some(value))) = read.map(|read| read(done)) else { return false };
+    fn settle(&mut self, answers: &Answers) -> bool {
+        let Some(Quick { read, .. }) = self.quick.take() else { return false };
+        let Ok(Some(value)) = read(answers) else { return false };
         self.result = Some(Ok(value));
         true
     }
 
     async fn run(&mut self, connection: &mut SqliteConnection) {
-        if let Some(work) = self.work.take() {
-            self.result = Some(work(connection).await);
-        }
+        self.result = match (self.work.take(), self.quick.take()) {
+            (Some(work), _) => Some(work(connection).await),
+            (None, Some(quick)) => Some(quick.run(connection).await),
+            (None, None) => None,
+        };
     }
 
     fn error(&self) -> Option<&Error> {
@@ -190,7 +185,7 @@ where
         let result = match (failure, self.result) {
             (Some(failure), _) => Err(failure),
             (None, Some(result)) => result,
-            (None, None) => Err(closed()),
+            (None, None) => Err(Error::new(ErrorKind::Internal, "the database gave an unexpected answer")),
         };
         // A caller that has gone does not want to know.
         let _ = self.answer.send(result);

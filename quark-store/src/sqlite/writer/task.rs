@@ -1,24 +1,60 @@
 //! The task that does the writes.
 
+use std::collections::VecDeque;
+
 use quark_core::{Error, Result};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Order, Write};
-use crate::sqlite::batch::{Broken, Done};
+use crate::sqlite::batch::Broken;
+use crate::sqlite::bulk::Bulk;
 use crate::sqlite::failure::{commit_failed, failed, is_busy};
 
 /// Writes that share one transaction, at most: bounds how long the first waits.
 const LARGEST_GROUP: usize = 128;
+/// Bytes of rows after which no further write joins a group.
+const LARGEST_BULK: usize = 1 << 20;
 
 pub(super) struct Task {
     /// `None` after a failure that leaves the state of the connection unclear.
     connection: Option<SqliteConnection>,
     options: SqliteConnectOptions,
     orders: mpsc::Receiver<Order>,
+    /// Writes that could not join the group before. They come first.
+    aside: VecDeque<Box<dyn Write>>,
     /// Who wants the task to end.
     closing: Option<oneshot::Sender<Result<()>>>,
+}
+
+/// Writes that are done together.
+#[derive(Default)]
+struct Group {
+    /// What the quick ones write.
+    bulk: Bulk,
+    quick: Vec<Box<dyn Write>>,
+    long: Vec<Box<dyn Write>>,
+}
+
+impl Group {
+    fn has_room(&self) -> bool {
+        self.quick.len() + self.long.len() < LARGEST_GROUP && self.bulk.size() < LARGEST_BULK
+    }
+
+    /// Gives a write back that cannot join.
+    fn join(&mut self, write: Box<dyn Write>) -> Option<Box<dyn Write>> {
+        match write.share() {
+            _ if write.is_abandoned() => {}
+            None => self.long.push(write),
+            Some(share) if self.bulk.has_room_for(share) => {
+                self.bulk.add(share);
+                self.quick.push(write);
+            }
+            Some(_) => return Some(write),
+        }
+        None
+    }
 }
 
 impl Task {
@@ -27,15 +63,27 @@ impl Task {
         options: SqliteConnectOptions,
         orders: mpsc::Receiver<Order>,
     ) -> Self {
-        Self { connection: Some(connection), options, orders, closing: None }
+        Self { connection: Some(connection), options, orders, aside: VecDeque::new(), closing: None }
     }
 
     pub(super) async fn run(mut self) {
-        while self.closing.is_none() {
-            match self.orders.recv().await {
-                Some(Order::Write(first)) => self.take(first).await,
-                Some(Order::Close(answer)) => self.closing = Some(answer),
-                None => break,
+        loop {
+            let first = match self.aside.pop_front() {
+                Some(write) => write,
+                None if self.closing.is_some() => break,
+                None => match self.orders.recv().await {
+                    Some(Order::Write(write)) => write,
+                    Some(Order::Close(answer)) => {
+                        self.closing = Some(answer);
+                        continue;
+                    }
+                    None => break,
+                },
+            };
+            let group = self.gather(first).await;
+            let long = self.at_once(group).await;
+            if !long.is_empty() {
+                self.one_by_one(long).await;
             }
         }
         self.orders.close();
@@ -50,6 +98,9 @@ impl Task {
 
     /// Another write that waits already.
     fn next(&mut self) -> Option<Box<dyn Write>> {
+        if self.closing.is_some() {
+            return None;
+        }
         match self.orders.try_recv().ok()? {
             Order::Write(write) => Some(write),
             Order::Close(answer) => {
@@ -59,76 +110,82 @@ impl Task {
         }
     }
 
-    /// Another write that waits, or is about to: those who were answered last
-    /// may ask for more.
-    async fn next_soon(&mut self) -> Option<Box<dyn Write>> {
-        let next = self.next();
-        if next.is_some() || self.closing.is_some() {
-            return next;
-        }
-        tokio::task::yield_now().await;
-        self.next()
-    }
-
-    /// Does `first`, and with it all that waits.
-    async fn take(&mut self, first: Box<dyn Write>) {
-        match self.next_soon().await {
-            Some(second) => self.group([Some(first), Some(second)]).await,
-            None => {
-                if let Some(first) = self.alone(first).await {
-                    self.group([Some(first), None]).await;
-                }
+    /// `first`, and with it all that waits.
+    async fn gather(&mut self, first: Box<dyn Write>) -> Group {
+        let mut group = Group::default();
+        let mut earlier = std::mem::take(&mut self.aside);
+        let mut next = Some(first);
+        while let Some(write) = next {
+            self.aside.extend(group.join(write));
+            if !group.has_room() {
+                break;
+            }
+            next = earlier.pop_front().or_else(|| self.next());
+            if next.is_none() {
+                // Those who were answered last may be about to ask for more.
+                tokio::task::yield_now().await;
+                next = self.next();
             }
         }
+        self.aside.extend(earlier);
+        group
     }
 
-    /// Does a write the quick way in a transaction of its own. If that does not
-    /// settle it, it is given back, and nothing has happened.
-    async fn alone(&mut self, mut write: Box<dyn Write>) -> Option<Box<dyn Write>> {
-        if write.is_abandoned() {
-            return None;
+    /// Does the quick ones in one call of the driver. Gives back what takes the
+    /// long way.
+    async fn at_once(&mut self, group: Group) -> Vec<Box<dyn Write>> {
+        let Group { bulk, mut quick, mut long } = group;
+        if quick.is_empty() {
+            return long;
         }
-        // What is wrong with the file is told by the group that follows.
-        let Ok(mut connection) = self.connection().await else { return Some(write) };
-        let Some(batch) = write.quick() else {
-            self.connection = Some(connection);
-            return Some(write);
+        let mut connection = match self.connection().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                quick.append(&mut long);
+                self.refuse_all(quick, failed(error));
+                return long;
+            }
         };
-        match batch.between("BEGIN IMMEDIATE", "COMMIT").run(&mut connection).await {
-            Ok(done) => {
+        match bulk.transact(&mut connection).await {
+            Ok(answers) => {
                 self.connection = Some(connection);
-                if !write.settle(inner(&done)) {
-                    return Some(write);
+                for mut write in quick {
+                    if write.settle(&answers) {
+                        write.answer(None);
+                    } else {
+                        long.push(write);
+                    }
                 }
-                write.answer(None);
-                None
             }
-            Err(Broken { done, of, error }) if done + 1 == of => {
-                refuse(vec![write], commit_failed(error));
-                None
-            }
-            Err(Broken { done, error, .. }) => {
-                // Nothing was begun, or it is undone; otherwise the connection is dropped, which undoes it.
-                let clean =
-                    if done == 0 { is_busy(&error) } else { execute(&mut connection, "ROLLBACK").await.is_ok() };
-                if clean {
+            Err(Broken { done: 0, error, .. }) => {
+                if is_busy(&error) {
                     self.connection = Some(connection);
                 }
-                Some(write)
+                quick.append(&mut long);
+                self.refuse_all(quick, failed(error));
+            }
+            Err(Broken { done, of, error }) if done + 1 == of => refuse(quick, commit_failed(error)),
+            Err(_) => {
+                // Otherwise the connection is dropped, which undoes it too.
+                if execute(&mut connection, "ROLLBACK").await.is_ok() {
+                    self.connection = Some(connection);
+                }
+                long.append(&mut quick);
             }
         }
+        long
     }
 
-    /// Does what is given and all that waits in one transaction.
-    async fn group(&mut self, given: [Option<Box<dyn Write>>; 2]) {
+    /// Does writes the long way, in one transaction.
+    async fn one_by_one(&mut self, group: Vec<Box<dyn Write>>) {
         let connection = match self.begin().await {
             Ok(connection) => connection,
-            Err(error) => return self.refuse_all(given.into_iter().flatten().collect(), error),
+            Err(error) => return self.refuse_all(group, error),
         };
-        let mut group = Vec::new();
-        match self.transaction(connection, given, &mut group).await {
-            Ok(()) => group.into_iter().for_each(|write| write.answer(None)),
-            Err(error) => refuse(group, error),
+        let mut done = Vec::with_capacity(group.len());
+        match self.transaction(connection, group, &mut done).await {
+            Ok(()) => done.into_iter().for_each(|write| write.answer(None)),
+            Err(error) => refuse(done, error),
         }
     }
 
@@ -162,25 +219,24 @@ impl Task {
         }
     }
 
-    /// Fills `group` with what was done. Keeps the connection if all went well;
-    /// otherwise it is dropped, which undoes what is open.
+    /// Fills `done`. Keeps the connection if all went well; otherwise it is
+    /// dropped, which undoes what is open.
     async fn transaction(
         &mut self,
         mut connection: SqliteConnection,
-        given: [Option<Box<dyn Write>>; 2],
-        group: &mut Vec<Box<dyn Write>>,
+        group: Vec<Box<dyn Write>>,
+        done: &mut Vec<Box<dyn Write>>,
     ) -> Result<()> {
-        let mut given = given.into_iter().flatten();
-        while group.len() < LARGEST_GROUP {
-            let next = match given.next() {
-                Some(write) => Some(write),
-                None => self.next_soon().await,
-            };
-            let Some(mut write) = next else { break };
+        let mut group = group.into_iter();
+        while let Some(mut write) = group.next() {
             if !write.is_abandoned() {
-                let done = under_savepoint(&mut connection, write.as_mut()).await;
-                group.push(write);
-                done?;
+                let outcome = under_savepoint(&mut connection, write.as_mut()).await;
+                done.push(write);
+                if outcome.is_err() {
+                    // Those that were not begun are not lost.
+                    self.aside.extend(group);
+                    return outcome;
+                }
             }
         }
         execute(&mut connection, "COMMIT").await.map_err(commit_failed)?;
@@ -202,16 +258,6 @@ fn refuse(group: Vec<Box<dyn Write>>, error: Error) {
 
 /// Does one write. An error means that the whole transaction is lost.
 async fn under_savepoint(connection: &mut SqliteConnection, write: &mut dyn Write) -> Result<()> {
-    if let Some(batch) = write.quick() {
-        match batch.between("SAVEPOINT quark_write", "RELEASE quark_write").run(connection).await {
-            Ok(done) if write.settle(inner(&done)) => return Ok(()),
-            Ok(_) => {}
-            Err(broken) => {
-                let undone = execute(connection, "ROLLBACK TO quark_write; RELEASE quark_write").await;
-                undone.map_err(|_| failed(broken.error))?;
-            }
-        }
-    }
     execute(connection, "SAVEPOINT quark_write").await.map_err(failed)?;
     write.run(connection).await;
     if let Some(error) = write.error() {
@@ -219,14 +265,6 @@ async fn under_savepoint(connection: &mut SqliteConnection, write: &mut dyn Writ
         execute(connection, "ROLLBACK TO quark_write").await.map_err(|_| without_source(error))?;
     }
     execute(connection, "RELEASE quark_write").await.map_err(failed)
-}
-
-/// What a batch has done, without the statements that were put around it.
-fn inner(done: &[Done]) -> &[Done] {
-    match done {
-        [_, inner @ .., _] => inner,
-        _ => &[],
-    }
 }
 
 pub(super) async fn execute(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), sqlx::Error> {
