@@ -50,7 +50,7 @@
 //! | `git` | `git::GitFetcher`: sources from git, through the `git` program |
 //! | `process` | `process`: programs without a shell; needs Unix |
 //! | `prometheus` | `metrics::PrometheusMetrics` |
-//! | `test-util` | `conformance` suites, `testing` |
+//! | `test-util` | `conformance` suites, `simulation` of whole engines, `testing` |
 
 pub mod app;
 pub mod backend;
@@ -61,7 +61,11 @@ pub mod error;
 pub mod memory;
 #[cfg(feature = "prometheus")]
 pub mod metrics;
+#[cfg_attr(not(feature = "planted-bugs"), allow(unreachable_pub, reason = "nothing of it is public then"))]
+pub mod planted;
+mod platform;
 pub mod probe;
+mod workspace;
 
 pub use app::{
     App, AppName, Argv, Artifact, BranchName, CommitSha, Domain, EnvKey, EnvVars, HealthCheck, HealthPath, ImageRef,
@@ -84,6 +88,9 @@ pub mod process;
 
 #[cfg(feature = "test-util")]
 pub mod conformance;
+
+#[cfg(feature = "test-util")]
+pub mod simulation;
 
 #[cfg(feature = "test-util")]
 pub mod testing;

@@ -52,20 +52,20 @@ pub(crate) async fn apply(shared: &Arc<Shared>, call: &Call, route: &Route) -> R
     let app = &route.app;
     let _lock = shared.lock_app(app, call, deadline).await?;
     let (state, file) = read(shared, app).await?;
-    state.check_fence(app, route.fence)?;
+    let last = state.last.then_apply(route)?;
     let shape = Shape::of(route)?;
     let site = shape.site(&shared.settings)?;
     let choice = Choice { active: route.active, backup: route.backup };
     let now = shared.running_route(app, call, deadline).await?;
     let application = Application { shared, call, deadline, route, choice, shape, site, now, file };
     let wanted = AppState {
-        fence: route.fence,
+        last,
         wanted: Some(Wanted { route: route.clone(), shape: application.site.shape.clone() }),
         before: application.generation_in_force(&state),
     };
     let reshape = application.must_reshape();
     if !reshape && application.now.as_ref().is_some_and(|now| application.is_in_force(now)) {
-        if state.wanted != wanted.wanted || state.fence != wanted.fence {
+        if state.wanted != wanted.wanted || state.last != wanted.last {
             write(shared, app, wanted).await?;
         }
         return Ok(());
@@ -90,7 +90,11 @@ pub(crate) async fn remove(shared: &Arc<Shared>, call: &Call, app: &AppName) -> 
     let deadline = Instant::now() + call.timeout;
     let _lock = shared.lock_app(app, call, deadline).await?;
     let (state, file) = read(shared, app).await?;
-    state.check_fence(app, call.fence)?;
+    let last = state.last.then_remove(app, call.fence)?;
+    // First of all, and also without a route: one that was ordered before may still be on its way.
+    if state.last != last {
+        write(shared, app, AppState { last, ..state }).await?;
+    }
     let now = shared.running_route(app, call, deadline).await?;
     if now.is_some() || file.is_some() {
         let change = SiteChange { app: app.clone(), text: None };
@@ -105,10 +109,10 @@ pub(crate) async fn remove(shared: &Arc<Shared>, call: &Call, app: &AppName) -> 
         }
     }
     let (layout, app) = (shared.layout.clone(), app.clone());
-    let gone = AppState { fence: call.fence, ..AppState::default() };
+    let gone = AppState { last, ..AppState::default() };
     blocking(move || {
         markers::clear(&layout, &app)?;
-        if state == AppState::default() { Ok(()) } else { gone.write(&layout, &app) }
+        gone.write(&layout, &app)
     })
     .await
 }
@@ -229,7 +233,7 @@ impl Application<'_> {
                 let deadline = Instant::now() + self.shared.config.reload_timeout;
                 self.shared.change_site(change, self.call, deadline).await?;
             }
-            write(self.shared, self.app(), AppState { fence: self.route.fence, ..state }).await
+            write(self.shared, self.app(), AppState { last: state.last.then_apply(self.route)?, ..state }).await
         };
         if let Err(cause) = restored.await {
             // The caller gets the error that led here; the next apply starts

@@ -1,7 +1,7 @@
 //! `AppState`: what is remembered of an app beside what nginx reads.
 
-use quark_core::backend::Route;
-use quark_core::deployment::{Fence, Generation};
+use quark_core::backend::{LastChange, Route};
+use quark_core::deployment::Generation;
 use quark_core::{AppName, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +14,8 @@ use crate::layout::Layout;
 /// route back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AppState {
-    /// The highest that was seen. Orders under a lower one are refused.
-    pub(crate) fence: Fence,
+    /// The last change that was seen. What was ordered before it is refused.
+    pub(crate) last: LastChange,
     /// What is wanted; `None` for an app that was removed or refused.
     pub(crate) wanted: Option<Wanted>,
     /// The generation that was in force before: what is told as long as
@@ -71,14 +71,6 @@ impl AppState {
         serde_json::to_string_pretty(self).map_err(|cause| {
             Error::new(ErrorKind::Internal, "the state of a route could not be written down").with_source(cause)
         })
-    }
-
-    /// Refuses what comes from an engine that has been replaced.
-    pub(crate) fn check_fence(&self, app: &AppName, fence: Fence) -> Result<()> {
-        if fence >= self.fence {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Fenced, format!("another engine has taken over the route of `{app}`")))
     }
 
     /// The name of `wanted` that another app has already, with that app.

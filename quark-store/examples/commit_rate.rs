@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use quark_core::app::{App, Source};
 use quark_core::backend::{Commit, Guard, JobKind, NewJob, Priority, Store};
 use quark_core::deployment::{
-    Deployment, DeploymentId, DeploymentKind, EventKind, Fence, OwnerId, Revision, State, TeamId, Version,
+    Deployment, DeploymentId, DeploymentKind, EventKind, Fence, OwnerId, Revision, State, SupersedePolicy, TeamId,
+    Trigger, Version,
 };
 use quark_core::{Clock, Result, SystemClock};
 use quark_store::{SqliteConfig, SqliteStore, Synchronous};
@@ -83,19 +84,21 @@ async fn first_commit(store: &SqliteStore, name: &str) -> Result<Commit> {
         fence: Fence(0),
         version: Version(0),
         created_by: "commit_rate".to_owned(),
+        trigger: Trigger::Request,
+        key: None,
         created_at: at,
         started_at: None,
         finished_at: None,
     };
     let job = NewJob::new(JobKind::Deploy, deployment.id, deployment.app.clone(), Priority::DEPLOY, at);
-    let mut deployment = store.create_deployment(deployment, job).await?;
+    let mut deployment = store.create_deployment(deployment, job, SupersedePolicy::Serial).await?.deployment;
     let lease = store.acquire_lease(&deployment.app, &OwnerId::unique(), Duration::from_secs(600)).await?;
     deployment.state = State::Admitted;
     Ok(Commit {
         guard: Guard { lease, version: deployment.version, unless_cancelled: true, admits: true },
         deployment,
         serving: None,
-        step: None,
+        steps: Vec::new(),
         instances: Vec::new(),
         events: vec![EventKind::StateChanged { from: State::Queued, to: State::Admitted }],
         jobs: Vec::new(),

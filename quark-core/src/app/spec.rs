@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{AppName, Argv, Domain, EnvKey, EnvVars, HealthCheck, RelativePath, Resources, Secret, Source};
+use crate::deployment::SupersedePolicy;
 use crate::{Error, Result};
 
 /// What is deployed, and how it wants to be run.
@@ -52,6 +53,9 @@ pub struct App {
     /// How long the parts of a replacement may take.
     #[serde(default)]
     pub timing: Timing,
+    /// What a newer deployment means for those before it.
+    #[serde(default)]
+    pub supersede: SupersedePolicy,
 }
 
 /// How long the parts of a replacement may take.
@@ -110,6 +114,7 @@ impl App {
             dockerfile: RelativePath::dockerfile(),
             replicas: one(),
             timing: Timing::default(),
+            supersede: SupersedePolicy::default(),
         })
     }
 
@@ -154,6 +159,13 @@ impl App {
     #[must_use]
     pub fn with_timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
+        self
+    }
+
+    /// Sets what a newer deployment means for those before it.
+    #[must_use]
+    pub fn with_supersede(mut self, policy: SupersedePolicy) -> Self {
+        self.supersede = policy;
         self
     }
 

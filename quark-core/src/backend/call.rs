@@ -1,9 +1,11 @@
 //! What every effect is told about who wants it and for how long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::{Clock, SystemClock};
 use crate::deployment::Fence;
 use crate::{Error, ErrorKind, Result};
 
@@ -21,13 +23,22 @@ pub struct Call {
     pub timeout: Duration,
     /// Set when the effect is no longer wanted.
     pub cancel: CancellationToken,
+    /// What `timeout` is measured with.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Call {
     /// A call that nobody cancels.
     #[must_use]
     pub fn new(key: impl Into<String>, fence: Fence, timeout: Duration) -> Self {
-        Self { key: key.into(), fence, timeout, cancel: CancellationToken::new() }
+        Self { key: key.into(), fence, timeout, cancel: CancellationToken::new(), clock: Arc::new(SystemClock::new()) }
+    }
+
+    /// Measures the timeout with this clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// Waits for `work`, but no longer than the call may take, and not after it
@@ -42,10 +53,11 @@ impl Call {
             () = self.cancel.cancelled() => {
                 Err(Error::new(ErrorKind::Cancelled, "no longer wanted").with_operation(operation))
             }
-            done = tokio::time::timeout(self.timeout, work) => done.unwrap_or_else(|_| {
+            done = work => done,
+            () = self.clock.sleep(self.timeout) => {
                 Err(Error::new(ErrorKind::Timeout, format!("not done within {:?}", self.timeout))
                     .with_operation(operation))
-            }),
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::call::Call;
 use crate::app::{AppName, Argv, Artifact, EnvVars, ImageRef, Resources};
 use crate::clock::Timestamp;
-use crate::deployment::{ContainerName, DeploymentId, Endpoint, LogStream, Slot};
+use crate::deployment::{ContainerName, DeploymentId, Endpoint, Fence, LogStream, Slot};
 use crate::{Error, ErrorKind, Result};
 
 /// The names of the labels that mark what is ours. Public API.
@@ -28,6 +28,8 @@ pub mod label {
     pub const SLOT: &str = "quark.slot";
     /// The hash of everything that the container was made from.
     pub const SPEC: &str = "quark.spec";
+    /// The lease under which it was made.
+    pub const FENCE: &str = "quark.fence";
 }
 
 /// Labels by name.
@@ -48,6 +50,9 @@ pub struct ContainerSpec {
     pub replica: u16,
     /// The slot that it is made for.
     pub slot: Slot,
+    /// The lease under which it is made. For people who look at what is there;
+    /// not a part of the hash, so that a later lease adopts the container.
+    pub fence: Fence,
     /// The image.
     pub artifact: Artifact,
     /// What to start, instead of what the image says.
@@ -93,6 +98,7 @@ impl ContainerSpec {
             (label::DEPLOYMENT, self.deployment.to_string()),
             (label::REPLICA, self.replica.to_string()),
             (label::SLOT, self.slot.to_string()),
+            (label::FENCE, self.fence.0.to_string()),
             (label::SPEC, self.hash()),
         ]
         .into_iter()

@@ -37,6 +37,6 @@ pub use prober::{ProbeFailure, ProbeTarget, Prober};
 pub use queue::{
     Claim, ClaimToken, ClaimedJob, DeadJob, Enqueued, JobId, JobKind, NewJob, Priority, Queue, QueueDepth,
 };
-pub use router::{Drained, EffectiveRoute, Route, Router};
+pub use router::{Drained, EffectiveRoute, LastChange, Route, Router};
 pub use source_fetcher::SourceFetcher;
-pub use store::{CancelOutcome, Commit, Guard, Lease, Snapshot, Store};
+pub use store::{CancelOutcome, Commit, CreatedDeployment, Guard, Lease, Snapshot, Store};

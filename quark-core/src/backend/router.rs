@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::call::Call;
-use crate::Result;
 use crate::app::{AppName, Domain};
 use crate::deployment::{Endpoint, Fence, Generation, Slot};
+use crate::{Error, ErrorKind, Result};
 
 /// How an app shall be reached. A description, not a command: applying it
 /// twice is the same as applying it once.
@@ -55,6 +55,48 @@ pub struct EffectiveRoute {
     pub generation: Generation,
 }
 
+/// The last change of an app's route that a router has seen. A change that was
+/// ordered before it and arrives after it, because its caller has given up
+/// waiting for it, must not take effect. Every router compares in this way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LastChange {
+    /// The lease under which it was wanted.
+    pub fence: Fence,
+    /// Its generation; above all for a removal.
+    pub generation: Generation,
+}
+
+impl LastChange {
+    /// The last change once `route` is applied.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Fenced`] if the route was ordered before the last change.
+    pub fn then_apply(self, route: &Route) -> Result<Self> {
+        if (route.fence, route.generation) < (self.fence, self.generation) {
+            return Err(outdated(&route.app));
+        }
+        Ok(Self { fence: route.fence, generation: route.generation })
+    }
+
+    /// The last change once the route is removed under `fence`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Fenced`] if the removal was ordered before the last change.
+    pub fn then_remove(self, app: &AppName, fence: Fence) -> Result<Self> {
+        if fence < self.fence {
+            return Err(outdated(app));
+        }
+        Ok(Self { fence, generation: Generation(u64::MAX) })
+    }
+}
+
+fn outdated(app: &AppName) -> Error {
+    Error::new(ErrorKind::Fenced, format!("another engine, or a later change, has taken over the route of `{app}`"))
+}
+
 /// Whether the requests to a slot have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "they have ended or they have not")]
@@ -77,6 +119,7 @@ pub enum Drained {
 /// - `apply` returns when what it describes is confirmed to be in force.
 /// - A change of the active slot loses no request: not on idle or busy keep-alive connections, not one in flight.
 /// - `apply` with a lower fence than one seen before is `Fenced` and changes nothing.
+/// - `apply` with the fence of the last change and a lower generation is `Fenced` and changes nothing.
 /// - `apply` of a route that is refused is `InvalidConfig` and leaves the route before in force.
 /// - A refused route of one app does not hinder the routes of others.
 /// - A host name that another app has is a `Conflict` with code `domain_taken`.
@@ -85,6 +128,8 @@ pub enum Drained {
 /// - `drained` is `Fully` when no request that the slot was given is left, and waits for those that are.
 /// - `drained` is `TimedOut` with their number when some are left at the deadline.
 /// - After `remove`, the app's names are not served; removing what is gone succeeds.
+/// - `remove` counts as seen: an `apply` with the same or a lower fence, or a `remove` with a lower one, that arrives
+///   later is `Fenced` and changes nothing, also when there was no route to remove.
 #[async_trait]
 pub trait Router: std::fmt::Debug + Send + Sync + 'static {
     /// Brings a route into force and confirms it. Idempotent.
@@ -114,6 +159,7 @@ pub trait Router: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
+    /// [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) if the call's fence is lower than one seen before;
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
     async fn remove(&self, call: &Call, app: &AppName) -> Result<()>;
 }

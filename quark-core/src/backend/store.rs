@@ -8,8 +8,8 @@ use super::queue::NewJob;
 use crate::app::{App, AppName};
 use crate::clock::Timestamp;
 use crate::deployment::{
-    AppRecord, Deployment, DeploymentId, Event, EventKind, Fence, Instance, LogLine, LogStream, OwnerId, Serving,
-    StepRecord, Version,
+    AppRecord, CancelRequest, Deployment, DeploymentId, Event, EventKind, Fence, IdempotencyKey, Instance, LogLine,
+    LogStream, OwnerId, Serving, StepRecord, SupersedePolicy, Version,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -60,8 +60,8 @@ pub struct Commit {
     pub deployment: Deployment,
     /// What serves, if it changes.
     pub serving: Option<Serving>,
-    /// A step that begins or ends.
-    pub step: Option<StepRecord>,
+    /// Steps that begin or end.
+    pub steps: Vec<StepRecord>,
     /// Instances that are new or changed.
     pub instances: Vec<Instance>,
     /// What happened.
@@ -80,8 +80,23 @@ pub struct Commit {
 pub enum CancelOutcome {
     /// It is written down; the deployment will stop.
     Requested,
+    /// The deployment was waiting, and has ended with this.
+    Ended,
     /// The deployment has gone too far, or has ended.
     TooLate,
+}
+
+/// What [`Store::create_deployment`] did.
+#[derive(Clone, Debug)]
+pub struct CreatedDeployment {
+    /// The deployment; the one that is there already if the key was known.
+    pub deployment: Deployment,
+    /// Whether it was there already.
+    pub existing: bool,
+    /// Deployments that waited and have ended because of this one.
+    pub ended: Vec<Deployment>,
+    /// Deployments under way that were asked to stop because of this one.
+    pub stopping: Vec<DeploymentId>,
 }
 
 /// Keeps what was intended and what became of it.
@@ -94,6 +109,11 @@ pub enum CancelOutcome {
 /// - `create_deployment` counts sequences per app from 1 without gaps, also when called at the same time.
 /// - `create_deployment` writes the deployment, its `Created` event and its job in one transaction.
 /// - `create_deployment` for an app that is unknown is `NotFound`, for one being removed a `Conflict` (`app_removed`).
+/// - `create_deployment` with a key that a deployment of the app has already yields that one and writes nothing.
+/// - `deployment_by_key` yields the deployment of an app that was created with a key, and `None` for a key of another app.
+/// - `create_deployment` does to each unfinished deployment of the app what `SupersedePolicy::verdict` says: one that
+///   ends is `Completed` as `Superseded`, one that stops gets a cancel request, both naming the newer one.
+/// - `create_deployment` that the policy refuses is a `Conflict` (`deployment_under_way`) and changes nothing.
 /// - A `Remove` deployment marks its app as being removed.
 /// - `acquire_lease` yields a growing fence; while it lasts no other owner gets it (`Conflict`, `lease_held`).
 /// - The same owner gets its lease again, with a higher fence; anyone gets one that ran out.
@@ -109,8 +129,14 @@ pub enum CancelOutcome {
 /// - A step is identified by name and attempt: writing it again replaces it.
 /// - A `commit` that is refused leaves no trace: no step, instance, event, job or serving.
 /// - `request_cancel` before promotion is `Requested`, once, with one event; later it is `TooLate`.
+/// - `request_cancel` of a deployment that waits is `Ended`: it is `Completed` as the request's conclusion.
 /// - Events have growing sequence numbers and are read in their order, from any point, without gaps.
 /// - Log lines are numbered from 1 without gaps per deployment and read in order, from any point.
+/// - `now` moves on with time.
+/// - `position` is the sequence number of the last event, and `0` without one; `leap` moves it on.
+/// - `instances` yields the instances of an app that are not removed, also when the app is gone.
+/// - After `leap` every fence, generation and event number that is given is far above every one given before, and
+///   every lease is lost.
 /// - `unfinished` yields every deployment that has not ended, and nothing else.
 /// - Everything written is there after the store was closed and opened again (where it is durable).
 #[async_trait]
@@ -154,13 +180,18 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// [`ErrorKind::Unavailable`].
     async fn apps(&self) -> Result<Vec<AppRecord>>;
 
-    /// Writes a deployment down. `deployment.sequence` and `version` are set by
-    /// the store.
+    /// Writes a deployment down, and what `policy` makes of those before it.
+    /// `deployment.sequence` and `version` are set by the store.
     ///
     /// # Errors
     ///
     /// As the contract says.
-    async fn create_deployment(&self, deployment: Deployment, job: NewJob) -> Result<Deployment>;
+    async fn create_deployment(
+        &self,
+        deployment: Deployment,
+        job: NewJob,
+        policy: SupersedePolicy,
+    ) -> Result<CreatedDeployment>;
 
     /// Reads a deployment.
     ///
@@ -168,6 +199,13 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// [`ErrorKind::Unavailable`].
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>>;
+
+    /// Reads the deployment of an app that was created with a key.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>>;
 
     /// Reads the deployments of an app, newest first, at most `most`, with a
     /// sequence below `before` if it is given.
@@ -219,12 +257,46 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// As the contract says.
     async fn commit(&self, commit: Commit) -> Result<Version>;
 
-    /// Asks a deployment to stop.
+    /// Asks a deployment to stop, which is told as `CancelRequested`. Ends it
+    /// [at once](Deployment::end_before_it_began) if it waits, which is told as
+    /// `StateChanged` and `Completed` as well.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`].
-    async fn request_cancel(&self, id: DeploymentId, by: &str, at: Timestamp) -> Result<CancelOutcome>;
+    async fn request_cancel(&self, id: DeploymentId, request: CancelRequest) -> Result<CancelOutcome>;
+
+    /// The instances of an app that are not removed, by deployment and replica.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn instances(&self, app: &AppName) -> Result<Vec<Instance>>;
+
+    /// The store's own time, by which leases end. Engines go by it, so that
+    /// those whose clocks differ agree on what is due.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn now(&self) -> Result<Timestamp>;
+
+    /// The sequence number of the last event: how far the store has come. A
+    /// number that is lower than one seen before shows that the store went
+    /// back in time, as one does that was restored from a backup.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn position(&self) -> Result<u64>;
+
+    /// Goes on with numbers above all that the world may have seen from a later
+    /// state of this store: 2^32 higher each.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn leap(&self) -> Result<()>;
 
     /// Reads events with a sequence above `after`, oldest first, at most
     /// `most`; of one deployment if it is given.
@@ -306,6 +378,14 @@ pub mod refusal {
     pub fn app_busy(other: DeploymentId) -> Error {
         Error::new(ErrorKind::Conflict, format!("deployment `{other}` of the same app comes first"))
             .with_code("app_busy")
+    }
+
+    /// Another deployment of the app is under way, and the app's policy refuses a second one.
+    #[must_use]
+    pub fn deployment_under_way(other: DeploymentId) -> Error {
+        Error::new(ErrorKind::Conflict, format!("deployment `{other}` of the same app is under way"))
+            .with_code("deployment_under_way")
+            .with_hint("wait for its end or cancel it; the app's `supersede` policy is `reject`")
     }
 
     /// The deployment has ended.

@@ -14,10 +14,10 @@ mod switching;
 use super::case::{Case, case_table};
 
 pub use cases::{
-    a_name_of_another_app_is_refused, a_refused_route_does_not_hinder_others, a_refused_route_leaves_the_old_one,
-    an_old_fence_is_refused, applying_twice_changes_nothing, backup_stands_in, drained_times_out_with_the_number,
-    drained_waits_for_requests, observe_tells_what_is_in_force, removed_names_are_not_served,
-    requests_reach_the_active_slot,
+    a_late_change_is_refused, a_name_of_another_app_is_refused, a_refused_route_does_not_hinder_others,
+    a_refused_route_leaves_the_old_one, a_removal_counts_as_seen, an_old_fence_is_refused,
+    applying_twice_changes_nothing, backup_stands_in, drained_times_out_with_the_number, drained_waits_for_requests,
+    observe_tells_what_is_in_force, removed_names_are_not_served, requests_reach_the_active_slot,
 };
 pub use fixture::{RouterClient, RouterFixture, SlotServer};
 pub use switching::{apply_returns_when_in_force, switching_loses_no_request};
@@ -47,6 +47,8 @@ macro_rules! __for_each_router_case {
             drained_waits_for_requests,
             drained_times_out_with_the_number,
             removed_names_are_not_served,
+            a_late_change_is_refused,
+            a_removal_counts_as_seen,
         ] }
     };
 }

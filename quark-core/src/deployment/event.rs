@@ -80,6 +80,11 @@ pub enum EventKind {
     },
     /// Its instances were taken away.
     Retired,
+    /// A person ended it although not all of it could be taken away.
+    Abandoned {
+        /// Who.
+        by: String,
+    },
     /// It has ended.
     Completed {
         /// How.

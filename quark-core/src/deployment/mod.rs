@@ -12,13 +12,15 @@ mod record;
 mod slot;
 mod state;
 mod step;
+mod supersede;
 
 pub use event::{Event, EventKind, LogLine, LogStream};
 pub use id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, OwnerId, Version};
 pub use record::{
-    AppRecord, CancelRequest, Deployment, DeploymentKind, Failure, Instance, InstanceState, Occupant, Revision,
-    Serving, Standby, TeamId,
+    AppRecord, CancelRequest, Deployment, DeploymentKind, Failure, IdempotencyKey, Instance, InstanceState, Occupant,
+    Revision, Serving, Standby, TeamId, Trigger,
 };
 pub use slot::Slot;
 pub use state::{Conclusion, State};
 pub use step::{StepName, StepOutput, StepPhase, StepRecord};
+pub use supersede::{SupersedePolicy, Superseding};

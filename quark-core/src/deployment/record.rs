@@ -8,9 +8,9 @@ use super::id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, Versio
 use super::slot::Slot;
 use super::state::{Conclusion, State};
 use super::step::StepName;
-use crate::app::{App, AppName, Artifact, BranchName, CommitSha, Domain};
+use crate::app::{App, AppName, Artifact, BranchName, CommitSha, Domain, checked_text};
 use crate::clock::Timestamp;
-use crate::error::{Error, ErrorClass, ErrorKind};
+use crate::error::{Error, ErrorClass, ErrorKind, Result};
 
 /// The tenant that rows belong to. Until teams exist there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -106,6 +106,17 @@ pub struct Occupant {
     pub deployment: DeploymentId,
     /// Where.
     pub slot: Slot,
+    /// The deployment whose release it is, if it was rolled back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<DeploymentId>,
+}
+
+impl Occupant {
+    /// The deployment whose release it is.
+    #[must_use]
+    pub fn release(&self) -> DeploymentId {
+        self.restores.unwrap_or(self.deployment)
+    }
 }
 
 /// A version that serves nobody and could in an instant.
@@ -197,12 +208,30 @@ pub struct Deployment {
     pub version: Version,
     /// Who wanted it.
     pub created_by: String,
+    /// What made them want it.
+    #[serde(default)]
+    pub trigger: Trigger,
+    /// Names the wish: whoever wishes again under the same key gets this
+    /// deployment and no second one.
+    #[serde(default)]
+    pub key: Option<IdempotencyKey>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When a worker took it.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+}
+
+impl Deployment {
+    /// Ends a deployment for which nothing was done, as its cancel request
+    /// says. For stores, which do this in the transaction of the request.
+    pub fn end_before_it_began(&mut self, at: Timestamp) {
+        self.conclusion = self.cancel.as_ref().map(CancelRequest::conclusion);
+        self.state = State::Completed;
+        self.finished_at = Some(at);
+        self.version = self.version.next();
+    }
 }
 
 /// A wish that a deployment stop.
@@ -212,6 +241,55 @@ pub struct CancelRequest {
     pub by: String,
     /// When.
     pub at: Timestamp,
+    /// The newer deployment because of which it is not wanted any more.
+    #[serde(default)]
+    pub superseded_by: Option<DeploymentId>,
+}
+
+impl CancelRequest {
+    /// The wish of a person or program.
+    #[must_use]
+    pub fn new(by: impl Into<String>, at: Timestamp) -> Self {
+        Self { by: by.into(), at, superseded_by: None }
+    }
+
+    /// Says that `newer` takes its place.
+    #[must_use]
+    pub fn superseded_by(by: impl Into<String>, newer: DeploymentId, at: Timestamp) -> Self {
+        Self { by: by.into(), at, superseded_by: Some(newer) }
+    }
+
+    /// How a deployment ends that stops because of this.
+    #[must_use]
+    pub fn conclusion(&self) -> Conclusion {
+        if self.superseded_by.is_some() { Conclusion::Superseded } else { Conclusion::Cancelled }
+    }
+}
+
+/// What made somebody want a deployment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Trigger {
+    /// Somebody asked for it.
+    #[default]
+    Request,
+    /// The branch moved. Such a deployment gives way when its commit is not the
+    /// head of the branch any more and a deployment of the head is known:
+    /// pushes are told late, twice and out of order.
+    Push,
+}
+
+checked_text! {
+    /// Names a wish: 1 to 255 visible ASCII characters, as HTTP's `Idempotency-Key`.
+    IdempotencyKey, check_key
+}
+
+fn check_key(text: &str) -> Result<String> {
+    if (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    Err(Error::invalid("key", "invalid_key", "an idempotency key has 1 to 255 visible ASCII characters"))
 }
 
 /// Why a deployment failed, for programs and for people.

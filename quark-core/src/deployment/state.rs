@@ -115,10 +115,11 @@ impl State {
             ),
             Self::Fetching => matches!(next, Self::Building | Self::Preparing | Self::Unwinding),
             Self::Building => matches!(next, Self::Preparing | Self::Unwinding),
-            // Back to fetching when the image of a rollback is gone.
-            Self::Preparing => matches!(next, Self::Starting | Self::Fetching | Self::Unwinding),
-            Self::Starting => matches!(next, Self::Probing | Self::Unwinding),
-            // Back to preparing when the standby of a rollback turns out to be dead.
+            // Back when somebody has pruned the image.
+            Self::Preparing => matches!(next, Self::Starting | Self::Fetching | Self::Building | Self::Unwinding),
+            // Back to preparing when somebody else has the address.
+            Self::Starting => matches!(next, Self::Probing | Self::Preparing | Self::Unwinding),
+            // Likewise, and when the standby of a rollback turns out to be dead.
             Self::Probing => matches!(next, Self::Promoting | Self::Preparing | Self::Unwinding),
             Self::Promoting => matches!(next, Self::Completed | Self::Reverting | Self::Unwinding | Self::Stuck),
             Self::Reverting => matches!(next, Self::Unwinding | Self::Stuck),
@@ -148,6 +149,8 @@ pub enum Conclusion {
     /// A person stopped it.
     #[serde(alias = "canceled")]
     Cancelled,
+    /// A newer deployment took its place before it was promoted.
+    Superseded,
 }
 
 impl Conclusion {
@@ -158,6 +161,7 @@ impl Conclusion {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
+            Self::Superseded => "superseded",
         }
     }
 }

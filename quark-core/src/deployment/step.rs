@@ -39,6 +39,10 @@ pub enum StepName {
     Retire,
     /// Take the route of the app away.
     Unroute,
+    /// Bring what is live back to what it shall be.
+    Mend,
+    /// Remove a container that nothing refers to.
+    Collect,
 }
 
 impl StepName {
@@ -58,6 +62,8 @@ impl StepName {
             Self::Drain => "drain",
             Self::Retire => "retire",
             Self::Unroute => "unroute",
+            Self::Mend => "mend",
+            Self::Collect => "collect",
         }
     }
 }
@@ -109,8 +115,11 @@ pub struct StepRecord {
     pub attempt: u32,
     /// How far it has come.
     pub phase: StepPhase,
-    /// The lease under which it was begun.
+    /// The lease under which it was begun or last gone on with.
     pub fence: Fence,
+    /// How often an engine found it begun and not ended, and went on with it.
+    #[serde(default)]
+    pub resumed: u32,
     /// When the intent was written.
     pub started_at: Timestamp,
     /// When the outcome was written.

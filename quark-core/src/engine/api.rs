@@ -1,6 +1,6 @@
 //! `DeploymentEngine`: what programs, the HTTP API and Python call.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -9,14 +9,16 @@ use futures_util::stream::BoxStream;
 use super::builder::DeploymentEngineBuilder;
 use super::requests::{DeployRequest, RollbackRequest};
 use super::shared::Shared;
-use super::{recovery, watch as live};
+use super::stuck::{self, Leftovers};
+use super::{sweep, watch as live};
 use crate::app::{App, AppName, Source};
 use crate::backend::store::refusal;
 use crate::backend::{CancelOutcome, ContainerRuntime, LogChunk, LogSelection, Metric, Queue, Router, Store};
 use crate::deployment::{
-    AppRecord, Conclusion, Deployment, DeploymentId, DeploymentKind, Event, Fence, InstanceState, LogLine, Revision,
-    State, StepRecord, Version,
+    AppRecord, CancelRequest, Conclusion, Deployment, DeploymentId, DeploymentKind, Event, Fence, IdempotencyKey,
+    InstanceState, LogLine, Revision, State, StepRecord, Trigger, Version,
 };
+use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
 /// Deploys apps. Cheap to clone; all clones are the same engine.
@@ -62,7 +64,8 @@ impl DeploymentEngine {
     /// [`ErrorKind::Conflict`] if a host name belongs to another app.
     pub async fn create_app(&self, app: App) -> Result<AppRecord> {
         self.check(&app)?;
-        self.shared.store.create_app(app, self.shared.clock.now()).await
+        self.shared.refuse_in_safe_mode()?;
+        self.shared.store.create_app(app, self.shared.now()).await
     }
 
     /// Replaces what is said about an app; the next deployment takes it up.
@@ -73,7 +76,8 @@ impl DeploymentEngine {
     /// [`ErrorKind::Conflict`] if `expected` is not the app's version any more.
     pub async fn update_app(&self, app: App, expected: Version) -> Result<AppRecord> {
         self.check(&app)?;
-        self.shared.store.update_app(app, expected, self.shared.clock.now()).await
+        self.shared.refuse_in_safe_mode()?;
+        self.shared.store.update_app(app, expected, self.shared.now()).await
     }
 
     /// What is known of an app.
@@ -102,12 +106,7 @@ impl DeploymentEngine {
     /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] if it is being removed already.
     pub async fn remove_app(&self, name: &AppName, by: &str) -> Result<Deployment> {
         let app = self.app(name).await?;
-        let removal = self.submit(self.draft(&app, DeploymentKind::Remove, Some(by))).await?;
-        // The removal stands, and waits for what it cannot hurry.
-        if let Err(error) = self.cancel_others(&removal, by).await {
-            tracing::warn!(app = %name, report = error.report(), "what is under way for a removed app goes on to its end");
-        }
-        Ok(removal)
+        self.submit(self.draft(&app, DeploymentKind::Remove, Some(by))).await
     }
 
     /// Asks for a version of an app to be brought into service. Returns when
@@ -120,8 +119,13 @@ impl DeploymentEngine {
     /// not fit the app, [`ErrorKind::Conflict`] if the app is being removed.
     pub async fn deploy(&self, name: &AppName, request: DeployRequest) -> Result<Deployment> {
         let app = self.app(name).await?;
+        if let Some(known) = self.known(name, request.key.as_ref()).await? {
+            return Ok(known);
+        }
         self.check(&app.spec)?;
         let mut deployment = self.draft(&app, DeploymentKind::Deploy, request.by.as_deref());
+        deployment.trigger = request.trigger;
+        deployment.key = request.key;
         match &mut deployment.release.source {
             Source::Git { .. } if request.image.is_some() => {
                 return Err(Error::invalid(
@@ -156,24 +160,35 @@ impl DeploymentEngine {
     /// `nothing_to_roll_back_to`, `deployment_not_of_app`, `not_a_release` or `already_live`.
     pub async fn rollback(&self, name: &AppName, request: RollbackRequest) -> Result<Deployment> {
         let app = self.app(name).await?;
+        if let Some(known) = self.known(name, request.key.as_ref()).await? {
+            return Ok(known);
+        }
         let conflict = |code, message: String| Err(Error::new(ErrorKind::Conflict, message).with_code(code));
         let Some(to) = request.to.or(app.serving.previous) else {
             return conflict("nothing_to_roll_back_to", format!("`{name}` has no earlier version"));
         };
-        let target = self.deployment(to).await?;
+        let mut target = self.deployment(to).await?;
+        if let DeploymentKind::Rollback { to: first } = target.kind {
+            // One release has one name: that of the deployment that made it.
+            target = self.deployment(first).await?;
+        }
+        let to = target.id;
         if target.app != *name {
             return conflict("deployment_not_of_app", format!("deployment `{to}` belongs to another app"));
         }
         if target.conclusion != Some(Conclusion::Succeeded) || target.kind == DeploymentKind::Remove {
             return conflict("not_a_release", format!("deployment `{to}` never served"));
         }
-        if app.serving.live.as_ref().is_some_and(|live| live.deployment == to) {
+        if app.serving.live.as_ref().is_some_and(|live| live.release() == to) {
             return conflict("already_live", format!("deployment `{to}` is live"));
         }
         let mut deployment = self.draft(&app, DeploymentKind::Rollback { to }, request.by.as_deref());
-        deployment.release = target.release;
+        if !planted!(TodaysSettings) {
+            deployment.release = target.release;
+        }
         deployment.revision = target.revision;
         deployment.artifact = target.artifact;
+        deployment.key = request.key;
         self.submit(deployment).await
     }
 
@@ -185,33 +200,75 @@ impl DeploymentEngine {
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] (`too_late`) once it is
     /// being promoted or has ended, or if it removes its app.
     pub async fn cancel(&self, id: DeploymentId, by: &str) -> Result<()> {
+        self.shared.refuse_in_safe_mode()?;
         if self.deployment(id).await?.kind == DeploymentKind::Remove {
             // From its first row on the app takes no deployments; half a removal is no state to be in.
             return Err(Error::new(ErrorKind::Conflict, "the removal of an app cannot be cancelled")
                 .with_code("too_late")
                 .with_hint("create the app again when it is gone"));
         }
-        let outcome = self.shared.store.request_cancel(id, by, self.shared.clock.now()).await?;
+        let request = CancelRequest::new(by, self.shared.now());
+        let outcome = self.shared.store.request_cancel(id, request).await?;
         if outcome == CancelOutcome::TooLate {
             return Err(Error::new(ErrorKind::Conflict, format!("deployment `{id}` cannot be cancelled any more"))
                 .with_code("too_late")
                 .with_hint("roll back instead, if it is live"));
         }
-        self.shared.announce();
-        let running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, token)) = running.get(&id) {
-            token.cancel();
+        if outcome == CancelOutcome::Ended
+            && let Some(ended) = self.shared.store.deployment(id).await?
+        {
+            self.count_ended(&ended);
         }
+        self.shared.announce();
+        self.shared.hurry(id);
         Ok(())
+    }
+
+    /// What is left of a stuck deployment, and why.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] (`not_stuck`) if it is not stuck.
+    pub async fn leftovers(&self, id: DeploymentId) -> Result<Leftovers> {
+        stuck::leftovers(&self.shared, id).await
     }
 
     /// Tries once more to clean up after a stuck deployment.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] (`not_stuck`) if it is not stuck.
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] (`not_stuck`) if it is
+    /// not stuck, (`lease_held`) while another engine is at work on the app.
     pub async fn retry(&self, id: DeploymentId) -> Result<()> {
-        super::driver::unstick(&self.shared, id).await
+        stuck::retry(&self.shared, id).await
+    }
+
+    /// Ends a stuck deployment as it is. What is left of it is collected as
+    /// garbage once that can be done; a route that it has left is put back.
+    ///
+    /// # Errors
+    ///
+    /// As [`retry`](Self::retry).
+    pub async fn abandon(&self, id: DeploymentId, by: &str) -> Result<()> {
+        stuck::abandon(&self.shared, id, by).await
+    }
+
+    /// Why the engine touches nothing, if it does not: the store has gone back
+    /// in time, as after the restore of a backup.
+    #[must_use]
+    pub fn safe_mode(&self) -> Option<String> {
+        self.shared.safe_mode.reason()
+    }
+
+    /// Leaves safe mode: goes on from what the store says. A person should have
+    /// compared it with what runs: containers that the store does not know are
+    /// left alone, everything else is brought to what the store says.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if the store or the work folder cannot be used.
+    pub async fn resume(&self) -> Result<()> {
+        self.shared.leave_safe_mode().await
     }
 
     /// What is known of a deployment.
@@ -257,6 +314,7 @@ impl DeploymentEngine {
                 return Ok(deployment);
             }
             tokio::select! {
+                biased;
                 _ = changes.changed() => {}
                 () = self.shared.clock.sleep(Duration::from_millis(500)) => {}
                 () = self.shared.stopping.cancelled() => {
@@ -315,18 +373,9 @@ impl DeploymentEngine {
         self.shared.stopping.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
-    }
-
-    /// What is under way for an app that is removed has no purpose any more.
-    async fn cancel_others(&self, removal: &Deployment, by: &str) -> Result<()> {
-        let unfinished = self.shared.store.unfinished().await?;
-        for other in unfinished.iter().filter(|other| other.app == removal.app && other.id != removal.id) {
-            match self.cancel(other.id, by).await {
-                Err(error) if error.code() != "too_late" => return Err(error),
-                _ => {}
-            }
+        if let Err(error) = self.shared.note_position().await {
+            tracing::warn!(report = error.report(), "how far the store has come could not be noted");
         }
-        Ok(())
     }
 
     fn check(&self, app: &App) -> Result<()> {
@@ -350,9 +399,17 @@ impl DeploymentEngine {
         .with_hint("use an https or ssh URL, or allow the folder when the engine is built"))
     }
 
+    /// The deployment that was asked for under this key before.
+    async fn known(&self, name: &AppName, key: Option<&IdempotencyKey>) -> Result<Option<Deployment>> {
+        match key {
+            Some(key) => self.shared.store.deployment_by_key(name, key).await,
+            None => Ok(None),
+        }
+    }
+
     fn draft(&self, app: &AppRecord, kind: DeploymentKind, by: Option<&str>) -> Deployment {
         Deployment {
-            id: DeploymentId::generate(),
+            id: DeploymentId::from(self.shared.platform.unique()),
             app: app.spec.name.clone(),
             team: app.team.clone(),
             sequence: 0,
@@ -368,21 +425,42 @@ impl DeploymentEngine {
             fence: Fence::default(),
             version: Version::default(),
             created_by: by.unwrap_or("engine").to_owned(),
-            created_at: self.shared.clock.now(),
+            trigger: Trigger::default(),
+            key: None,
+            created_at: self.shared.now(),
             started_at: None,
             finished_at: None,
         }
     }
 
     async fn submit(&self, deployment: Deployment) -> Result<Deployment> {
-        let job = recovery::job(&deployment, deployment.created_at);
+        self.shared.refuse_in_safe_mode()?;
+        let job = sweep::job(&deployment, deployment.created_at);
         let kind = deployment.kind.as_str();
-        let created = self.shared.store.create_deployment(deployment, job.clone()).await?;
+        let policy = deployment.release.supersede;
+        let created = self.shared.store.create_deployment(deployment, job.clone(), policy).await?;
+        if created.existing {
+            return Ok(created.deployment);
+        }
         if !self.shared.store.queues_jobs() {
             self.shared.enqueue(job).await;
         }
         self.shared.metrics.record(Metric::DeploymentCreated { kind });
+        for ended in &created.ended {
+            self.count_ended(ended);
+        }
         self.shared.announce();
-        Ok(created)
+        for stopping in created.stopping {
+            self.shared.hurry(stopping);
+        }
+        Ok(created.deployment)
+    }
+
+    /// Counts a deployment that ended before any work on it.
+    fn count_ended(&self, ended: &Deployment) {
+        if let (Some(conclusion), Some(at)) = (ended.conclusion, ended.finished_at) {
+            let (kind, took) = (ended.kind.as_str(), at.since(ended.created_at));
+            self.shared.metrics.record(Metric::DeploymentCompleted { kind, conclusion, took });
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -9,15 +10,18 @@ use tokio_util::task::TaskTracker;
 
 use super::api::DeploymentEngine;
 use super::config::EngineConfig;
+use super::safe_mode::SafeMode;
 use super::shared::Shared;
-use super::{recovery, worker};
+use super::{reconcile, recovery, worker};
 use crate::app::Domain;
 use crate::backend::{
     ContainerRuntime, ImageBuilder, MetricsSink, NoMetrics, Prober, Queue, Router, SourceFetcher, Store,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::deployment::OwnerId;
+use crate::platform::{Platform, TokioPlatform};
 use crate::probe::HttpProber;
+use crate::workspace::{DiskWorkspace, Workspace};
 use crate::{Error, ErrorKind, Result};
 
 /// Puts an engine together: the four backends that it cannot do without are
@@ -35,6 +39,8 @@ pub struct DeploymentEngineBuilder {
     prober: Arc<dyn Prober>,
     metrics: Arc<dyn MetricsSink>,
     clock: Arc<dyn Clock>,
+    platform: Arc<dyn Platform>,
+    workspace: Option<Arc<dyn Workspace>>,
 }
 
 impl DeploymentEngineBuilder {
@@ -55,6 +61,8 @@ impl DeploymentEngineBuilder {
             prober: Arc::new(HttpProber::new()),
             metrics: Arc::new(NoMetrics),
             clock: Arc::new(SystemClock::new()),
+            platform: Arc::new(TokioPlatform),
+            workspace: None,
         }
     }
 
@@ -123,6 +131,14 @@ impl DeploymentEngineBuilder {
         self
     }
 
+    /// Runs the engine in another world than that of this process.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn in_world(mut self, platform: Arc<dyn Platform>, workspace: Arc<dyn Workspace>) -> Self {
+        self.platform = platform;
+        self.workspace = Some(workspace);
+        self
+    }
+
     /// Recovers what an earlier engine left and starts to work.
     ///
     /// # Errors
@@ -135,15 +151,9 @@ impl DeploymentEngineBuilder {
             return Err(Error::new(ErrorKind::InvalidConfig, "at least one worker and a lease of 100 ms are needed"));
         }
         let installation = self.store.installation().await?;
-        let mut folder = tokio::fs::DirBuilder::new();
-        // Sources are nobody else's business.
-        #[cfg(unix)]
-        folder.mode(0o700);
-        folder.recursive(true).create(config.work_dir.join(&installation)).await.map_err(|error| {
-            Error::new(ErrorKind::Unavailable, format!("`{}` cannot be made", config.work_dir.display()))
-                .with_hint("give the engine a work folder that it may write to")
-                .with_source(error)
-        })?;
+        let work_dir = || Arc::new(DiskWorkspace::new(config.work_dir.clone()));
+        let workspace = self.workspace.unwrap_or_else(|| work_dir());
+        workspace.prepare(&installation).await?;
         let (changed, _) = watch::channel(0);
         let shared = Arc::new(Shared {
             config: self.config,
@@ -156,7 +166,11 @@ impl DeploymentEngineBuilder {
             prober: self.prober,
             metrics: self.metrics,
             clock: self.clock,
+            platform: self.platform,
+            workspace,
             installation,
+            safe_mode: SafeMode::default(),
+            ahead: AtomicI64::new(0),
             changed,
             stopping: CancellationToken::new(),
             running: std::sync::Mutex::default(),
@@ -164,8 +178,10 @@ impl DeploymentEngineBuilder {
             claimed: std::sync::Mutex::default(),
             tasks: TaskTracker::new(),
         });
-        recovery::recover(&shared).await?;
-        shared.tasks.spawn(worker::work(Arc::clone(&shared)));
+        shared.set_time().await?;
+        let settled = recovery::recover(&shared).await?;
+        shared.spawn(reconcile::watch(Arc::clone(&shared), settled));
+        shared.spawn(worker::work(Arc::clone(&shared)));
         Ok(DeploymentEngine::new(shared))
     }
 }

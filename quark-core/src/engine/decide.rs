@@ -5,11 +5,27 @@
 
 use std::time::Duration;
 
+use super::retry;
 use crate::app::Source;
 use crate::backend::Snapshot;
 use crate::clock::Timestamp;
-use crate::deployment::{Conclusion, DeploymentKind, Failure, InstanceState, State, StepName, StepPhase, StepRecord};
-use crate::error::{ErrorClass, ErrorKind};
+use crate::deployment::{
+    CancelRequest, Conclusion, Deployment, DeploymentKind, Failure, Instance, State, StepName, StepPhase, StepRecord,
+};
+use crate::planted::planted;
+use crate::{Error, ErrorKind};
+
+/// How long a deployment may take until it is promoted, however often it was
+/// taken up again (`engine.md` 1.6).
+pub const TOTAL: Duration = Duration::from_secs(60 * 60);
+
+/// How often engines die in the middle of one step before the step counts as
+/// what they die of.
+const DEATHS: u32 = 5;
+
+/// How many addresses a slot is given in one deployment, if its own and the
+/// next ones are taken.
+const ADDRESSES: usize = 3;
 
 /// What the driver shall do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,19 +48,17 @@ pub enum Decision {
 
 /// The next step of a deployment.
 #[must_use]
-pub fn decide(snapshot: &Snapshot) -> Decision {
+pub fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
     let deployment = &snapshot.deployment;
     let state = deployment.state;
-    // A cancel that came with the last answer of the probe: it was accepted, so
-    // it counts, and the promotion's intent would be refused.
-    let unpromoted = state == State::Promoting && last(snapshot, StepName::Promote).is_none();
-    let can_cancel = state.can_cancel() || (unpromoted && deployment.kind != DeploymentKind::Remove);
-    if deployment.cancel.is_some() && can_cancel {
-        return if state == State::Queued {
-            Decision::Finish(Conclusion::Cancelled)
-        } else {
-            Decision::Go(State::Unwinding, None)
-        };
+    if let Some(cancel) = &deployment.cancel
+        && (state.can_cancel() || is_unpromoted(snapshot))
+        && !(planted!(CancelIgnored) && state >= State::Probing)
+    {
+        return stop(state, cancel);
+    }
+    if let Some(failure) = hopeless(snapshot, now) {
+        return Decision::Go(State::Unwinding, Some(failure));
     }
     match state {
         State::Queued => Decision::Admit,
@@ -64,17 +78,73 @@ pub fn decide(snapshot: &Snapshot) -> Decision {
     }
 }
 
+fn stop(state: State, cancel: &CancelRequest) -> Decision {
+    if state == State::Queued { Decision::Finish(cancel.conclusion()) } else { Decision::Go(State::Unwinding, None) }
+}
+
+/// Whether it is about to be promoted and nothing was done to the route. A
+/// cancel that came with the last answer of the probe was accepted, so it
+/// counts: the promotion's intent would be refused.
+fn is_unpromoted(snapshot: &Snapshot) -> bool {
+    let deployment = &snapshot.deployment;
+    deployment.state == State::Promoting
+        && deployment.kind != DeploymentKind::Remove
+        && last(snapshot, StepName::Promote).is_none()
+}
+
+/// Why going on makes no sense, if it makes none: engines die of it, or its
+/// time is up. What was promoted is past this.
+fn hopeless(snapshot: &Snapshot, now: Timestamp) -> Option<Failure> {
+    let deployment = &snapshot.deployment;
+    let state = deployment.state;
+    if !state.can_cancel() || state == State::Queued {
+        return None;
+    }
+    if let Some(step) = snapshot.steps.last()
+        && step.phase == StepPhase::Intent
+        // This one, found begun and not ended, is another.
+        && step.resumed.saturating_add(1) >= DEATHS
+    {
+        return Some(poisoned(state));
+    }
+    (deadline(deployment)? <= now).then(|| {
+        let minutes = TOTAL.as_secs() / 60;
+        let error = Error::new(ErrorKind::Timeout, format!("it was not promoted within {minutes} minutes"))
+            .with_code("deadline_exceeded")
+            .with_hint("the log says what took so long");
+        Failure { step: None, ..Failure::from_error(StepName::Undo, &error) }
+    })
+}
+
+/// Engines died again and again while a deployment was in `state`.
+#[must_use]
+pub fn poisoned(state: State) -> Failure {
+    let error = Error::new(ErrorKind::Internal, format!("engines died again and again while it was {state}"))
+        .with_code("poisoned")
+        .with_hint("look into the engine's log, mend the cause and deploy again");
+    Failure { step: None, ..Failure::from_error(StepName::Undo, &error) }
+}
+
+/// When a deployment must have been promoted, once it was begun. A moment, so
+/// it does not move when an engine restarts.
+#[must_use]
+pub fn deadline(deployment: &Deployment) -> Option<Timestamp> {
+    deployment.started_at.map(|started| started.after(TOTAL))
+}
+
 /// The next step of the retirement of the standby that this deployment left.
 /// `busy` says that another deployment of the app is active: it may be about
 /// to roll back to this very standby.
 #[must_use]
 pub fn decide_retirement(snapshot: &Snapshot, now: Timestamp, busy: bool) -> Decision {
-    let standby = snapshot.app.as_ref().and_then(|app| app.serving.standby.as_ref());
+    // Who removes the app takes the standby away too, and the route before.
+    let app = snapshot.app.as_ref().filter(|app| app.removed_at.is_none());
+    let standby = app.and_then(|app| app.serving.standby.as_ref());
     let Some(standby) = standby.filter(|standby| standby.occupant.deployment == snapshot.deployment.id) else {
         return Decision::Done;
     };
     if !standby.retiring {
-        if now < standby.retire_at {
+        if now < standby.retire_at && !planted!(RetiredBeforeItsTime) {
             return Decision::Wait(standby.retire_at);
         }
         if busy {
@@ -85,24 +155,40 @@ pub fn decide_retirement(snapshot: &Snapshot, now: Timestamp, busy: bool) -> Dec
     run(snapshot, if drained { StepName::Retire } else { StepName::Drain })
 }
 
-/// Where a deployment goes from `failed`, and how it ends if it ends there.
+/// Where a deployment goes when a step has failed for good.
 #[must_use]
 pub fn after_failure(snapshot: &Snapshot, step: StepName, failure: &Failure) -> State {
-    let deployment = &snapshot.deployment;
-    let is_git = matches!(deployment.release.source, Source::Git { .. });
-    let never_fetched = last(snapshot, StepName::Fetch).is_none();
+    let is_git = matches!(snapshot.deployment.release.source, Source::Git { .. });
+    let tried = |code: &str| failures(snapshot, code);
     match step {
+        StepName::Promote if planted!(RouteNotRestored) => State::Unwinding,
         StepName::Promote => State::Reverting,
         StepName::Revert | StepName::Undo => State::Stuck,
         // Taking a route away fails only while the router is away; it is
         // tried again when a person says so.
         StepName::Unroute => State::Stuck,
-        // The image of a rollback was pruned: build the same commit again.
-        StepName::Create if failure.code == "image_not_found" && is_git && never_fetched => State::Fetching,
+        // Somebody has pruned the image: make it once more.
+        StepName::Create if failure.code == "image_not_found" && tried("image_not_found") <= 1 => {
+            if is_git {
+                State::Fetching
+            } else {
+                State::Building
+            }
+        }
+        // Somebody else has the slot's address: take another one.
+        StepName::Start | StepName::Probe if failure.code == "port_taken" && !is_warm(snapshot) => {
+            if tried("port_taken") < ADDRESSES { State::Preparing } else { State::Unwinding }
+        }
         // The standby of a rollback has died: start the release anew.
         StepName::Probe if is_warm(snapshot) => State::Preparing,
         _ => State::Unwinding,
     }
+}
+
+/// How many steps of the deployment have failed with this code.
+fn failures(snapshot: &Snapshot, code: &str) -> usize {
+    let failed = |step: &&StepRecord| step.failure.as_ref().is_some_and(|failure| failure.code == code);
+    snapshot.steps.iter().filter(failed).count()
 }
 
 /// Whether the deployment rolls back to instances that still run.
@@ -114,20 +200,6 @@ pub fn is_warm(snapshot: &Snapshot) -> bool {
     is_rollback && !snapshot.instances.iter().any(|i| i.slot == slot && i.deployment == deployment.id)
 }
 
-/// How many attempts a step is worth when it fails in a way that may pass.
-#[must_use]
-pub fn attempts(step: StepName) -> u32 {
-    match step {
-        StepName::Fetch => 4,
-        StepName::Build | StepName::Clear => 5,
-        StepName::Create | StepName::Start | StepName::Promote => 3,
-        StepName::Probe => 1,
-        StepName::Revert | StepName::Undo | StepName::Unroute => 8,
-        // Nobody waits for a retirement, so it never gives up.
-        StepName::Drain | StepName::Retire => u32::MAX,
-    }
-}
-
 /// The last record of a step.
 #[must_use]
 pub fn last(snapshot: &Snapshot, step: StepName) -> Option<&StepRecord> {
@@ -137,6 +209,9 @@ pub fn last(snapshot: &Snapshot, step: StepName) -> Option<&StepRecord> {
 fn first_state(snapshot: &Snapshot) -> State {
     let deployment = &snapshot.deployment;
     if deployment.kind == DeploymentKind::Remove {
+        if planted!(RemovedBeforeUnrouted) {
+            return State::Unwinding;
+        }
         return State::Promoting;
     }
     if warm_standby(snapshot) {
@@ -156,18 +231,17 @@ fn first_state(snapshot: &Snapshot) -> State {
 pub fn warm_standby(snapshot: &Snapshot) -> bool {
     let DeploymentKind::Rollback { to } = snapshot.deployment.kind else { return false };
     let standby = snapshot.app.as_ref().and_then(|app| app.serving.standby.as_ref());
-    standby.is_some_and(|standby| standby.occupant.deployment == to && !standby.retiring)
+    standby.is_some_and(|standby| standby.occupant.release() == to && (!standby.retiring || planted!(RetiringIsTaken)))
 }
 
 /// Whether something of another deployment is left where this one shall go.
 fn slot_is_occupied(snapshot: &Snapshot) -> bool {
     let Some(app) = &snapshot.app else { return false };
+    if planted!(SlotNotCleared) {
+        return false;
+    }
     let slot = app.serving.idle_slot();
-    let stray = |instance: &crate::deployment::Instance| {
-        instance.slot == slot
-            && instance.deployment != snapshot.deployment.id
-            && instance.state != InstanceState::Removed
-    };
+    let stray = |instance: &Instance| instance.slot == slot && instance.deployment != snapshot.deployment.id;
     app.serving.standby.is_some() || snapshot.instances.iter().any(stray)
 }
 
@@ -175,31 +249,10 @@ fn slot_is_occupied(snapshot: &Snapshot) -> bool {
 /// failure that may pass.
 fn run(snapshot: &Snapshot, step: StepName) -> Decision {
     match last(snapshot, step) {
-        Some(record) if record.phase == StepPhase::Failed && worth_a_retry(record) => {
+        Some(record) if record.phase == StepPhase::Failed && retry::is_worth_it(record) => {
             let failed_at = record.finished_at.unwrap_or(record.started_at);
-            Decision::Retry(step, failed_at.after(backoff(record.attempt)))
+            Decision::Retry(step, failed_at.after(retry::backoff(step, record.attempt)))
         }
         _ => Decision::Run(step),
     }
-}
-
-/// Whether a step that failed is tried again.
-#[must_use]
-pub fn worth_a_retry(record: &StepRecord) -> bool {
-    let passing = record
-        .failure
-        .as_ref()
-        .is_some_and(|failure| failure.class != ErrorClass::Permanent && failure.kind != ErrorKind::Cancelled);
-    // What must not be left half-done is tried again whatever the failure was.
-    let must = matches!(
-        record.name,
-        StepName::Undo | StepName::Revert | StepName::Unroute | StepName::Drain | StepName::Retire
-    );
-    (passing || must) && record.attempt < attempts(record.name)
-}
-
-/// 0.5 s, 1 s, 2 s … at most 30 s.
-fn backoff(attempt: u32) -> Duration {
-    let factor = 2_u32.saturating_pow(attempt.saturating_sub(1).min(10));
-    Duration::from_millis(500).saturating_mul(factor).min(Duration::from_secs(30))
 }

@@ -1,22 +1,27 @@
 //! Does what was decided: the intent is committed, then the effect is done,
-//! then its outcome is committed. An engine that dies between any two lines is
-//! followed by one that meets an intent without an outcome and does the step
-//! again; every step observes before it acts.
+//! then its outcome is committed, together with the next intent. An engine that
+//! dies between any two lines is followed by one that meets an intent without
+//! an outcome and does the step again; every step observes before it acts.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{Decision, decide, decide_retirement};
+use super::decide::{Decision, deadline, decide, decide_retirement, poisoned};
+use super::draft::Draft;
 use super::log::DeploymentLog;
-use super::settle::{self, Change};
+use super::settle;
 use super::shared::Shared;
 use super::step::{self, StepContext};
-use crate::backend::{Call, Commit, Guard, JobKind, Lease, Metric, Snapshot};
+use crate::backend::{Call, JobKind, Lease, Metric, Snapshot};
 use crate::clock::Timestamp;
-use crate::deployment::{DeploymentId, EventKind, Failure, State, StepName, StepOutput, StepPhase, StepRecord};
-use crate::{Error, ErrorKind, Result};
+use crate::deployment::{
+    DeploymentId, DeploymentKind, EventKind, Failure, State, StepName, StepOutput, StepPhase, StepRecord,
+};
+use crate::planted::planted;
+use crate::platform::Task;
+use crate::{Error, ErrorClass, ErrorKind, Result};
 
 /// How a burst of work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +33,12 @@ pub(super) enum Burst {
     /// The engine shuts down; another one goes on.
     Interrupted,
 }
+
+/// How long a deployment waits for another one of its app before it looks again.
+pub(super) const BUSY: Duration = Duration::from_millis(250);
+
+/// How long to wait for a store that does not answer.
+const AWAY: Duration = Duration::from_millis(500);
 
 /// Drives one deployment while the lease lasts.
 pub(super) struct Driver {
@@ -42,36 +53,61 @@ pub(super) struct Driver {
     pub(super) poisoned: bool,
 }
 
+/// What became of a write.
+enum Written {
+    Yes,
+    /// Nothing was written: somebody has asked the deployment to stop, or wrote
+    /// something else first. Read it again, decide again.
+    ReadAgain,
+    /// Nothing was written: another deployment of the app comes first.
+    Busy,
+}
+
 impl Driver {
-    /// Works until nothing is left to do now.
-    pub(super) async fn run(&self, kind: JobKind, id: DeploymentId) -> Result<Burst> {
+    /// Works until nothing is left to do now. `snapshot` was read under the lease.
+    pub(super) async fn run(&self, kind: JobKind, snapshot: Snapshot) -> Result<Burst> {
+        let id = snapshot.deployment.id;
+        let mut draft = Draft::of(snapshot);
         loop {
-            if self.shared.stopping.is_cancelled() {
+            if self.shared.safe_mode.is_on() {
+                // Nothing is written either: the store is what is doubted.
                 return Ok(Burst::Interrupted);
             }
-            let Some(snapshot) = self.shared.store.snapshot(id).await? else { return Ok(Burst::Finished) };
+            if self.shared.stopping.is_cancelled() {
+                return self.leave(&draft, Burst::Interrupted).await;
+            }
+            if self.cancelled.is_cancelled() && draft.snapshot().deployment.cancel.is_none() && draft.is_empty() {
+                draft = self.read(id).await?;
+            }
+            let now = self.shared.now();
             let decision = match kind {
-                JobKind::Deploy => decide(&snapshot),
-                JobKind::Retire => {
-                    let now = self.shared.clock.now();
-                    decide_retirement(&snapshot, now, self.is_busy(&snapshot).await?)
-                }
+                JobKind::Deploy => self.unless_poisoned(draft.snapshot(), decide(draft.snapshot(), now)),
+                JobKind::Retire => decide_retirement(draft.snapshot(), now, self.is_busy(draft.snapshot()).await?),
             };
-            tracing::debug!(deployment = %id, state = %snapshot.deployment.state, ?decision, "decided");
-            let decision = self.unless_poisoned(&snapshot, decision);
-            if let Some(burst) = Box::pin(self.follow(snapshot, decision)).await? {
-                return Ok(burst);
+            tracing::debug!(deployment = %id, state = %draft.snapshot().deployment.state, ?decision, "decided");
+            if let Some(burst) = Box::pin(self.follow(&mut draft, decision, now)).await? {
+                return self.leave(&draft, burst).await;
             }
         }
     }
 
-    async fn follow(&self, snapshot: Snapshot, decision: Decision) -> Result<Option<Burst>> {
-        let now = self.shared.clock.now();
-        let mut change = Change::of(&snapshot);
+    /// Writes what was decided and not written.
+    async fn leave(&self, draft: &Draft, burst: Burst) -> Result<Burst> {
+        if draft.is_empty() {
+            return Ok(burst);
+        }
+        match self.write(&mut draft.clone()).await? {
+            Written::Yes => Ok(burst),
+            Written::ReadAgain => Ok(Burst::Parked(self.shared.now())),
+            Written::Busy => Ok(Burst::Parked(self.shared.now().after(BUSY))),
+        }
+    }
+
+    async fn follow(&self, draft: &mut Draft, decision: Decision, now: Timestamp) -> Result<Option<Burst>> {
         match decision {
             Decision::Done => return Ok(Some(Burst::Finished)),
             Decision::Wait(until) => return Ok(Some(Burst::Parked(until))),
-            Decision::Run(step) => self.step(snapshot, step).await?,
+            Decision::Run(step) => return self.step(draft, step).await,
             // Nobody waits for a retirement: it does not hold the app meanwhile.
             Decision::Retry(StepName::Drain | StepName::Retire, due) if due > now => {
                 return Ok(Some(Burst::Parked(due)));
@@ -79,132 +115,229 @@ impl Driver {
             Decision::Retry(step, due) => {
                 let after = due.since(now);
                 self.log.say(&format!("{step} is tried again in {after:?}"));
+                if !self.write_or_read(draft).await? {
+                    return Ok(None);
+                }
                 if !self.pause(after, step::can_be_cancelled(step)).await {
                     return Ok(Some(Burst::Interrupted));
                 }
-                self.step(self.reload(snapshot.deployment.id).await?, step).await?;
+                return self.step(draft, step).await;
             }
-            Decision::Admit => {
-                change.go(State::Admitted);
-                change.deployment.started_at = Some(now);
-                match self.commit(&snapshot, change, true, true).await {
-                    Err(error) if error.code() == "app_busy" => {
-                        return Ok(Some(Burst::Parked(now.after(Duration::from_millis(250)))));
-                    }
-                    // Somebody cancelled it meanwhile: decide again.
-                    Err(error) if error.kind() == ErrorKind::Cancelled => {}
-                    outcome => outcome?,
-                }
-            }
+            Decision::Admit => draft.admit(now),
             Decision::Go(to, failure) => {
                 if to == State::Probing {
                     // A warm rollback: it goes where the standby is.
-                    let standby = snapshot.app.as_ref().and_then(|app| app.serving.standby.as_ref());
-                    change.deployment.slot = standby.map(|standby| standby.occupant.slot);
+                    let app = draft.snapshot().app.as_ref();
+                    let slot = app.and_then(|app| app.serving.standby.as_ref()).map(|standby| standby.occupant.slot);
+                    draft.deployment().slot = slot;
                 }
-                if failure.is_some() {
-                    change.deployment.failure = failure;
+                if let Some(failure) = failure {
+                    draft.fail(failure);
                 }
-                change.go(to);
-                self.commit(&snapshot, change, false, false).await?;
+                draft.go(to);
             }
-            Decision::Finish(conclusion) => {
-                change.finish(conclusion, now);
-                self.commit(&snapshot, change, false, false).await?;
-            }
+            Decision::Finish(conclusion) => draft.finish(conclusion, now),
         }
         Ok(None)
     }
 
-    /// One step under the write-ahead protocol.
-    async fn step(&self, snapshot: Snapshot, step: StepName) -> Result<()> {
+    /// One step under the write-ahead protocol: its intent is written with all
+    /// that was decided before; its outcome is in the draft afterwards.
+    pub(super) async fn step(&self, draft: &mut Draft, step: StepName) -> Result<Option<Burst>> {
+        let id = draft.snapshot().deployment.id;
         let context =
             StepContext { shared: Arc::clone(&self.shared), lease: self.lease.clone(), log: Arc::clone(&self.log) };
-        let now = self.shared.clock.now();
-        let deadline = now.after(step::limit(step, &snapshot.deployment.release));
-        let mut record = settle::begin(&snapshot, step, deadline, now);
-        let resumed = super::decide::last(&snapshot, step).is_some_and(|last| last.phase == StepPhase::Intent);
+        let record = self.begin(draft, step);
+        let resumed = record.resumed > 0;
+        let decided = draft.clone();
+        if let Err(error) = step::plan(&context, draft, step, resumed).await {
+            *draft = decided;
+            let now = self.shared.now();
+            settle::fail(draft, record, Failure::from_error(step, &error), now);
+            return Ok(None);
+        }
+        draft.tell(EventKind::StepStarted { step, attempt: record.attempt });
+        draft.step(record.clone());
+        if step::yields_to_cancel(step) && !planted!(CancelIgnored) {
+            // This row decides between a cancel and the promotion.
+            draft.unless_cancelled();
+        }
+        if planted!(EffectBeforeIntent) {
+            let _ = self.effect(&context, draft.share(), &record).await;
+        }
+        match self.write(draft).await? {
+            Written::Yes => {}
+            Written::Busy => {
+                *draft = self.read(id).await?;
+                if draft.snapshot().deployment.kind == DeploymentKind::Remove && self.make_way(draft).await? {
+                    return Ok(None);
+                }
+                return Ok(Some(Burst::Parked(self.shared.now().after(BUSY))));
+            }
+            Written::ReadAgain => {
+                // What was done before is written all the same.
+                *draft = decided;
+                self.write_or_read(draft).await?;
+                *draft = self.read(id).await?;
+                return Ok(None);
+            }
+        }
+        let began = self.shared.clock.monotonic();
+        let outcome = self.effect(&context, draft.share(), &record).await;
+        let took = self.shared.clock.monotonic().saturating_sub(began);
+        self.settle(draft, record, outcome, took).await
+    }
+
+    /// An app that is removed takes a stuck deployment with it: ends that one,
+    /// so that the removal can begin. Whether there was one.
+    async fn make_way(&self, draft: &Draft) -> Result<bool> {
+        let own = &draft.snapshot().deployment;
+        for other in self.shared.store.unfinished().await? {
+            if other.app == own.app && other.id != own.id && other.state == State::Stuck {
+                let mut other = self.read(other.id).await?;
+                super::stuck::give_up(&mut other, &own.created_by, self.shared.now());
+                // What it has made is not forgotten: the removal takes it away.
+                self.shared.write(&mut other, &self.lease).await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn begin(&self, draft: &Draft, step: StepName) -> StepRecord {
+        let now = self.shared.now();
+        let deployment = &draft.snapshot().deployment;
+        let mut until = now.after(step::limit(step, &deployment.release));
+        if !step::is_cleanup(step) {
+            until = deadline(deployment).map_or(until, |total| until.min(total));
+        }
+        let mut record = settle::begin(draft, step, until, now);
         if step::is_cleanup(step) {
             // Cleaning up gets its time anew: it must happen.
-            record.deadline = deadline;
+            record.deadline = until;
         }
         record.fence = self.lease.fence;
-        let planned = match step::plan(&context, &snapshot, step, resumed).await {
-            Ok(planned) => planned,
-            Err(error) => {
-                let record_failed = settle::fail(&snapshot, record, Failure::from_error(step, &error), now);
-                return self.commit(&snapshot, record_failed, false, false).await;
-            }
-        };
-        let mut intent = planned.unwrap_or_else(|| Change::of(&snapshot));
-        intent.events.push(EventKind::StepStarted { step, attempt: record.attempt });
-        intent.step = Some(record.clone());
-        // This row decides between a cancel and the promotion.
-        match self.commit(&snapshot, intent, step::yields_to_cancel(step), false).await {
-            // Decide again: the cancel, or the endpoint of somebody else, is visible now.
-            Err(error) if error.kind() == ErrorKind::Cancelled || error.code() == "endpoint_taken" => return Ok(()),
-            outcome => outcome?,
-        }
-        let snapshot = self.reload(snapshot.deployment.id).await?;
-        let began = self.shared.clock.monotonic();
-        let outcome = self.effect(&context, &snapshot, &record).await;
-        let took = self.shared.clock.monotonic().saturating_sub(began);
+        record
+    }
+
+    async fn settle(
+        &self,
+        draft: &mut Draft,
+        record: StepRecord,
+        outcome: Result<StepOutput>,
+        took: Duration,
+    ) -> Result<Option<Burst>> {
+        let step = record.name;
         if self.lost.is_cancelled() {
             return Err(Error::new(ErrorKind::Fenced, "the lease was lost during a step"));
         }
-        if outcome.is_err() && self.shared.stopping.is_cancelled() && step::is_interruptible(step) {
-            // The intent stays; the next engine does the step again.
-            return Ok(());
+        if let Err(error) = &outcome {
+            if error.kind() == ErrorKind::Fenced {
+                // Nothing more is touched, and nothing is said: somebody else does.
+                return Err(self.shared.doubt_if_held(&self.lease, error).await);
+            }
+            if self.shared.stopping.is_cancelled() && step::is_interruptible(step) {
+                // The intent stays; the next engine does the step again. A
+                // shutdown is not a death, so it does not count as one.
+                draft.step(StepRecord { resumed: record.resumed.saturating_sub(1), ..record });
+                return Ok(Some(Burst::Interrupted));
+            }
         }
         self.shared.metrics.record(Metric::StepCompleted { step, succeeded: outcome.is_ok(), took });
-        let now = self.shared.clock.now();
-        let snapshot = self.reload(snapshot.deployment.id).await?;
-        let change = match outcome {
-            Ok(output) => settle::succeed(&snapshot, record, output, &self.shared.config.base_domain, now),
+        let now = self.shared.now();
+        match outcome {
+            Ok(output) => settle::succeed(draft, record, output, &self.shared.config.base_domain, now),
             Err(error) => {
-                let failure = Failure::from_error(step, &error);
+                let mut failure = Failure::from_error(step, &error);
+                if step::uses_its_time_up(step) && now >= record.deadline {
+                    // It had all the time that there is; another try would take as long.
+                    failure.class = ErrorClass::Permanent;
+                }
                 self.log.say(&failure.to_string());
-                tracing::info!(deployment = %snapshot.deployment.id, %step, report = error.report(), "a step failed");
-                settle::fail(&snapshot, record, failure, now)
+                let id = draft.snapshot().deployment.id;
+                tracing::info!(deployment = %id, %step, report = error.report(), "a step failed");
+                if self.cancelled.is_cancelled() && draft.snapshot().deployment.cancel.is_none() {
+                    // Whether it failed or was stopped is in the store only.
+                    *draft = self.read(id).await?;
+                }
+                settle::fail(draft, record, failure, now);
             }
-        };
-        self.log.flush().await;
-        self.commit(&snapshot, change, false, false).await
+        }
+        if draft.snapshot().deployment.state.is_terminal() {
+            // Who reads the log of a deployment that has ended must find all of it.
+            self.log.flush().await;
+        }
+        Ok(None)
     }
 
     /// Does a step's effect in a task of its own, so that a panic of a backend
     /// is an error and a dropped driver leaves no half-awaited call.
-    async fn effect(&self, context: &StepContext, snapshot: &Snapshot, record: &StepRecord) -> Result<StepOutput> {
-        let now = self.shared.clock.now();
+    async fn effect(&self, context: &StepContext, snapshot: Arc<Snapshot>, record: &StepRecord) -> Result<StepOutput> {
+        let now = self.shared.now();
         let step = record.name;
-        let call = Call {
-            key: format!("{}:{step}", snapshot.deployment.id),
-            fence: self.lease.fence,
-            timeout: record.deadline.since(now).max(Duration::from_millis(1)),
-            cancel: CancellationToken::new(),
-        };
+        let key = format!("{}:{step}", snapshot.deployment.id);
+        let timeout = record.deadline.since(now).max(Duration::from_millis(1));
+        let call = Call::new(key, self.lease.fence, timeout).with_clock(Arc::clone(&self.shared.clock));
         let cancel = call.cancel.clone();
-        let (context, snapshot, deadline) = (context.clone(), snapshot.clone(), record.deadline);
-        let mut task = tokio::spawn(async move { step::run(&context, &snapshot, step, &call, deadline).await });
+        let (context, deadline) = (context.clone(), record.deadline);
+        let work = async move { step::run(&context, &snapshot, step, &call, deadline).await };
+        let mut task = Task::spawn(&self.shared.platform, work);
         let joined = tokio::select! {
-            joined = &mut task => joined,
-            () = self.lost.cancelled() => { cancel.cancel(); task.await }
-            () = self.cancelled.cancelled(), if step::can_be_cancelled(step) => { cancel.cancel(); task.await }
-            () = self.shared.stopping.cancelled(), if step::is_interruptible(step) => { cancel.cancel(); task.await }
+            biased;
+            joined = task.join() => Some(joined),
+            () = self.lost.cancelled() => None,
+            () = self.cancelled.cancelled(), if step::can_be_cancelled(step) => None,
+            () = self.shared.stopping.cancelled(), if step::is_interruptible(step) => None,
         };
-        joined.unwrap_or_else(|error| {
-            Err(Error::new(ErrorKind::Internal, format!("{step} ended in a panic")).with_source(error))
-        })
+        let joined = match joined {
+            Some(joined) => joined,
+            None => {
+                cancel.cancel();
+                task.join().await
+            }
+        };
+        joined.map_err(|error| error.with_operation(step.as_str())).flatten()
     }
 
-    async fn commit(&self, snapshot: &Snapshot, change: Change, unless_cancelled: bool, admits: bool) -> Result<()> {
-        let guard = Guard { lease: self.lease.clone(), version: snapshot.deployment.version, unless_cancelled, admits };
-        write(&self.shared, guard, change).await
+    /// Writes the draft; whether that could be done. If not, it is read again.
+    async fn write_or_read(&self, draft: &mut Draft) -> Result<bool> {
+        if draft.is_empty() {
+            return Ok(true);
+        }
+        if matches!(self.write(draft).await?, Written::Yes) {
+            return Ok(true);
+        }
+        *draft = self.read(draft.snapshot().deployment.id).await?;
+        Ok(false)
     }
 
-    async fn reload(&self, id: DeploymentId) -> Result<Snapshot> {
+    /// Writes the draft. While the store is away it is tried again for as long
+    /// as the lease lasts: what was done shall not be done twice for it.
+    async fn write(&self, draft: &mut Draft) -> Result<Written> {
+        let mut written = self.shared.write(draft, &self.lease).await;
+        while let Err(error) = &written
+            && matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+            && !self.lost.is_cancelled()
+            && self.pause(AWAY, false).await
+        {
+            written = self.shared.write(draft, &self.lease).await;
+        }
+        match written {
+            Ok(()) => Ok(Written::Yes),
+            Err(error) if error.code() == "app_busy" => Ok(Written::Busy),
+            Err(error) if error.kind() == ErrorKind::Cancelled => Ok(Written::ReadAgain),
+            // The endpoint of somebody else is visible now; so is what was
+            // written in between, such as the end of a deployment that waited.
+            Err(error) if matches!(error.code(), "endpoint_taken" | "version_changed" | "deployment_ended") => {
+                Ok(Written::ReadAgain)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn read(&self, id: DeploymentId) -> Result<Draft> {
         let snapshot = self.shared.store.snapshot(id).await?;
-        snapshot.ok_or_else(|| crate::backend::store::refusal::deployment_not_found(id))
+        snapshot.map(Draft::of).ok_or_else(|| crate::backend::store::refusal::deployment_not_found(id))
     }
 
     /// Whether another deployment of the app is active.
@@ -218,6 +351,7 @@ impl Driver {
     /// ends it early, but not where it is the clean-up after a cancel that waits.
     async fn pause(&self, duration: Duration, can_be_cancelled: bool) -> bool {
         tokio::select! {
+            biased;
             () = self.shared.clock.sleep(duration) => true,
             () = self.cancelled.cancelled(), if can_be_cancelled => true,
             () = self.lost.cancelled() => true,
@@ -229,83 +363,11 @@ impl Driver {
     /// promoted is given up, without running any of its code again.
     fn unless_poisoned(&self, snapshot: &Snapshot, decision: Decision) -> Decision {
         let state = snapshot.deployment.state;
-        if !self.poisoned || !state.can_cancel() || state == State::Queued {
+        // What has got further since the last death is not what engines die of.
+        let progress = snapshot.steps.last().is_some_and(|step| step.phase != StepPhase::Intent);
+        if !self.poisoned || progress || !state.can_cancel() || state == State::Queued {
             return decision;
         }
-        let error = Error::new(ErrorKind::Internal, format!("engines died again and again while it was {state}"))
-            .with_code("poisoned")
-            .with_hint("look into the engine's log, mend the cause and deploy again");
-        let failure = Failure { step: None, ..Failure::from_error(StepName::Undo, &error) };
-        Decision::Go(State::Unwinding, Some(failure))
+        Decision::Go(State::Unwinding, Some(poisoned(state)))
     }
-}
-
-/// Writes a change, and tells those who wait for one.
-async fn write(shared: &Shared, guard: Guard, change: Change) -> Result<()> {
-    let at = shared.clock.now();
-    let mut deployment = change.deployment;
-    deployment.fence = guard.lease.fence;
-    let completed = change.events.iter().any(|event| matches!(event, EventKind::Completed { .. }));
-    let metric = deployment.conclusion.filter(|_| completed).map(|conclusion| Metric::DeploymentCompleted {
-        kind: deployment.kind.as_str(),
-        conclusion,
-        took: at.since(deployment.created_at),
-    });
-    let jobs = change.jobs.clone();
-    let commit = Commit {
-        guard,
-        deployment,
-        serving: change.serving,
-        step: change.step,
-        instances: change.instances,
-        events: change.events,
-        jobs: change.jobs,
-        forget_app: change.forget_app,
-        at,
-    };
-    shared.store.commit(commit).await?;
-    if !shared.store.queues_jobs() {
-        for job in jobs {
-            shared.enqueue(job).await;
-        }
-    }
-    if let Some(metric) = metric {
-        shared.metrics.record(metric);
-    }
-    shared.announce();
-    Ok(())
-}
-
-fn not_stuck(id: DeploymentId) -> Error {
-    Error::new(ErrorKind::Conflict, format!("deployment `{id}` is not stuck")).with_code("not_stuck")
-}
-
-/// Sets a stuck deployment on its way again, because a person said so.
-pub(super) async fn unstick(shared: &Arc<Shared>, id: DeploymentId) -> Result<()> {
-    let not_found = || crate::backend::store::refusal::deployment_not_found(id);
-    let app = shared.store.deployment(id).await?.ok_or_else(not_found)?.app;
-    let Some(_claim) = shared.claim_app(&app) else {
-        return Err(crate::backend::store::refusal::lease_held(&app, Duration::from_secs(1)));
-    };
-    let lease = shared.store.acquire_lease(&app, &shared.config.owner, shared.config.lease).await?;
-    let moved = async {
-        let snapshot = shared.store.snapshot(id).await?.ok_or_else(not_found)?;
-        if snapshot.deployment.state != State::Stuck {
-            return Err(not_stuck(id));
-        }
-        let mut change = Change::of(&snapshot);
-        let failed = snapshot.steps.iter().rev().find(|step| step.phase == StepPhase::Failed);
-        let to = match failed.map(|step| step.name) {
-            Some(StepName::Revert) => State::Reverting,
-            Some(StepName::Unroute) => State::Promoting,
-            _ => State::Unwinding,
-        };
-        change.go(to);
-        change.jobs.push(super::recovery::job(&change.deployment, shared.clock.now()));
-        let version = snapshot.deployment.version;
-        write(shared, Guard { lease: lease.clone(), version, unless_cancelled: false, admits: false }, change).await
-    }
-    .await;
-    let released = shared.store.release_lease(&lease).await;
-    moved.and(released)
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::backend::{Claim, ClaimToken, Lease, Queue, Store};
 use crate::clock::Clock;
 use crate::deployment::DeploymentId;
+use crate::planted::planted;
+use crate::platform::{Leash, Platform, Task};
 
 /// What a keeper needs.
 pub(super) struct Kept {
@@ -16,7 +17,8 @@ pub(super) struct Kept {
     pub(super) queue: Arc<dyn Queue>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) lease: Lease,
-    pub(super) token: ClaimToken,
+    /// The claim of the job, if a job asked for the work.
+    pub(super) token: Option<ClaimToken>,
     pub(super) ttl: Duration,
     /// When the lease was asked for, by the clock's monotonic time. The store
     /// may have counted from later, never from earlier.
@@ -29,9 +31,9 @@ pub(super) struct Kept {
 }
 
 /// Renews lease and claim every third of their life and looks for a cancel
-/// request every second, until the handle is dropped.
-pub(super) fn keep(kept: Kept) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(async move {
+/// request every second, until the leash is dropped.
+pub(super) fn keep(platform: &Arc<dyn Platform>, kept: Kept) -> Leash {
+    let keeping = async move {
         let third = kept.ttl / 3;
         let look = Duration::from_secs(1).min(third);
         let mut renewed = kept.asked_at;
@@ -40,15 +42,17 @@ pub(super) fn keep(kept: Kept) -> AbortOnDropHandle<()> {
         loop {
             kept.clock.sleep(look).await;
             let sent = kept.clock.monotonic();
-            let due = sent.saturating_sub(renewed) >= third;
+            let due = sent.saturating_sub(renewed) >= third && !planted!(LeaseNotRenewed);
             let rest = safe.saturating_sub(sent.saturating_sub(renewed));
             // A store that does not answer is one that did not renew.
             let round = tokio::select! {
+                biased;
                 round = round(&kept, due) => round,
                 () = kept.clock.sleep(rest) => Round::Unanswered,
             };
             match round {
                 Round::Renewed => renewed = sent,
+                Round::Lost | Round::Unanswered if planted!(WorkAfterLoss) => {}
                 Round::Lost => break,
                 Round::NotDue => {}
                 // The store is away. It may come back before the lease ends.
@@ -58,7 +62,8 @@ pub(super) fn keep(kept: Kept) -> AbortOnDropHandle<()> {
         }
         tracing::warn!(deployment = %kept.deployment, "the lease was lost; stopping work on it");
         kept.lost.cancel();
-    }))
+    };
+    Task::spawn(platform, keeping).leash()
 }
 
 /// What became of one look at the store.
@@ -80,7 +85,9 @@ async fn round(kept: &Kept, due: bool) -> Round {
         return Round::NotDue;
     }
     // The queue is a hint: without an answer from it the work goes on.
-    if let Ok(Claim::Lost) = kept.queue.heartbeat(kept.token, kept.ttl).await {
+    if let Some(token) = kept.token
+        && let Ok(Claim::Lost) = kept.queue.heartbeat(token, kept.ttl).await
+    {
         return Round::Lost;
     }
     match kept.store.renew_lease(&kept.lease, kept.ttl).await {

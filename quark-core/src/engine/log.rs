@@ -9,6 +9,7 @@ use crate::app::EnvVars;
 use crate::backend::{LogSink, Metric, MetricsSink, Store};
 use crate::clock::{Clock, Timestamp};
 use crate::deployment::{DeploymentId, LogLine, LogStream};
+use crate::platform::Platform;
 
 /// Lines that may wait for the store before further ones are dropped.
 const WAITING: usize = 8192;
@@ -36,6 +37,7 @@ pub(super) struct LogTarget {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<dyn MetricsSink>,
     pub(super) changed: watch::Sender<u64>,
+    pub(super) platform: Arc<dyn Platform>,
 }
 
 impl DeploymentLog {
@@ -44,7 +46,8 @@ impl DeploymentLog {
         let (sender, receiver) = mpsc::channel(WAITING);
         let dropped = Arc::new(AtomicU64::new(0));
         let clock = Arc::clone(&target.clock);
-        tokio::spawn(write(target, id, receiver, Arc::clone(&dropped)));
+        let platform = Arc::clone(&target.platform);
+        platform.spawn(Box::pin(write(target, id, receiver, Arc::clone(&dropped))));
         Self { entries: sender, clock, secrets: secrets(env), dropped }
     }
 

@@ -5,27 +5,42 @@
 //! 1. `decide`: what to do next, a pure function of what is written down;
 //! 2. `driver`: does it, writing the intent before and the outcome after;
 //! 3. `step`: what each step does to the world, one file each;
-//! 4. `settle`: what follows from a step's outcome, pure again;
-//! 5. `worker`: takes jobs from the queue and drives them;
-//! 6. `recovery`: what is done once when an engine starts.
+//! 4. `settle`: what follows from a step's outcome, pure again.
+//!
+//! Around it:
+//!
+//! - `api` writes wishes down, `worker` takes their jobs, `hold` takes the app;
+//! - `recovery` is done once when an engine starts, `sweep` finds lost jobs,
+//!   `reconcile` finds what is not as the store says (`drift`, pure);
+//! - `safe_mode` and `stuck` are where a person decides.
 
 mod api;
 mod builder;
 mod config;
 pub mod decide;
+mod draft;
+pub mod drift;
 mod driver;
+mod hold;
 mod lease;
 mod log;
+mod reconcile;
 mod recovery;
 mod requests;
+pub mod retry;
 mod route;
+mod safe_mode;
 mod settle;
 mod shared;
 mod step;
+mod stuck;
+mod sweep;
 mod watch;
 mod worker;
+mod write;
 
 pub use api::DeploymentEngine;
 pub use builder::DeploymentEngineBuilder;
 pub use config::EngineConfig;
 pub use requests::{DeployRequest, RollbackRequest};
+pub use stuck::Leftovers;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::app::{BranchName, CommitSha, ImageRef};
-use crate::deployment::DeploymentId;
+use crate::deployment::{DeploymentId, IdempotencyKey, Trigger};
 
 /// Which version of an app to deploy: the head of its branch or its image
 /// unless something else is said.
@@ -18,6 +18,11 @@ pub struct DeployRequest {
     pub image: Option<ImageRef>,
     /// Who wants it, for the record; `engine` if nobody is named.
     pub by: Option<String>,
+    /// What made them want it.
+    pub trigger: Trigger,
+    /// Names the wish, so that it can be repeated: the same key of the same app
+    /// gets the deployment that it got the first time.
+    pub key: Option<IdempotencyKey>,
 }
 
 impl DeployRequest {
@@ -25,6 +30,20 @@ impl DeployRequest {
     #[must_use]
     pub fn commit(commit: CommitSha) -> Self {
         Self { commit: Some(commit), ..Self::default() }
+    }
+
+    /// A deployment of a commit that was pushed. `key` names the push: the hash
+    /// of what was delivered, say, so that a second delivery changes nothing.
+    #[must_use]
+    pub fn push(commit: CommitSha, key: IdempotencyKey) -> Self {
+        Self { trigger: Trigger::Push, key: Some(key), ..Self::commit(commit) }
+    }
+
+    /// The same wish under a key.
+    #[must_use]
+    pub fn with_key(mut self, key: IdempotencyKey) -> Self {
+        self.key = Some(key);
+        self
     }
 }
 
@@ -37,4 +56,6 @@ pub struct RollbackRequest {
     pub to: Option<DeploymentId>,
     /// Who wants it, for the record; `engine` if nobody is named.
     pub by: Option<String>,
+    /// Names the wish, as in [`DeployRequest::key`].
+    pub key: Option<IdempotencyKey>,
 }

@@ -2,9 +2,9 @@
 
 use crate::app::AppName;
 use crate::app::{App, Domain};
-use crate::backend::{Lease, Route};
+use crate::backend::{Call, Lease, Route, Router};
 use crate::deployment::{Generation, Serving, Slot};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorClass, ErrorKind, Result};
 
 /// The names that an app answers to: its own and the one below the base domain.
 pub(super) fn domains(release: &App, base: &Domain) -> Vec<Domain> {
@@ -41,4 +41,32 @@ pub(super) fn route(
         active,
         backup,
     })
+}
+
+/// Brings a route into force, and looks whether it is: what follows may stop
+/// what served before. A router that says "done" and has not done it has been
+/// seen: one whose reload was refused by its own master process.
+pub(super) async fn enforce(router: &dyn Router, call: &Call, wanted: &Route) -> Result<()> {
+    router.apply(call, wanted).await?;
+    let seen = router.observe(&wanted.app).await?;
+    match seen {
+        Some(seen) if seen.active == wanted.active && seen.generation >= wanted.generation => Ok(()),
+        _ => Err(not_in_force(&wanted.app)),
+    }
+}
+
+/// Takes a route away, and looks whether it is gone.
+pub(super) async fn take_away(router: &dyn Router, call: &Call, app: &AppName) -> Result<()> {
+    router.remove(call, app).await?;
+    match router.observe(app).await? {
+        None => Ok(()),
+        Some(_) => Err(not_in_force(app)),
+    }
+}
+
+fn not_in_force(app: &AppName) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("the router has accepted the route of `{app}` and does not obey it"))
+        .with_code("not_in_force")
+        .with_class(ErrorClass::Unknown)
+        .with_hint("look into the router's own log; the version before serves")
 }

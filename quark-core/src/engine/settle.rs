@@ -1,70 +1,32 @@
-//! What follows from a decision or from a step's outcome: pure, like `decide`.
+//! What follows from a step's outcome: pure, like `decide`.
 
-use super::decide::{after_failure, last, worth_a_retry};
+use super::decide::{after_failure, last};
+use super::draft::Draft;
+use super::retry;
 use super::route::domains;
 use crate::app::Domain;
-use crate::backend::{JobKind, NewJob, Priority, Snapshot};
+use crate::backend::{JobKind, NewJob, Priority};
 use crate::clock::Timestamp;
 use crate::deployment::{
-    Conclusion, Deployment, DeploymentKind, EventKind, Failure, Instance, InstanceState, Occupant, Serving, Standby,
-    State, StepName, StepOutput, StepPhase, StepRecord,
+    CancelRequest, Conclusion, DeploymentKind, EventKind, Failure, Instance, InstanceState, Occupant, Standby, State,
+    StepName, StepOutput, StepPhase, StepRecord,
 };
-
-/// What a commit shall write.
-#[derive(Clone, Debug)]
-pub(super) struct Change {
-    pub(super) deployment: Deployment,
-    pub(super) serving: Option<Serving>,
-    pub(super) step: Option<StepRecord>,
-    pub(super) instances: Vec<Instance>,
-    pub(super) events: Vec<EventKind>,
-    pub(super) jobs: Vec<NewJob>,
-    pub(super) forget_app: bool,
-}
-
-impl Change {
-    /// No change yet.
-    pub(super) fn of(snapshot: &Snapshot) -> Self {
-        Self {
-            deployment: snapshot.deployment.clone(),
-            serving: None,
-            step: None,
-            instances: Vec::new(),
-            events: Vec::new(),
-            jobs: Vec::new(),
-            forget_app: false,
-        }
-    }
-
-    /// Goes to another state.
-    pub(super) fn go(&mut self, to: State) {
-        let from = self.deployment.state;
-        if from != to {
-            debug_assert!(from.may_become(to), "{from} must not become {to}");
-            self.deployment.state = to;
-            self.events.push(EventKind::StateChanged { from, to });
-        }
-    }
-
-    /// Ends the deployment.
-    pub(super) fn finish(&mut self, conclusion: Conclusion, now: Timestamp) {
-        self.go(State::Completed);
-        self.deployment.conclusion = Some(conclusion);
-        self.deployment.finished_at = Some(now);
-        self.events.push(EventKind::Completed { conclusion, failure: self.deployment.failure.clone() });
-    }
-}
+use crate::planted::planted;
 
 /// The record of a step that is about to begin. After a crash the same attempt
 /// goes on with the same deadline.
-pub(super) fn begin(snapshot: &Snapshot, step: StepName, deadline: Timestamp, now: Timestamp) -> StepRecord {
-    match last(snapshot, step) {
-        Some(record) if record.phase == StepPhase::Intent => record.clone(),
+pub(super) fn begin(draft: &Draft, step: StepName, deadline: Timestamp, now: Timestamp) -> StepRecord {
+    match last(draft.snapshot(), step) {
+        Some(record) if record.phase == StepPhase::Intent => {
+            let until = if planted!(DeadlineMoves) { deadline } else { record.deadline };
+            StepRecord { resumed: record.resumed.saturating_add(1), deadline: until, ..record.clone() }
+        }
         earlier => StepRecord {
             name: step,
-            attempt: earlier.map_or(0, |record| record.attempt) + 1,
+            attempt: earlier.map_or(0, |record| record.attempt).min(MOST_ROWS - 1) + 1,
             phase: StepPhase::Intent,
-            fence: snapshot.deployment.fence,
+            fence: draft.snapshot().deployment.fence,
+            resumed: 0,
             started_at: now,
             finished_at: None,
             deadline,
@@ -74,151 +36,157 @@ pub(super) fn begin(snapshot: &Snapshot, step: StepName, deadline: Timestamp, no
     }
 }
 
+/// A step that is tried for ever does not fill the journal: from here on its
+/// last row is written again and again.
+const MOST_ROWS: u32 = 64;
+
 /// What follows from a step that was done.
 /// `base` is the engine's base domain.
-pub(super) fn succeed(
-    snapshot: &Snapshot,
-    mut record: StepRecord,
-    output: StepOutput,
-    base: &Domain,
-    now: Timestamp,
-) -> Change {
-    let mut change = Change::of(snapshot);
+pub(super) fn succeed(draft: &mut Draft, mut record: StepRecord, output: StepOutput, base: &Domain, now: Timestamp) {
     let step = record.name;
     record.phase = StepPhase::Done;
     record.finished_at = Some(now);
     record.output = Some(output.clone());
-    change.step = Some(record);
-    change.events.push(EventKind::StepSucceeded { step, reused: output.reused, note: output.note.clone() });
+    draft.step(record);
+    draft.tell(EventKind::StepSucceeded { step, reused: output.reused, note: output.note.clone() });
     if let Some(commit) = output.commit {
-        change.deployment.revision.commit = Some(commit);
+        draft.deployment().revision.commit = Some(commit);
     }
     let found = output.artifact.is_some();
     if let Some(artifact) = output.artifact {
-        change.deployment.artifact = Some(artifact);
+        draft.deployment().artifact = Some(artifact);
     }
     match step {
-        StepName::Fetch if found => change.go(State::Preparing),
-        StepName::Fetch => change.go(State::Building),
-        StepName::Build => change.go(State::Preparing),
-        StepName::Clear => vacate(snapshot, &mut change, true),
+        StepName::Fetch if found => draft.go(State::Preparing),
+        StepName::Fetch => draft.go(State::Building),
+        StepName::Build => draft.go(State::Preparing),
+        StepName::Clear => vacate(draft, true),
         StepName::Create => {
-            mark_own(snapshot, &mut change, InstanceState::Created);
-            change.go(State::Starting);
+            mark_own(draft, InstanceState::Created);
+            draft.go(State::Starting);
         }
         StepName::Start => {
-            mark_own(snapshot, &mut change, InstanceState::Started);
-            change.go(State::Probing);
+            mark_own(draft, InstanceState::Started);
+            draft.go(State::Probing);
         }
         StepName::Probe => {
-            mark_own(snapshot, &mut change, InstanceState::Healthy);
-            change.go(State::Promoting);
+            mark_own(draft, InstanceState::Healthy);
+            draft.go(State::Promoting);
         }
-        StepName::Promote => promoted(snapshot, &mut change, base, now),
-        StepName::Revert | StepName::Unroute => change.go(State::Unwinding),
-        StepName::Undo => undone(snapshot, &mut change, now),
-        StepName::Drain => {}
+        StepName::Promote => promoted(draft, base, now),
+        StepName::Revert | StepName::Unroute => draft.go(State::Unwinding),
+        StepName::Undo => undone(draft, now),
+        StepName::Drain | StepName::Mend | StepName::Collect => {}
         StepName::Retire => {
-            vacate(snapshot, &mut change, false);
-            change.events.push(EventKind::Retired);
+            vacate(draft, false);
+            draft.tell(EventKind::Retired);
         }
     }
-    change
 }
 
 /// What follows from a step that failed.
-pub(super) fn fail(snapshot: &Snapshot, mut record: StepRecord, failure: Failure, now: Timestamp) -> Change {
-    let mut change = Change::of(snapshot);
+pub(super) fn fail(draft: &mut Draft, mut record: StepRecord, failure: Failure, now: Timestamp) {
     let step = record.name;
     record.phase = StepPhase::Failed;
     record.finished_at = Some(now);
     record.failure = Some(failure.clone());
-    let again = worth_a_retry(&record);
-    change.events.push(EventKind::StepFailed { step, attempt: record.attempt, failure: failure.clone() });
-    change.step = Some(record);
-    if again || snapshot.deployment.state.is_terminal() {
-        return change;
+    let again = retry::is_worth_it(&record);
+    draft.tell(EventKind::StepFailed { step, attempt: record.attempt, failure: failure.clone() });
+    draft.step(record);
+    // Upkeep says nothing about the deployment in whose journal it is written.
+    let upkeep = matches!(step, StepName::Mend | StepName::Collect);
+    if again || upkeep || draft.snapshot().deployment.state.is_terminal() {
+        return;
     }
-    let to = after_failure(snapshot, step, &failure);
-    if failure.code == "port_taken"
-        && let (Some(app), Some(slot)) = (&snapshot.app, snapshot.deployment.slot)
-        && slot == app.serving.idle_slot()
-    {
-        // Somebody else has the slot's address, perhaps for good.
-        change.serving = Some(Serving { contested: Some(slot), ..app.serving.clone() });
+    if failure.code == "port_taken" {
+        contest(draft);
     }
-    if to == State::Fetching {
-        change.deployment.artifact = None;
-    }
+    let to = after_failure(draft.snapshot(), step, &failure);
     // What stopped the deployment is its failure, not what went wrong while
     // cleaning up after it; a cancelled deployment has none.
-    let cancelled = snapshot.deployment.cancel.is_some() && snapshot.deployment.state.can_cancel();
-    if matches!(to, State::Unwinding | State::Reverting | State::Stuck)
-        && change.deployment.failure.is_none()
-        && !cancelled
-    {
-        change.deployment.failure = Some(failure);
+    let deployment = &draft.snapshot().deployment;
+    let cancelled = deployment.cancel.is_some() && deployment.state.can_cancel();
+    if matches!(to, State::Unwinding | State::Reverting | State::Stuck) && !cancelled {
+        draft.fail(failure);
     }
-    change.go(to);
-    change
+    draft.go(to);
+}
+
+/// Somebody else has the slot's address, perhaps for good.
+fn contest(draft: &mut Draft) {
+    let Some(slot) = draft.snapshot().deployment.slot else { return };
+    draft.serve(|serving| {
+        if slot == serving.idle_slot() {
+            serving.contested = Some(slot);
+        }
+    });
 }
 
 /// The deployment's own instances have come further.
-fn mark_own(snapshot: &Snapshot, change: &mut Change, state: InstanceState) {
-    let own = snapshot.instances.iter().filter(|instance| instance.deployment == snapshot.deployment.id);
-    change.instances = own.map(|instance| Instance { state, ..instance.clone() }).collect();
+fn mark_own(draft: &mut Draft, state: InstanceState) {
+    let id = draft.snapshot().deployment.id;
+    mark(draft, state, |instance| instance.deployment == id);
+}
+
+fn mark(draft: &mut Draft, state: InstanceState, which: impl Fn(&Instance) -> bool) {
+    let marked: Vec<Instance> = draft.snapshot().instances.iter().filter(|known| which(known)).cloned().collect();
+    for instance in marked {
+        draft.instance(Instance { state, ..instance });
+    }
 }
 
 /// The slot that is idle is empty now.
-fn vacate(snapshot: &Snapshot, change: &mut Change, spare_own: bool) {
-    let Some(app) = &snapshot.app else { return };
+fn vacate(draft: &mut Draft, spare_own: bool) {
+    let Some(app) = &draft.snapshot().app else { return };
+    let own = draft.snapshot().deployment.id;
     let slot = app.serving.standby.as_ref().map_or(app.serving.idle_slot(), |standby| standby.occupant.slot);
-    let gone = snapshot
-        .instances
-        .iter()
-        .filter(|instance| instance.slot == slot)
-        .filter(|instance| !(spare_own && instance.deployment == snapshot.deployment.id));
-    change.instances = gone.map(|instance| Instance { state: InstanceState::Removed, ..instance.clone() }).collect();
-    change.serving = Some(Serving { standby: None, ..app.serving.clone() });
+    mark(draft, InstanceState::Removed, |instance| instance.slot == slot && !(spare_own && instance.deployment == own));
+    draft.serve(|serving| serving.standby = None);
 }
 
 /// The route points at the deployment.
-fn promoted(snapshot: &Snapshot, change: &mut Change, base: &Domain, now: Timestamp) {
-    let deployment = &snapshot.deployment;
-    let (Some(app), Some(slot)) = (&snapshot.app, deployment.slot) else { return };
-    let mut serving = app.serving.clone();
-    let generation = serving.generation;
-    serving.domains = domains(&deployment.release, base);
-    let before = serving.live.replace(Occupant { deployment: deployment.id, slot });
-    serving.standby = before.as_ref().map(|occupant| Standby {
-        occupant: occupant.clone(),
-        retire_at: now.after(deployment.release.timing.grace),
-        retiring: false,
+fn promoted(draft: &mut Draft, base: &Domain, now: Timestamp) {
+    let deployment = draft.snapshot().deployment.clone();
+    let (Some(app), Some(slot)) = (&draft.snapshot().app, deployment.slot) else { return };
+    let generation = app.serving.generation;
+    let before = app.serving.live.clone();
+    let retire_at = now.after(deployment.release.timing.grace);
+    let restores = match deployment.kind {
+        DeploymentKind::Rollback { to } => Some(to),
+        _ => None,
+    };
+    let run_at = if planted!(RetiredBeforeItsTime) { now } else { retire_at };
+    let domains = domains(&deployment.release, base);
+    draft.serve(|serving| {
+        serving.domains = domains;
+        serving.live = Some(Occupant { deployment: deployment.id, slot, restores });
+        let standby = |occupant: &Occupant| Standby { occupant: occupant.clone(), retire_at, retiring: false };
+        serving.standby = before.as_ref().map(standby);
+        if let Some(occupant) = &before {
+            serving.previous = Some(occupant.deployment);
+        }
     });
     if let Some(occupant) = before {
-        let run_at = now.after(deployment.release.timing.grace);
-        let retire =
-            NewJob::new(JobKind::Retire, occupant.deployment, deployment.app.clone(), Priority::RETIRE, run_at);
-        change.jobs.push(NewJob { max_attempts: 1000, ..retire });
-        serving.previous = Some(occupant.deployment);
+        let job = NewJob::new(JobKind::Retire, occupant.deployment, deployment.app, Priority::RETIRE, run_at);
+        draft.queue(NewJob { max_attempts: u32::MAX, ..job });
     }
-    change.serving = Some(serving);
-    change.events.push(EventKind::Promoted { slot, generation });
-    change.finish(Conclusion::Succeeded, now);
+    draft.tell(EventKind::Promoted { slot, generation });
+    draft.finish(Conclusion::Succeeded, now);
 }
 
 /// Nothing of the deployment is left.
-fn undone(snapshot: &Snapshot, change: &mut Change, now: Timestamp) {
-    let deployment = &snapshot.deployment;
-    let removes_app = deployment.kind == DeploymentKind::Remove;
-    let gone = snapshot.instances.iter().filter(|instance| removes_app || instance.deployment == deployment.id);
-    change.instances = gone.map(|instance| Instance { state: InstanceState::Removed, ..instance.clone() }).collect();
-    if removes_app {
-        change.forget_app = true;
-        change.finish(Conclusion::Succeeded, now);
-    } else if deployment.failure.is_none() {
-        change.finish(Conclusion::Cancelled, now);
-    } else {
-        change.finish(Conclusion::Failed, now);
+fn undone(draft: &mut Draft, now: Timestamp) {
+    let deployment = draft.snapshot().deployment.clone();
+    if deployment.kind == DeploymentKind::Remove {
+        mark(draft, InstanceState::Removed, |_| true);
+        draft.forget_app();
+        draft.finish(Conclusion::Succeeded, now);
+        return;
     }
+    mark_own(draft, InstanceState::Removed);
+    let conclusion = match (&deployment.failure, &deployment.cancel) {
+        (Some(_), _) => Conclusion::Failed,
+        (None, cancel) => cancel.as_ref().map_or(Conclusion::Cancelled, CancelRequest::conclusion),
+    };
+    draft.finish(conclusion, now);
 }

@@ -1,8 +1,9 @@
 //! What all parts of an engine share.
 
 use std::collections::{HashMap, HashSet};
+use std::future::Future;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -10,12 +11,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::EngineConfig;
+use super::safe_mode::SafeMode;
 use crate::app::AppName;
 use crate::backend::{
-    ContainerRuntime, ImageBuilder, Metric, MetricsSink, NewJob, Prober, Queue, Router, SourceFetcher, Store,
+    ContainerRuntime, ImageBuilder, Labels, Metric, MetricsSink, NewJob, Prober, Queue, Router, SourceFetcher, Store,
+    container_runtime::label,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::deployment::DeploymentId;
+use crate::platform::Platform;
+use crate::workspace::Workspace;
 use crate::{Error, ErrorKind, Result};
 
 /// What all parts of an engine share.
@@ -31,7 +36,12 @@ pub(super) struct Shared {
     pub(super) prober: Arc<dyn Prober>,
     pub(super) metrics: Arc<dyn MetricsSink>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) platform: Arc<dyn Platform>,
+    pub(super) workspace: Arc<dyn Workspace>,
     pub(super) installation: String,
+    pub(super) safe_mode: SafeMode,
+    /// The store's time less this engine's monotonic time, in microseconds.
+    pub(super) ahead: AtomicI64,
     /// Counts what was written, to wake those who read.
     pub(super) changed: watch::Sender<u64>,
     pub(super) stopping: CancellationToken,
@@ -59,25 +69,30 @@ impl Shared {
         })
     }
 
-    /// Where sources are checked out: below the work folder, which engines with
-    /// other stores may use too.
-    pub(super) fn checkouts(&self) -> PathBuf {
-        self.config.work_dir.join(&self.installation)
+    /// The time that all engines of the store agree on. Between two looks at the
+    /// store it moves with this engine's monotonic time, so that a jump of the
+    /// time of day changes nothing.
+    pub(super) fn now(&self) -> Timestamp {
+        let elapsed = i64::try_from(self.clock.monotonic().as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(elapsed.saturating_add(self.ahead.load(Ordering::Relaxed)))
+    }
+
+    /// Asks the store for its time.
+    pub(super) async fn set_time(&self) -> Result<()> {
+        let now = self.store.now().await?;
+        let elapsed = i64::try_from(self.clock.monotonic().as_micros()).unwrap_or(i64::MAX);
+        self.ahead.store(now.as_micros().saturating_sub(elapsed), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Runs a task that [`shutdown`](super::DeploymentEngine::shutdown) waits for.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.platform.spawn(Box::pin(self.tasks.track_future(task)));
     }
 
     /// Where the source of a deployment is checked out.
     pub(super) fn checkout(&self, id: DeploymentId) -> PathBuf {
-        self.checkouts().join(id.to_string())
-    }
-
-    async fn remove_checkout(&self, id: DeploymentId) -> Result<()> {
-        match tokio::fs::remove_dir_all(self.checkout(id)).await {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => {
-                Err(Error::new(ErrorKind::Unavailable, "the checkout could not be removed").with_source(error))
-            }
-        }
+        self.workspace.checkout(&self.installation, id)
     }
 
     /// Queues a job whose deployment is written down already. If that fails the
@@ -92,14 +107,28 @@ impl Shared {
     /// Removes a checkout that is not needed any more. One that cannot be
     /// removed now is removed when an engine starts.
     pub(super) async fn discard_checkout(&self, id: DeploymentId) {
-        if let Err(error) = self.remove_checkout(id).await {
+        if let Err(error) = self.workspace.discard_checkout(&self.installation, id).await {
             tracing::warn!(deployment = %id, report = error.report(), "a checkout is left for the next start");
         }
+    }
+
+    /// The labels that mark what belongs to this store.
+    pub(super) fn labels(&self) -> Labels {
+        Labels::from([(label::INSTALLATION.to_owned(), self.installation.clone())])
     }
 
     /// Wakes those who read events and logs.
     pub(super) fn announce(&self) {
         self.changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// Tells the driver of a deployment, if this engine has it, that the
+    /// deployment was asked to stop.
+    pub(super) fn hurry(&self, id: DeploymentId) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, token)) = running.get(&id) {
+            token.cancel();
+        }
     }
 
     /// Makes this the only work of this engine on an app for as long as the

@@ -41,6 +41,7 @@ impl<T> Reader<T> {
 
     async fn wait(&mut self) {
         tokio::select! {
+            biased;
             // The sender lives in `shared`, so it is not gone.
             _ = self.changes.changed() => {}
             () = self.shared.clock.sleep(LOOK) => {}

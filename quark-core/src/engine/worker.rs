@@ -4,22 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
-use super::driver::{Burst, Driver};
-use super::lease::{self, Kept};
-use super::log::{DeploymentLog, LogTarget};
-use super::recovery;
+use super::driver::Burst;
+use super::hold::Hold;
 use super::shared::Shared;
+use super::sweep::{sweep, sweep_checkouts};
 use crate::backend::{Claim, ClaimedJob, Metric};
 use crate::{ErrorKind, Result};
 
 /// How long to wait for a hint before looking into the queue anyway.
 const LOOK: Duration = Duration::from_secs(1);
-/// Claims after which a job counts as one that engines die of.
-const POISONED: u32 = 5;
-/// How long a job waits for another one of the same app.
-const BUSY: Duration = Duration::from_millis(250);
+/// Claims after which a job counts as one that engines die of, wherever they
+/// do. Deaths in the middle of one step are counted by its journal.
+const POISONED: u32 = 25;
+/// The shortest wait for an app that somebody else works on.
+const MOMENT: Duration = Duration::from_millis(10);
+/// How long to wait for a queue that does not answer.
+const AWAY: Duration = Duration::from_millis(500);
 /// How often lost jobs are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -27,11 +28,18 @@ const SWEEP: Duration = Duration::from_secs(30);
 pub(super) async fn work(shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(shared.config.workers));
     let mut swept = shared.clock.monotonic();
+    let mut counted: Option<Duration> = None;
     while !shared.stopping.is_cancelled() {
         // Without a free place no job is claimed, and the queue is not looked at.
         tokio::select! {
+            biased;
             place = places.acquire() => drop(place),
             () = shared.stopping.cancelled() => break,
+        }
+        if shared.safe_mode.is_on() {
+            // The queue may have jobs that are ready: its hint would come at once.
+            rest(&shared, LOOK).await;
+            continue;
         }
         let claimed = claim(&shared, places.available_permits()).await;
         let idle = match claimed {
@@ -40,8 +48,8 @@ pub(super) async fn work(shared: Arc<Shared>) {
                 for job in jobs {
                     let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
                     let shared = Arc::clone(&shared);
-                    let tasks = shared.tasks.clone();
-                    tasks.spawn(async move {
+                    let host = Arc::clone(&shared);
+                    host.spawn(async move {
                         handle(&shared, job).await;
                         drop(place);
                     });
@@ -50,34 +58,58 @@ pub(super) async fn work(shared: Arc<Shared>) {
             }
             Err(error) => {
                 tracing::warn!(report = error.report(), "the queue cannot be read");
-                true
+                rest(&shared, AWAY).await;
+                false
             }
         };
         if idle {
             wait(&shared).await;
         }
+        if counted.is_none_or(|at| shared.clock.monotonic().saturating_sub(at) >= LOOK) {
+            counted = Some(shared.clock.monotonic());
+            count(&shared).await;
+        }
         if shared.clock.monotonic().saturating_sub(swept) >= SWEEP {
             swept = shared.clock.monotonic();
-            if let Err(error) = recovery::sweep(&shared).await {
+            if let Err(error) = look_after(&shared).await {
                 tracing::warn!(report = error.report(), "lost jobs could not be looked for");
             }
         }
     }
 }
 
+/// Queues lost jobs, removes what was left in the work folder, and notes how far
+/// the store has come.
+async fn look_after(shared: &Shared) -> Result<()> {
+    shared.set_time().await?;
+    sweep(shared).await?;
+    sweep_checkouts(shared).await?;
+    shared.note_position().await
+}
+
 async fn claim(shared: &Shared, free: usize) -> Result<Vec<ClaimedJob>> {
-    let jobs = shared.queue.claim(&shared.config.owner, free, shared.config.lease).await?;
-    // What is claimed must be worked on, whether it can be counted or not.
-    if !jobs.is_empty()
-        && let Ok(depth) = shared.queue.depth().await
-    {
+    shared.queue.claim(&shared.config.owner, free, shared.config.lease).await
+}
+
+/// Counts what waits.
+async fn count(shared: &Shared) {
+    if let Ok(depth) = shared.queue.depth().await {
         shared.metrics.record(Metric::QueueDepth(i64::try_from(depth.ready).unwrap_or(i64::MAX)));
     }
-    Ok(jobs)
+}
+
+/// Waits without asking the queue.
+async fn rest(shared: &Shared, duration: Duration) {
+    tokio::select! {
+        biased;
+        () = shared.stopping.cancelled() => {}
+        () = shared.clock.sleep(duration) => {}
+    }
 }
 
 async fn wait(shared: &Shared) {
     tokio::select! {
+        biased;
         () = shared.stopping.cancelled() => {}
         () = shared.queue.wait(LOOK) => {}
         // The queue's own wait may be a hint that never comes.
@@ -92,7 +124,7 @@ async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
     let told = match drive(shared, &claimed).await {
         Ok(Burst::Finished) => shared.queue.ack(token).await,
         Ok(Burst::Parked(until)) => {
-            let delay = until.since(shared.clock.now());
+            let delay = until.since(shared.now());
             shared.queue.nack(token, delay, false, "waiting").await
         }
         Ok(Burst::Interrupted) => shared.queue.nack(token, Duration::ZERO, false, "the engine stopped").await,
@@ -102,7 +134,8 @@ async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
                 tracing::warn!(%deployment, report = error.report(), "work on a deployment was broken off");
             }
             let passing = held || matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Unavailable);
-            let delay = error.retry_after().unwrap_or(LOOK).min(LOOK);
+            // At least a moment: the end of a lease may be nearer than a clock can tell.
+            let delay = error.retry_after().unwrap_or(LOOK).clamp(MOMENT, LOOK);
             shared.queue.nack(token, delay, !passing, error.message()).await
         }
     };
@@ -116,46 +149,14 @@ async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
 
 async fn drive(shared: &Arc<Shared>, claimed: &ClaimedJob) -> Result<Burst> {
     let id = claimed.job.deployment;
-    let ttl = shared.config.lease;
-    let Some(deployment) = shared.store.deployment(id).await? else { return Ok(Burst::Finished) };
-    // A lease goes to its owner again at once. Within one engine something else
-    // must keep two drivers apart, or the second would fence the first.
-    let Some(_claim) = shared.claim_app(&claimed.job.app) else {
-        return Ok(Burst::Parked(shared.clock.now().after(BUSY)));
+    let mut hold = Hold::take(shared, &claimed.job.app, id, Some(claimed.token)).await?;
+    let burst = match shared.store.snapshot(id).await {
+        Ok(None) => Ok(Burst::Finished),
+        Ok(Some(snapshot)) => {
+            let driver = hold.driver(&snapshot.deployment, claimed.attempt > POISONED);
+            driver.run(claimed.job.kind, snapshot).await
+        }
+        Err(error) => Err(error),
     };
-    let asked_at = shared.clock.monotonic();
-    let lease = shared.store.acquire_lease(&claimed.job.app, &shared.config.owner, ttl).await?;
-    let cancelled = CancellationToken::new();
-    let lost = CancellationToken::new();
-    let _running = shared.register(id, cancelled.clone());
-    let keeper = lease::keep(Kept {
-        store: Arc::clone(&shared.store),
-        queue: Arc::clone(&shared.queue),
-        clock: Arc::clone(&shared.clock),
-        lease: lease.clone(),
-        token: claimed.token,
-        ttl,
-        asked_at,
-        deployment: id,
-        cancelled: cancelled.clone(),
-        lost: lost.clone(),
-    });
-    let target = LogTarget {
-        store: Arc::clone(&shared.store),
-        clock: Arc::clone(&shared.clock),
-        metrics: Arc::clone(&shared.metrics),
-        changed: shared.changed.clone(),
-    };
-    let log = Arc::new(DeploymentLog::open(target, id, &deployment.release.env));
-    let poisoned = claimed.attempt > POISONED;
-    let driver =
-        Driver { shared: Arc::clone(shared), lease: lease.clone(), log: Arc::clone(&log), cancelled, lost, poisoned };
-    let burst = driver.run(claimed.job.kind, id).await;
-    log.flush().await;
-    drop(keeper);
-    // Even after an error: a lease that is not released blocks the app until it runs out.
-    let released = shared.store.release_lease(&lease).await;
-    let burst = burst?;
-    released?;
-    Ok(burst)
+    hold.release(burst).await
 }

@@ -19,4 +19,4 @@ pub use queue::MemoryQueue;
 pub use router::{MemoryRouter, OpenRequest, Switch};
 pub use runtime::{Effect, MemoryRuntime};
 pub use source::{MemorySource, Tree};
-pub use store::MemoryStore;
+pub use store::{Backup, MemoryStore};

@@ -14,6 +14,7 @@ use crate::Result;
 use crate::backend::{Claim, ClaimToken, ClaimedJob, DeadJob, Enqueued, NewJob, Queue, QueueDepth};
 use crate::clock::Clock;
 use crate::deployment::OwnerId;
+use crate::platform::{Platform, TokioPlatform};
 
 /// A queue that lives as long as its program. Clones share their jobs.
 ///
@@ -44,7 +45,19 @@ impl MemoryQueue {
     /// An empty queue.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { shared: Arc::new(Shared { clock, jobs: Mutex::default(), queued: Notify::new() }) }
+        Self::with_names(clock, Arc::new(TokioPlatform))
+    }
+
+    /// An empty queue that takes the names of jobs and claims from `platform`.
+    pub(crate) fn with_names(clock: Arc<dyn Clock>, platform: Arc<dyn Platform>) -> Self {
+        let jobs = Mutex::new(Jobs::new(platform));
+        Self { shared: Arc::new(Shared { clock, jobs, queued: Notify::new() }) }
+    }
+
+    /// Loses all jobs, as a queue does whose disk is gone.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn flush(&self) {
+        self.jobs().flush();
     }
 
     /// Queues a job at once; cannot fail, so that a store can make it part of
@@ -120,6 +133,7 @@ impl Queue for MemoryQueue {
             return;
         }
         tokio::select! {
+            biased;
             () = queued => {}
             () = self.shared.clock.sleep(rest) => {}
         }

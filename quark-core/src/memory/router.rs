@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::app::{AppName, Domain};
-use crate::backend::{Call, Drained, EffectiveRoute, Route, Router};
-use crate::deployment::{Endpoint, Fence, Generation, Slot};
+use crate::backend::{Call, Drained, EffectiveRoute, LastChange, Route, Router};
+use crate::clock::{Clock, SystemClock};
+use crate::deployment::{Endpoint, Generation, Slot};
 use crate::{Error, ErrorKind, Result};
 
 /// Routes that are records: nothing is served, but requests can be
@@ -25,13 +26,14 @@ struct World {
     state: Mutex<State>,
     /// Counts the changes, for those who wait for one.
     changes: watch::Sender<u64>,
+    clock: Arc<dyn Clock>,
 }
 
 #[derive(Default)]
 struct State {
     routes: BTreeMap<AppName, Route>,
     /// Outlives the routes: an engine that was cut off must not bring one back.
-    fences: HashMap<AppName, Fence>,
+    last: HashMap<AppName, LastChange>,
     open: HashMap<Endpoint, u64>,
     unreachable: HashSet<Endpoint>,
     faults: VecDeque<Fault>,
@@ -103,7 +105,13 @@ impl MemoryRouter {
     /// A router without routes.
     #[must_use]
     pub fn new() -> Self {
-        let world = World { state: Mutex::default(), changes: watch::Sender::new(0) };
+        Self::with_clock(Arc::new(SystemClock::new()))
+    }
+
+    /// A router without routes that takes its time from `clock`.
+    #[must_use]
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        let world = World { state: Mutex::default(), changes: watch::Sender::new(0), clock };
         Self { world: Arc::new(world) }
     }
 
@@ -177,7 +185,7 @@ impl MemoryRouter {
 
     fn try_apply(&self, call: &Call, route: &Route) -> Result<()> {
         self.change(|state| {
-            state.check_fence(&route.app, route.fence)?;
+            let last = state.last(&route.app).then_apply(route)?;
             if route.domains.is_empty() {
                 return Err(Error::new(ErrorKind::InvalidConfig, format!("the route of `{}` has no name", route.app)));
             }
@@ -187,7 +195,7 @@ impl MemoryRouter {
                 return Err(Error::new(ErrorKind::Conflict, format!("another app answers to `{taken}`"))
                     .with_code("domain_taken"));
             }
-            state.fences.insert(route.app.clone(), route.fence);
+            state.last.insert(route.app.clone(), last);
             let before = state.routes.insert(route.app.clone(), route.clone());
             let serves = |route: &Route| (route.active, route.backup, route.generation);
             if before.as_ref().map(serves) != Some(serves(route)) {
@@ -205,13 +213,8 @@ impl MemoryRouter {
 }
 
 impl State {
-    fn check_fence(&self, app: &AppName, fence: Fence) -> Result<()> {
-        match self.fences.get(app) {
-            Some(seen) if fence < *seen => {
-                Err(Error::new(ErrorKind::Fenced, format!("another engine has taken over the route of `{app}`")))
-            }
-            _ => Ok(()),
-        }
+    fn last(&self, app: &AppName) -> LastChange {
+        self.last.get(app).copied().unwrap_or_default()
     }
 }
 
@@ -258,21 +261,23 @@ impl Router for MemoryRouter {
                 let _ = changes.changed().await;
             }
         };
-        match tokio::time::timeout(longest, ended).await {
-            Ok(()) => Ok(Drained::Fully),
-            Err(_) => match open() {
-                0 => Ok(Drained::Fully),
-                open => Ok(Drained::TimedOut { open }),
-            },
+        tokio::select! {
+            biased;
+            () = ended => {}
+            () = self.world.clock.sleep(longest) => {}
+        }
+        match open() {
+            0 => Ok(Drained::Fully),
+            open => Ok(Drained::TimedOut { open }),
         }
     }
 
     async fn remove(&self, call: &Call, app: &AppName) -> Result<()> {
         let work = async {
             self.change(|state| {
-                state.check_fence(app, call.fence)?;
+                let last = state.last(app).then_remove(app, call.fence)?;
+                state.last.insert(app.clone(), last);
                 if let Some(route) = state.routes.remove(app) {
-                    state.fences.insert(app.clone(), call.fence);
                     state.switches.push(Switch {
                         app: app.clone(),
                         active: None,

@@ -20,6 +20,7 @@ pub type Tree = BTreeMap<RelativePath, Vec<u8>>;
 #[derive(Clone, Default)]
 pub struct MemorySource {
     repositories: Arc<Mutex<HashMap<RepositoryUrl, Repository>>>,
+    without_files: bool,
 }
 
 #[derive(Default)]
@@ -35,6 +36,12 @@ impl MemorySource {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// No repositories; a fetch writes no files, for builders that read none.
+    #[must_use]
+    pub fn without_files() -> Self {
+        Self { without_files: true, ..Self::default() }
     }
 
     /// Makes a commit of these files and points the branch at it.
@@ -150,6 +157,9 @@ impl SourceFetcher for MemorySource {
                         .with_code("commit_not_found")
                 })
             })?;
+            if self.without_files {
+                return Ok(());
+            }
             let into = into.to_owned();
             let written = tokio::task::spawn_blocking(move || write(&into, &tree)).await;
             let written = written.map_err(std::io::Error::other).flatten();

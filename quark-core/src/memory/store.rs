@@ -17,9 +17,13 @@ use self::tables::Tables;
 use super::MemoryQueue;
 use crate::Result;
 use crate::app::{App, AppName};
-use crate::backend::{CancelOutcome, Commit, Lease, NewJob, Snapshot, Store};
+use crate::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
 use crate::clock::{Clock, Timestamp};
-use crate::deployment::{AppRecord, Deployment, DeploymentId, Event, LogLine, LogStream, OwnerId, Version};
+use crate::deployment::{
+    AppRecord, CancelRequest, Deployment, DeploymentId, Event, IdempotencyKey, Instance, LogLine, LogStream, OwnerId,
+    SupersedePolicy, Version,
+};
+use crate::planted::planted;
 
 /// A store that lives as long as its program. Clones share what they keep, as
 /// two engines share one database.
@@ -39,6 +43,16 @@ pub struct MemoryStore {
     shared: Arc<Shared>,
 }
 
+/// What a [`MemoryStore`] kept at one moment.
+#[derive(Clone)]
+pub struct Backup(Tables);
+
+impl fmt::Debug for Backup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backup").field("position", &self.0.position()).finish_non_exhaustive()
+    }
+}
+
 struct Shared {
     installation: String,
     clock: Arc<dyn Clock>,
@@ -50,18 +64,38 @@ impl MemoryStore {
     /// An empty store. Jobs must be queued by whoever writes.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self::build(clock, None)
+        Self::named(clock, None, Uuid::new_v4().to_string())
     }
 
     /// An empty store that queues the jobs of a write together with the write.
     #[must_use]
     pub fn with_queue(clock: Arc<dyn Clock>, queue: MemoryQueue) -> Self {
-        Self::build(clock, Some(queue))
+        Self::named(clock, Some(queue), Uuid::new_v4().to_string())
     }
 
-    fn build(clock: Arc<dyn Clock>, queue: Option<MemoryQueue>) -> Self {
-        let installation = Uuid::new_v4().to_string();
+    /// An empty store of this name, with or without a queue.
+    pub(crate) fn named(clock: Arc<dyn Clock>, queue: Option<MemoryQueue>, installation: String) -> Self {
         Self { shared: Arc::new(Shared { installation, clock, queue, tables: Mutex::default() }) }
+    }
+
+    /// A copy of everything that is kept now, as a backup of a database is.
+    #[must_use]
+    pub fn backup(&self) -> Backup {
+        Backup(self.tables().clone())
+    }
+
+    /// Goes back to what was kept when the copy was made. The queue stays as it
+    /// is: its jobs may name deployments that the store does not know any more.
+    pub fn restore(&self, backup: &Backup) {
+        *self.tables() = backup.0.clone();
+    }
+
+    /// What leases are measured with: no step of the time of day ends one.
+    fn lease_time(&self) -> Duration {
+        if planted!(WallClockLeases) {
+            return Duration::from_micros(self.shared.clock.now().as_micros().unsigned_abs());
+        }
+        self.shared.clock.monotonic()
     }
 
     /// The tables, whatever became of other threads: each change to them is
@@ -113,15 +147,26 @@ impl Store for MemoryStore {
         Ok(self.tables().apps.values().cloned().collect())
     }
 
-    async fn create_deployment(&self, deployment: Deployment, job: NewJob) -> Result<Deployment> {
+    async fn create_deployment(
+        &self,
+        deployment: Deployment,
+        job: NewJob,
+        policy: SupersedePolicy,
+    ) -> Result<CreatedDeployment> {
         let mut tables = self.tables();
-        let created = tables.create_deployment(deployment)?;
-        self.queue_job(job);
+        let created = tables.create_deployment(deployment, policy)?;
+        if !created.existing {
+            self.queue_job(job);
+        }
         Ok(created)
     }
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
         Ok(self.tables().deployments.get(&id).map(|row| row.deployment.clone()))
+    }
+
+    async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
+        Ok(self.tables().by_key(app, key).cloned())
     }
 
     async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {
@@ -137,12 +182,12 @@ impl Store for MemoryStore {
     }
 
     async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {
-        let now = self.shared.clock.monotonic();
+        let now = self.lease_time();
         self.tables().leases.acquire(app, owner, now, ttl)
     }
 
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<()> {
-        let now = self.shared.clock.monotonic();
+        let now = self.lease_time();
         self.tables().leases.renew(lease, now, ttl)
     }
 
@@ -161,8 +206,25 @@ impl Store for MemoryStore {
         Ok(version)
     }
 
-    async fn request_cancel(&self, id: DeploymentId, by: &str, at: Timestamp) -> Result<CancelOutcome> {
-        self.tables().request_cancel(id, by, at)
+    async fn request_cancel(&self, id: DeploymentId, request: CancelRequest) -> Result<CancelOutcome> {
+        self.tables().request_cancel(id, request)
+    }
+
+    async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
+        Ok(self.tables().instances_of(app))
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(self.shared.clock.now())
+    }
+
+    async fn position(&self) -> Result<u64> {
+        Ok(self.tables().position())
+    }
+
+    async fn leap(&self) -> Result<()> {
+        self.tables().leap();
+        Ok(())
     }
 
     async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>> {

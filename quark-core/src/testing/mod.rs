@@ -4,6 +4,8 @@ mod clock;
 pub mod http;
 mod requirement;
 pub mod sample_app;
+mod tokio_clock;
 
 pub use clock::ManualClock;
 pub use requirement::requirement;
+pub use tokio_clock::TokioClock;

@@ -46,6 +46,11 @@ enum Fault {
     CountsOneTooMany,
     KeepsServing,
     CannotRemoveTwice,
+    ForgetsRemovalsOfNothing,
+    ForgetsFencesWithTheRoute,
+    TakesLateRemovals,
+    IgnoresLateRemovals,
+    IgnoresGenerations,
 }
 
 #[allow(clippy::enum_glob_use, reason = "a table of names only")]
@@ -65,6 +70,10 @@ fn faults(case: &str) -> &'static [Fault] {
         "drained_waits_for_requests" => &[DrainsAtOnce, NeverDrains],
         "drained_times_out_with_the_number" => &[DrainsAtOnce, CountsOneTooMany],
         "removed_names_are_not_served" => &[KeepsServing, CannotRemoveTwice],
+        "a_late_change_is_refused" => &[IgnoresGenerations, IgnoresFences],
+        "a_removal_counts_as_seen" => {
+            &[ForgetsRemovalsOfNothing, ForgetsFencesWithTheRoute, TakesLateRemovals, IgnoresLateRemovals]
+        }
         _ => &[],
     }
 }
@@ -95,6 +104,18 @@ struct World {
     inner: MemoryRouter,
     broken: Mutex<bool>,
     switches: watch::Sender<u64>,
+}
+
+impl World {
+    /// How often something was switched.
+    fn switches(&self) -> u32 {
+        u32::try_from(self.inner.switches().len()).unwrap()
+    }
+
+    /// Whether the route of an app was taken away.
+    fn removed(&self, app: &AppName) -> bool {
+        self.inner.switches().last().is_some_and(|switch| switch.app == *app && switch.active.is_none())
+    }
 }
 
 impl BrokenFixture {
@@ -190,7 +211,9 @@ impl Broken {
                 }
             }
             Fault::ForgetsBackupWhenAppliedAgain if again => route.backup = false,
+            Fault::IgnoresGenerations => route.fence = Fence(1000 + u64::from(self.world.switches())),
             Fault::IgnoresFences | Fault::ForgetsFencesWithTheObject => route.fence = Fence(1000),
+            Fault::ForgetsFencesWithTheRoute if self.world.removed(&route.app) => route.fence = Fence(1000),
             Fault::HasNoBackup => route.backup = false,
             Fault::UsesWhatIsNoBackup => route.backup = true,
             _ => {}
@@ -309,8 +332,20 @@ impl Router for Broken {
             Fault::CannotRemoveTwice if self.world.inner.route(app).is_none() => {
                 return Err(Error::new(ErrorKind::NotFound, "there is no such route"));
             }
+            Fault::ForgetsRemovalsOfNothing if self.world.inner.route(app).is_none() => return Ok(()),
+            Fault::TakesLateRemovals => {
+                let late = Call { fence: Fence(1000), ..call.clone() };
+                return match self.world.inner.remove(call, app).await {
+                    Err(error) if error.kind() == ErrorKind::Fenced => self.world.inner.remove(&late, app).await,
+                    done => done,
+                };
+            }
             _ => {}
         }
-        self.world.inner.remove(call, app).await
+        let done = self.world.inner.remove(call, app).await;
+        match done {
+            Err(error) if self.world.fault == Fault::IgnoresLateRemovals && error.kind() == ErrorKind::Fenced => Ok(()),
+            done => done,
+        }
     }
 }

@@ -3,7 +3,9 @@
 mod broken;
 mod commits;
 mod fault;
+mod leaping;
 mod reading;
+mod superseding;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -182,6 +182,7 @@ fn refused(answer: &Answer, spec: &ContainerSpec) -> Error {
 #[cfg(test)]
 mod tests {
     use quark_core::backend::ContainerSpec;
+    use quark_core::deployment::Fence;
     use quark_core::{
         AppName, Argv, Artifact, ContainerName, DeploymentId, Endpoint, EnvKey, EnvVars, Resources, Secret, Slot,
     };
@@ -202,6 +203,7 @@ mod tests {
             deployment,
             replica: 0,
             slot: Slot::Blue,
+            fence: Fence(1),
             artifact: Artifact { id: "sha256:00".to_owned(), label: "quark/shop:1".to_owned() },
             command: Some(Argv::new(["/app", "--serve"]).unwrap()),
             env,

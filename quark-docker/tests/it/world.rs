@@ -111,6 +111,7 @@ impl World {
             deployment,
             replica: 0,
             slot: Slot::Blue,
+            fence: Fence(1),
             artifact: self.sample().await,
             command: Some(command),
             env: EnvVars::new(),

@@ -31,6 +31,7 @@ impl CreateDeployment {
             commit: self.commit.map(CommitSha::parse).transpose()?,
             image: self.image.map(ImageRef::parse).transpose()?,
             by: Some("api".to_owned()),
+            ..DeployRequest::default()
         })
     }
 }
@@ -50,7 +51,8 @@ impl CreateRollback {
     ///
     /// [`InvalidInput`](quark_core::ErrorKind::InvalidInput) if it names no deployment.
     pub fn into_request(self) -> Result<RollbackRequest> {
-        Ok(RollbackRequest { to: self.to.map(|id| id.parse()).transpose()?, by: Some("api".to_owned()) })
+        let to = self.to.map(|id| id.parse()).transpose()?;
+        Ok(RollbackRequest { to, by: Some("api".to_owned()), ..RollbackRequest::default() })
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use quark_core::backend::{EffectiveRoute, Route};
+use quark_core::backend::{EffectiveRoute, LastChange, Route};
 use quark_core::deployment::Fence;
 use quark_core::{AppName, Endpoint, Error, ErrorKind, Result, Slot};
 
@@ -24,7 +24,7 @@ struct State {
     hosts: HashMap<Box<str>, Arc<Served>>,
     apps: HashMap<AppName, Arc<Served>>,
     /// Outlives the routes: an engine that was cut off must not bring one back.
-    fences: HashMap<AppName, Fence>,
+    last: HashMap<AppName, LastChange>,
     /// Addresses that are in no route any more but have requests left.
     leaving: Vec<Arc<Upstream>>,
 }
@@ -94,7 +94,7 @@ impl Table {
 
     pub(super) fn apply(&self, route: &Route) -> Result<()> {
         let mut state = self.write();
-        state.check_fence(&route.app, route.fence)?;
+        let last = state.last(&route.app).then_apply(route)?;
         if state.apps.get(&route.app).is_some_and(|served| served.route == *route) {
             return Ok(());
         }
@@ -118,15 +118,16 @@ impl Table {
             return Err(Error::new(ErrorKind::InvalidConfig, message));
         }
         state.replace(&route.app, Some(Arc::new(served)));
-        state.fences.insert(route.app.clone(), route.fence);
+        state.last.insert(route.app.clone(), last);
         Ok(())
     }
 
     pub(super) fn remove(&self, app: &AppName, fence: Fence) -> Result<()> {
         let mut state = self.write();
-        state.check_fence(app, fence)?;
+        let last = state.last(app).then_remove(app, fence)?;
+        // Also without a route: one that was ordered before may still be on its way.
+        state.last.insert(app.clone(), last);
         if state.apps.contains_key(app) {
-            state.fences.insert(app.clone(), fence);
             state.replace(app, None);
         }
         Ok(())
@@ -162,13 +163,8 @@ impl Table {
 }
 
 impl State {
-    fn check_fence(&self, app: &AppName, fence: Fence) -> Result<()> {
-        match self.fences.get(app) {
-            Some(seen) if fence < *seen => {
-                Err(Error::new(ErrorKind::Fenced, format!("another engine has taken over the route of `{app}`")))
-            }
-            _ => Ok(()),
-        }
+    fn last(&self, app: &AppName) -> LastChange {
+        self.last.get(app).copied().unwrap_or_default()
     }
 
     /// The address of a slot: the one that is known, so that its requests and

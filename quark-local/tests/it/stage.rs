@@ -117,6 +117,7 @@ impl Stage {
             deployment,
             replica: 0,
             slot: Slot::Blue,
+            fence: Fence(1),
             artifact,
             command,
             env: EnvVars::new(),

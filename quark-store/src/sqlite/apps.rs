@@ -2,13 +2,14 @@
 
 use quark_core::app::{App, AppName, Domain};
 use quark_core::backend::store::refusal;
-use quark_core::deployment::{AppRecord, Endpoint, Serving, TeamId, Version};
+use quark_core::deployment::{AppRecord, Endpoint, Generation, Serving, TeamId, Version};
 use quark_core::{Result, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::batch::{Batch, row};
 use super::bulk::{Part, Share};
 use super::failure::failed;
+use super::leap;
 use super::rows::{self, Columns};
 
 /// `[app, serving]`
@@ -42,10 +43,12 @@ pub(super) const FORGOTTEN: &str = "
     DELETE FROM quark_apps WHERE name IN (SELECT value ->> 0 FROM json_each(?))";
 
 pub(super) async fn create(connection: &mut SqliteConnection, spec: App, at: Timestamp) -> Result<AppRecord> {
+    // Above all that the world may have seen of an app of the same name.
+    let generation = Generation(leap::leapt(connection).await?);
     let record = AppRecord {
         team: TeamId::default(),
         spec,
-        serving: Serving::default(),
+        serving: Serving { generation, ..Serving::default() },
         version: Version(1),
         created_at: at,
         updated_at: at,
@@ -168,13 +171,18 @@ pub(super) async fn check_serving(connection: &mut SqliteConnection, app: &AppNa
 
 /// Writes down what serves, and with it the addresses of the app's slots.
 pub(super) fn set_serving(share: &mut Share, app: &AppName, serving: &Serving) -> Result<()> {
-    share.row(Part::Serving, &(app.as_str(), rows::document("serving", serving)?))?;
+    write_serving(share, app, serving)?;
     let (blue, green) = (serving.blue.as_ref().map(Endpoint::as_str), serving.green.as_ref().map(Endpoint::as_str));
     share.row(Part::LostEndpoints, &(app.as_str(), blue, green))?;
     for endpoint in [blue, green].into_iter().flatten() {
         share.row(Part::Endpoints, &(endpoint, app.as_str()))?;
     }
     Ok(())
+}
+
+/// Writes down what serves, at addresses that the app has already.
+pub(super) fn write_serving(share: &mut Share, app: &AppName, serving: &Serving) -> Result<()> {
+    share.row(Part::Serving, &(app.as_str(), rows::document("serving", serving)?))
 }
 
 /// Marks an app as being removed.

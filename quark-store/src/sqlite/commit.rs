@@ -63,19 +63,20 @@ pub(super) const DEPLOYMENTS: &str = "
     FROM (SELECT value AS row FROM json_each(?))
     WHERE id = row ->> 0";
 
-/// `[deployment, name, attempt, phase, fence, started_at, finished_at, deadline, output, failure]`, in their order.
+/// `[deployment, name, attempt, phase, fence, resumed, started_at, finished_at, deadline, output, failure]`, in their
+/// order.
 pub(super) const STEPS: &str = "
     INSERT INTO quark_steps (
-        deployment, ordinal, name, attempt, phase, fence, started_at, finished_at, deadline, output, failure)
+        deployment, ordinal, name, attempt, phase, fence, resumed, started_at, finished_at, deadline, output, failure)
     SELECT deployment,
            coalesce((SELECT max(ordinal) FROM quark_steps WHERE quark_steps.deployment = step.deployment), 0)
                + row_number() OVER (PARTITION BY deployment ORDER BY key),
-           row ->> 1, row ->> 2, row ->> 3, row ->> 4, row ->> 5, row ->> 6, row ->> 7, row ->> 8, row ->> 9
+           row ->> 1, row ->> 2, row ->> 3, row ->> 4, row ->> 5, row ->> 6, row ->> 7, row ->> 8, row ->> 9, row ->> 10
     FROM (SELECT key, value AS row, value ->> 0 AS deployment FROM json_each(?)) AS step
     WHERE TRUE
     ON CONFLICT (deployment, name, attempt) DO UPDATE
-    SET phase = excluded.phase, fence = excluded.fence, started_at = excluded.started_at,
-        finished_at = excluded.finished_at, deadline = excluded.deadline, output = excluded.output,
+    SET phase = excluded.phase, fence = excluded.fence, resumed = excluded.resumed,
+        started_at = excluded.started_at, finished_at = excluded.finished_at, deadline = excluded.deadline, output = excluded.output,
         failure = excluded.failure";
 
 /// `[name, app, deployment, replica, slot, state, endpoint]`
@@ -134,7 +135,7 @@ fn write(share: &mut Share, commit: &Commit, version: Version, now: Timestamp) -
     if let Some(serving) = &commit.serving {
         apps::set_serving(share, app, serving)?;
     }
-    for step in commit.step.iter() {
+    for step in &commit.steps {
         write_step(share, id, step)?;
     }
     for instance in &commit.instances {
@@ -177,6 +178,7 @@ fn write_step(share: &mut Share, deployment: DeploymentId, step: &StepRecord) ->
         step.attempt,
         rows::name("phase", &step.phase)?,
         rows::integer("fence", step.fence.0)?,
+        step.resumed,
         step.started_at.as_micros(),
         step.finished_at.map(Timestamp::as_micros),
         step.deadline.as_micros(),

@@ -1,8 +1,8 @@
 //! How a deployment is written down.
 
-use quark_core::backend::NewJob;
 use quark_core::backend::store::refusal;
-use quark_core::deployment::{Deployment, DeploymentKind, EventKind, Version};
+use quark_core::backend::{CreatedDeployment, NewJob};
+use quark_core::deployment::{Deployment, DeploymentKind, EventKind, SupersedePolicy, Version};
 use quark_core::{Error, ErrorKind, Result, Timestamp};
 use serde_json::json;
 use sqlx::SqliteConnection;
@@ -11,7 +11,7 @@ use super::batch::{Batch, row};
 use super::bulk::{Part, Share, Sole};
 use super::rows::{self, Columns};
 use super::writer::Quick;
-use super::{apps, commit, history, jobs};
+use super::{apps, commit, history, jobs, supersede};
 use crate::error::unreadable;
 
 /// `[app]`: that the app is there, is not being removed, and has nothing under way.
@@ -26,20 +26,21 @@ pub(super) const DEMANDS: &str = "
                        WHERE other.app = wanted.app AND other.state = 'queued'))";
 
 /// `[id, app, team, kind, kind_details, release, revision, artifact, slot, state, conclusion, failure, fence, version,
-/// created_by, created_at, started_at, finished_at]`, one of an app.
+/// created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at]`, one of an app.
 pub(super) const INSERT: &str = "
     INSERT INTO quark_deployments (
         id, app, sequence, team, kind, kind_details, release, revision, artifact, slot, state, conclusion, failure,
-        fence, version, created_by, created_at, started_at, finished_at)
+        fence, version, created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at)
     SELECT row ->> 0, row ->> 1,
            (SELECT coalesce(max(sequence), 0) + 1 FROM quark_deployments AS other WHERE other.app = row ->> 1),
            row ->> 2, row ->> 3, row ->> 4, row ->> 5, row ->> 6, row ->> 7, row ->> 8, row ->> 9, row ->> 10,
-           row ->> 11, row ->> 12, row ->> 13, row ->> 14, row ->> 15, row ->> 16, row ->> 17
+           row ->> 11, row ->> 12, row ->> 13, row ->> 14, row ->> 15, row ->> 16, row ->> 17, row ->> 18, row ->> 19
     FROM (SELECT value AS row FROM json_each(?))
     RETURNING id, sequence";
 
-/// The usual deployment: the only one of its app that is under way.
-pub(super) fn quickly(deployment: &Deployment, job: &NewJob, now: Timestamp) -> Result<Quick<Deployment>> {
+/// The usual deployment: the only one of its app that is under way, hence one
+/// that supersedes none. The unique index sees to it that its key is new.
+pub(super) fn quickly(deployment: &Deployment, job: &NewJob, now: Timestamp) -> Result<Quick<CreatedDeployment>> {
     let mut share = Share::default();
     share.row(Part::CreationDemands, &(deployment.app.as_str(),))?;
     share.alone_with(Sole::App(deployment.app.clone()));
@@ -49,23 +50,38 @@ pub(super) fn quickly(deployment: &Deployment, job: &NewJob, now: Timestamp) -> 
         let created = answers.of(Part::NewDeployments, &deployment.id.to_string())?;
         let Some(created) = created else { return Ok(None) };
         let sequence = created.number("sequence")?;
-        Ok(Some(Deployment { sequence, ..deployment }))
+        Ok(Some(newly(Deployment { sequence, ..deployment })))
     }))
 }
 
-/// Writes a deployment down, with its event and its job.
+fn newly(deployment: Deployment) -> CreatedDeployment {
+    CreatedDeployment { deployment, existing: false, ended: Vec::new(), stopping: Vec::new() }
+}
+
+/// Writes a deployment down, with its event, its job, and what it means for
+/// those before it.
 pub(super) async fn create(
     connection: &mut SqliteConnection,
     deployment: Deployment,
     job: NewJob,
+    policy: SupersedePolicy,
     now: Timestamp,
-) -> Result<Deployment> {
+) -> Result<CreatedDeployment> {
+    if let Some(key) = &deployment.key
+        && let Some(known) = supersede::by_key(connection, &deployment.app, key).await?
+    {
+        return Ok(CreatedDeployment { existing: true, ..newly(known) });
+    }
     let sequence = next_sequence(connection, &deployment).await?;
+    let verdicts = supersede::verdicts(connection, &deployment, policy).await?;
+    if deployment.state.is_active() {
+        commit::refuse_if_another_is_active(connection, &deployment.app, deployment.id).await?;
+    }
     let deployment = Deployment { sequence, ..as_created(deployment) };
     let mut share = Share::default();
     write(&mut share, &deployment, &job, now)?;
     share.run(connection).await?;
-    Ok(deployment)
+    supersede::carry_out(connection, deployment, verdicts).await
 }
 
 fn as_created(deployment: Deployment) -> Deployment {
@@ -90,9 +106,6 @@ async fn next_sequence(connection: &mut SqliteConnection, deployment: &Deploymen
     if row(&done, 1).is_some() {
         return Err(Error::new(ErrorKind::AlreadyExists, format!("there is a deployment `{}` already", deployment.id))
             .with_code("deployment_exists"));
-    }
-    if deployment.state.is_active() {
-        commit::refuse_if_another_is_active(connection, &deployment.app, deployment.id).await?;
     }
     let next = row(&done, 2).ok_or_else(|| unreadable("sequence"))?;
     Columns(next).number("next")
@@ -127,6 +140,8 @@ fn insert(share: &mut Share, deployment: &Deployment) -> Result<()> {
         rows::integer("fence", deployment.fence.0)?,
         rows::integer("version", deployment.version.0)?,
         deployment.created_by.as_str(),
+        rows::name("trigger_kind", &deployment.trigger)?,
+        deployment.key.as_ref().map(|key| key.as_str()),
         deployment.created_at.as_micros(),
         deployment.started_at.map(Timestamp::as_micros),
         deployment.finished_at.map(Timestamp::as_micros),

@@ -1,27 +1,29 @@
 //! Deployments: writing them down, reading them, asking them to stop.
 
+use quark_core::Result;
 use quark_core::app::AppName;
 use quark_core::backend::store::refusal;
 use quark_core::backend::{CancelOutcome, Snapshot};
-use quark_core::deployment::{Deployment, DeploymentId, EventKind, State};
-use quark_core::{Result, Timestamp};
+use quark_core::deployment::{CancelRequest, Deployment, DeploymentId, Instance};
 use sqlx::SqliteConnection;
 
 use super::batch::Batch;
-use super::bulk::Share;
 use super::failure::failed;
-use super::history;
 use super::readers::Readers;
-use super::rows::{self, Columns};
+use super::rows;
+use super::supersede;
 use crate::error::unreadable;
 
 /// All columns of `quark_deployments`, for literals.
 macro_rules! columns {
     () => {
         "id, app, team, sequence, kind_details, release, revision, artifact, slot, state, conclusion, failure, \
-         cancel_requested_by, cancel_requested_at, fence, version, created_by, created_at, started_at, finished_at"
+         cancel_requested_by, cancel_requested_at, cancel_superseded_by, fence, version, created_by, trigger_kind, \
+         idempotency_key, created_at, started_at, finished_at"
     };
 }
+
+pub(super) use columns;
 
 pub(super) async fn find(connection: &mut SqliteConnection, id: DeploymentId) -> Result<Option<Deployment>> {
     let row = sqlx::query(concat!("SELECT ", columns!(), " FROM quark_deployments WHERE id = ?"))
@@ -77,7 +79,7 @@ pub(super) async fn snapshot(readers: &Readers, id: DeploymentId) -> Result<Opti
         .bind(id.as_str());
     batch
         .statement(
-            "SELECT name, attempt, phase, fence, started_at, finished_at, deadline, output, failure
+            "SELECT name, attempt, phase, fence, resumed, started_at, finished_at, deadline, output, failure
              FROM quark_steps WHERE deployment = ? ORDER BY ordinal",
         )
         .bind(id.as_str());
@@ -99,39 +101,27 @@ pub(super) async fn snapshot(readers: &Readers, id: DeploymentId) -> Result<Opti
     }))
 }
 
-/// Writes down that somebody wants a deployment to stop. The version stays: a
-/// wish must not make the engine's next write fail.
+/// The instances of an app that are not removed.
+pub(super) async fn instances(connection: &mut SqliteConnection, app: &AppName) -> Result<Vec<Instance>> {
+    let found = sqlx::query(
+        "SELECT name, deployment, replica, slot, state, endpoint
+         FROM quark_instances WHERE app = ? AND state <> 'removed' ORDER BY deployment, replica",
+    )
+    .bind(app.as_str())
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    found.iter().map(rows::instance).collect()
+}
+
+/// Writes down that somebody wants a deployment to stop.
 pub(super) async fn request_cancel(
     connection: &mut SqliteConnection,
     id: DeploymentId,
-    by: String,
-    at: Timestamp,
+    request: CancelRequest,
 ) -> Result<CancelOutcome> {
-    let row = sqlx::query("SELECT app, state, cancel_requested_by FROM quark_deployments WHERE id = ?")
-        .bind(id.to_string())
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let Some(row) = row else {
-        return Err(refusal::deployment_not_found(id));
-    };
-    let columns = Columns(&row);
-    if !columns.named::<State>("state")?.can_cancel() {
-        return Ok(CancelOutcome::TooLate);
+    match find(connection, id).await? {
+        Some(mut deployment) => supersede::ask_to_stop(connection, &mut deployment, request).await,
+        None => Err(refusal::deployment_not_found(id)),
     }
-    if columns.optional_text("cancel_requested_by")?.is_some() {
-        return Ok(CancelOutcome::Requested);
-    }
-    let app: AppName = columns.named("app")?;
-    sqlx::query("UPDATE quark_deployments SET cancel_requested_by = ?, cancel_requested_at = ? WHERE id = ?")
-        .bind(by.as_str())
-        .bind(at.as_micros())
-        .bind(id.to_string())
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let mut share = Share::default();
-    history::add_events(&mut share, &app, id, at, &[EventKind::CancelRequested { by }])?;
-    share.run(connection).await?;
-    Ok(CancelOutcome::Requested)
 }

@@ -15,7 +15,8 @@ use super::writer::Quick;
 /// `[app, owner, expires_at, now]`
 pub(super) const TAKE: &str = "
     INSERT INTO quark_leases (app, owner, fence, expires_at)
-    SELECT asked.app, asked.owner, 1, asked.expires_at
+    SELECT asked.app, asked.owner, (SELECT CAST(value AS INTEGER) + 1 FROM quark_meta WHERE key = 'leapt'),
+           asked.expires_at
     FROM (SELECT value ->> 0 AS app, value ->> 1 AS owner, value ->> 2 AS expires_at, value ->> 3 AS now
           FROM json_each(?)) AS asked
         LEFT JOIN quark_leases AS held ON held.app = asked.app

@@ -38,6 +38,7 @@ mod deployments;
 mod failure;
 mod history;
 mod jobs;
+mod leap;
 mod leases;
 mod migrate;
 mod open;
@@ -45,6 +46,7 @@ mod queue;
 mod readers;
 mod rows;
 mod store;
+mod supersede;
 mod writer;
 
 pub use config::{SqliteConfig, Synchronous};

@@ -122,7 +122,9 @@ pub(super) fn app(row: &SqliteRow) -> Result<AppRecord> {
 pub(super) fn deployment(row: &SqliteRow) -> Result<Deployment> {
     let columns = Columns(row);
     let cancel = match (columns.optional_text("cancel_requested_by")?, columns.optional_time("cancel_requested_at")?) {
-        (Some(by), Some(at)) => Some(CancelRequest { by, at }),
+        (Some(by), Some(at)) => {
+            Some(CancelRequest { by, at, superseded_by: columns.optional_named("cancel_superseded_by")? })
+        }
         _ => None,
     };
     Ok(Deployment {
@@ -142,6 +144,8 @@ pub(super) fn deployment(row: &SqliteRow) -> Result<Deployment> {
         fence: Fence(columns.number("fence")?),
         version: Version(columns.number("version")?),
         created_by: columns.text("created_by")?,
+        trigger: columns.named("trigger_kind")?,
+        key: columns.optional_named("idempotency_key")?,
         created_at: columns.time("created_at")?,
         started_at: columns.optional_time("started_at")?,
         finished_at: columns.optional_time("finished_at")?,
@@ -156,6 +160,7 @@ pub(super) fn step(row: &SqliteRow) -> Result<StepRecord> {
         attempt: columns.number("attempt")?,
         phase: columns.named("phase")?,
         fence: Fence(columns.number("fence")?),
+        resumed: columns.number("resumed")?,
         started_at: columns.time("started_at")?,
         finished_at: columns.optional_time("finished_at")?,
         deadline: columns.time("deadline")?,

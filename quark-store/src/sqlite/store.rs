@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quark_core::app::{App, AppName};
-use quark_core::backend::{CancelOutcome, Commit, Lease, NewJob, Snapshot, Store};
-use quark_core::deployment::{AppRecord, Deployment, DeploymentId, Event, LogLine, LogStream, OwnerId, Version};
+use quark_core::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
+use quark_core::deployment::{
+    AppRecord, CancelRequest, Deployment, DeploymentId, Event, IdempotencyKey, Instance, LogLine, LogStream, OwnerId,
+    SupersedePolicy, Version,
+};
 use quark_core::{Clock, Result, Timestamp};
 use tokio::sync::Notify;
 
@@ -18,7 +21,7 @@ use super::queue::SqliteQueue;
 use super::readers::Readers;
 use super::rows::Columns;
 use super::writer::Writer;
-use super::{apps, commit, creation, deployments, history, leases, open};
+use super::{apps, commit, creation, deployments, history, leap, leases, open, supersede};
 
 /// What store and queue have in common.
 pub(super) struct Shared {
@@ -127,20 +130,30 @@ impl Store for SqliteStore {
         apps::all(self.shared.readers.get().await?.connection()?).await
     }
 
-    async fn create_deployment(&self, deployment: Deployment, job: NewJob) -> Result<Deployment> {
+    async fn create_deployment(
+        &self,
+        deployment: Deployment,
+        job: NewJob,
+        policy: SupersedePolicy,
+    ) -> Result<CreatedDeployment> {
         let clock = Arc::clone(&self.shared.clock);
         let quick = creation::quickly(&deployment, &job, clock.now());
-        let write = self
-            .shared
-            .writer
-            .quick(quick, move |connection| Box::pin(creation::create(connection, deployment, job, clock.now())));
+        let write = self.shared.writer.quick(quick, move |connection| {
+            Box::pin(creation::create(connection, deployment, job, policy, clock.now()))
+        });
         let created = write.await?;
-        self.shared.jobs.notify_waiters();
+        if !created.existing {
+            self.shared.jobs.notify_waiters();
+        }
         Ok(created)
     }
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
         deployments::find(self.shared.readers.get().await?.connection()?, id).await
+    }
+
+    async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
+        supersede::by_key(self.shared.readers.get().await?.connection()?, app, key).await
     }
 
     async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {
@@ -182,9 +195,26 @@ impl Store for SqliteStore {
         Ok(version)
     }
 
-    async fn request_cancel(&self, id: DeploymentId, by: &str, at: Timestamp) -> Result<CancelOutcome> {
-        let by = by.to_owned();
-        self.shared.writer.write(move |connection| Box::pin(deployments::request_cancel(connection, id, by, at))).await
+    async fn request_cancel(&self, id: DeploymentId, request: CancelRequest) -> Result<CancelOutcome> {
+        let write =
+            self.shared.writer.write(move |connection| Box::pin(deployments::request_cancel(connection, id, request)));
+        write.await
+    }
+
+    async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
+        deployments::instances(self.shared.readers.get().await?.connection()?, app).await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(self.shared.clock.now())
+    }
+
+    async fn position(&self) -> Result<u64> {
+        leap::position(self.shared.readers.get().await?.connection()?).await
+    }
+
+    async fn leap(&self) -> Result<()> {
+        self.shared.writer.write(move |connection| Box::pin(leap::leap(connection))).await
     }
 
     async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>> {

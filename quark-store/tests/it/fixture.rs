@@ -7,7 +7,8 @@ use std::time::Duration;
 use quark_core::app::{App, AppName, Source};
 use quark_core::backend::{Commit, Guard, JobKind, Lease, NewJob, Priority, Store};
 use quark_core::deployment::{
-    AppRecord, Deployment, DeploymentId, DeploymentKind, Fence, OwnerId, Revision, State, TeamId, Version,
+    AppRecord, Deployment, DeploymentId, DeploymentKind, Fence, OwnerId, Revision, State, SupersedePolicy, TeamId,
+    Trigger, Version,
 };
 use quark_core::testing::ManualClock;
 use quark_core::{Clock, Timestamp};
@@ -81,6 +82,8 @@ pub(crate) fn deployment(app: &str, at: Timestamp) -> Deployment {
         fence: Fence(0),
         version: Version(0),
         created_by: "test".to_owned(),
+        trigger: Trigger::Request,
+        key: None,
         created_at: at,
         started_at: None,
         finished_at: None,
@@ -95,7 +98,7 @@ pub(crate) fn job(deployment: &Deployment) -> NewJob {
 pub(crate) async fn create(store: &SqliteStore, app: &str, at: Timestamp) -> Deployment {
     let deployment = deployment(app, at);
     let job = job(&deployment);
-    store.create_deployment(deployment, job).await.unwrap()
+    store.create_deployment(deployment, job, SupersedePolicy::Serial).await.unwrap().deployment
 }
 
 /// A deployment that may act.
@@ -117,7 +120,7 @@ impl Active {
             },
             deployment: self.deployment.clone(),
             serving: None,
-            step: None,
+            steps: Vec::new(),
             instances: Vec::new(),
             events: Vec::new(),
             jobs: Vec::new(),

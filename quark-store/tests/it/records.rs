@@ -5,8 +5,9 @@ use std::time::Duration;
 use quark_core::app::Artifact;
 use quark_core::backend::{CancelOutcome, Store};
 use quark_core::deployment::{
-    Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, EventKind, Failure, Fence, Instance,
-    InstanceState, LogStream, Occupant, Serving, Slot, Standby, State, StepName, StepOutput, StepPhase, StepRecord,
+    CancelRequest, Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, EventKind, Failure,
+    Fence, Instance, InstanceState, LogStream, Occupant, Serving, Slot, Standby, State, StepName, StepOutput,
+    StepPhase, StepRecord, SupersedePolicy,
 };
 use quark_core::{Clock, Error, ErrorKind, Timestamp};
 
@@ -22,6 +23,7 @@ fn step(name: StepName, attempt: u32, at: Timestamp) -> StepRecord {
         attempt,
         phase: StepPhase::Intent,
         fence: Fence(3),
+        resumed: 2,
         started_at: at,
         finished_at: None,
         deadline: at.after(Duration::from_secs(1)),
@@ -43,7 +45,7 @@ async fn a_commit_is_read_back_whole() {
     wanted.finished_at = Some(at);
     let active = Active { lease, deployment: wanted.clone(), app };
     let mut commit = active.commit();
-    let occupant = Occupant { deployment: wanted.id, slot: Slot::Green };
+    let occupant = Occupant { deployment: wanted.id, slot: Slot::Green, restores: None };
     let serving = Serving {
         contested: None,
         live: Some(occupant.clone()),
@@ -60,7 +62,7 @@ async fn a_commit_is_read_back_whole() {
     done.finished_at = Some(at);
     done.output = Some(StepOutput { note: Some("slow".to_owned()), ..StepOutput::default() });
     done.failure = Some(failure());
-    commit.step = Some(done.clone());
+    commit.steps = vec![done.clone()];
     let instance = Instance {
         name: ContainerName::of(&name("shop"), wanted.id, 0),
         deployment: wanted.id,
@@ -92,7 +94,7 @@ async fn steps_keep_the_order_in_which_they_were_begun() {
         (StepName::Fetch, 1, StepPhase::Done),
     ] {
         let mut commit = active.commit();
-        commit.step = Some(StepRecord { phase, ..step(name, attempt, at) });
+        commit.steps = vec![StepRecord { phase, ..step(name, attempt, at) }];
         active.deployment.version = fixture.store.commit(commit).await.unwrap();
     }
     let steps = fixture.store.snapshot(active.deployment.id).await.unwrap().unwrap().steps;
@@ -139,7 +141,7 @@ async fn a_removal_closes_the_app_for_more() {
     let record = fixture.store.create_app(spec("shop"), at).await.unwrap();
     let removal = Deployment { kind: DeploymentKind::Remove, ..deployment("shop", at) };
     let job = job(&removal);
-    let created = fixture.store.create_deployment(removal, job).await.unwrap();
+    let created = fixture.store.create_deployment(removal, job, SupersedePolicy::Serial).await.unwrap().deployment;
     assert_eq!(fixture.store.deployment(created.id).await.unwrap(), Some(created));
     assert_eq!(fixture.store.app(&name("shop")).await.unwrap().unwrap().removed_at, Some(at));
     let update = fixture.store.update_app(spec("shop"), record.version, at).await.unwrap_err();
@@ -152,7 +154,10 @@ async fn a_wish_to_cancel_does_not_stand_in_the_way_of_the_engine() {
     let mut active = fixture.admitted("shop").await;
     let (id, at) = (active.deployment.id, fixture.clock.now());
     for _ in 0..2 {
-        assert_eq!(fixture.store.request_cancel(id, "ann", at).await.unwrap(), CancelOutcome::Requested);
+        assert_eq!(
+            fixture.store.request_cancel(id, CancelRequest::new("ann", at)).await.unwrap(),
+            CancelOutcome::Requested
+        );
     }
     let events = fixture.store.events(Some(id), 0, 10).await.unwrap();
     let wishes = events.iter().filter(|event| matches!(event.kind, EventKind::CancelRequested { .. })).count();
@@ -189,7 +194,7 @@ async fn errors_show_no_secret() {
     fixture.store.create_app(spec("shop"), at).await.unwrap();
     let first = create(&fixture.store, "shop", at).await;
     let job = job(&first);
-    let error = fixture.store.create_deployment(first, job).await.unwrap_err();
+    let error = fixture.store.create_deployment(first, job, SupersedePolicy::Serial).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     assert!(!format!("{error:?} {} {:?}", error.report(), fixture.store).contains("hunter2"));
 }

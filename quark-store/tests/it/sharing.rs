@@ -6,8 +6,9 @@ use quark_core::Clock;
 use quark_core::ErrorKind;
 use quark_core::OwnerId;
 use quark_core::backend::Store;
+use quark_core::deployment::{Deployment, SupersedePolicy};
 
-use crate::fixture::{Fixture, TTL, create, name, owner, spec};
+use crate::fixture::{Fixture, TTL, create, deployment, job, name, owner, spec};
 
 #[tokio::test]
 async fn each_sees_the_leases_of_the_other() {
@@ -68,5 +69,28 @@ async fn both_number_the_same_deployments() {
     let mut sequences = creating.join_all().await;
     sequences.sort_unstable();
     assert_eq!(sequences, (1..=20).collect::<Vec<_>>());
+    two.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn of_both_only_the_newest_deployment_is_left() {
+    let fixture = Fixture::new().await;
+    let (one, two) = (fixture.store.clone(), fixture.open_again().await);
+    let at = fixture.clock.now();
+    one.create_app(spec("shop"), at).await.unwrap();
+    let mut creating = tokio::task::JoinSet::new();
+    for number in 0..20 {
+        let store = if number % 2 == 0 { one.clone() } else { two.clone() };
+        let draft = Deployment { key: Some(format!("push/{}", number / 4).parse().unwrap()), ..deployment("shop", at) };
+        let job = job(&draft);
+        creating.spawn(async move { store.create_deployment(draft, job, SupersedePolicy::Coalesce).await.unwrap() });
+    }
+    let created = creating.join_all().await;
+    assert_eq!(created.iter().filter(|created| !created.existing).count(), 5, "one for each key");
+    let listed = one.deployments(&name("shop"), None, 100).await.unwrap();
+    let sequences: Vec<u64> = listed.iter().map(|deployment| deployment.sequence).collect();
+    assert_eq!(sequences, [5, 4, 3, 2, 1]);
+    let unfinished = two.unfinished().await.unwrap();
+    assert_eq!(unfinished, listed[..1]);
     two.close().await.unwrap();
 }

@@ -57,6 +57,7 @@ impl<'a> Bench<'a> {
             installation: self.fixture.installation(),
             app,
             deployment,
+            fence: Fence(1),
             replica: 0,
             slot: Slot::Blue,
             artifact,

@@ -239,3 +239,65 @@ pub async fn removed_names_are_not_served(fixture: &dyn RouterFixture) -> CaseRe
     }
     Ok(())
 }
+
+/// "`apply` with the fence of the last change and a lower generation is `Fenced` and changes nothing."
+pub async fn a_late_change_is_refused(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::new(fixture, "shop").await?;
+    let newest = scene.route(7, Slot::Blue);
+    scene.apply(&newest).await?;
+    let another = fixture.another().await;
+    for router in [&scene.router, &another] {
+        for generation in [1, 6] {
+            let late = scene.route(generation, Slot::Green);
+            let done = within("apply", router.apply(&call(FENCE), &late)).await?;
+            refused("apply of an earlier generation", done, ErrorKind::Fenced, None)?;
+            scene.in_force(&newest).await?;
+            scene.serves(Slot::Blue).await?;
+        }
+    }
+    // A later lease counts more than a generation.
+    scene.apply(&Route { fence: Fence(FENCE.0 + 1), ..scene.route(2, Slot::Green) }).await?;
+    scene.serves(Slot::Green).await
+}
+
+/// "`remove` counts as seen: an `apply` with the same or a lower fence, or a
+/// `remove` with a lower one, that arrives later is `Fenced` and changes
+/// nothing, also when there was no route to remove."
+pub async fn a_removal_counts_as_seen(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::new(fixture, "shop").await?;
+    // Nothing to remove, a route, and nothing again.
+    for (fence, routed) in [(20, false), (30, true), (40, false)] {
+        if routed {
+            scene.apply(&Route { fence: Fence(fence - 5), ..scene.route(fence, Slot::Blue) }).await?;
+            scene.serves(Slot::Blue).await?;
+        }
+        let removed = within("remove", scene.router.remove(&call(Fence(fence)), &scene.app)).await?;
+        worked("remove", removed)?;
+        let another = fixture.another().await;
+        for router in [&scene.router, &another] {
+            let late = Fence(fence - 1);
+            for fence in [late, Fence(fence)] {
+                let route = Route { fence, ..scene.route(fence.0 + 1, Slot::Green) };
+                let done = within("apply", router.apply(&call(fence), &route)).await?;
+                refused("apply with a fence from before a removal", done, ErrorKind::Fenced, None)?;
+            }
+            sees(&**router, &scene.app, None).await?;
+            ensure!(
+                scene.answer(&scene.host).await.is_err(),
+                "an apply from before a removal has brought a route back"
+            );
+            let done = within("remove", router.remove(&call(late), &scene.app)).await?;
+            refused("remove with a fence from before a removal", done, ErrorKind::Fenced, None)?;
+        }
+    }
+    // Removing once more is no late removal, and each app has its own fence.
+    worked("remove", within("remove", scene.router.remove(&call(Fence(40)), &scene.app)).await?)?;
+    let route = Route { fence: Fence(41), ..scene.route(50, Slot::Green) };
+    scene.apply(&route).await?;
+    let done = within("remove", scene.router.remove(&call(Fence(40)), &scene.app)).await?;
+    refused("remove with a lower fence than that of the route", done, ErrorKind::Fenced, None)?;
+    scene.in_force(&route).await?;
+    scene.serves(Slot::Green).await?;
+    let other = Scene::routed(fixture, "blog").await?;
+    other.serves(Slot::Blue).await
+}

@@ -7,12 +7,14 @@ use super::fixture::StoreFixture;
 use super::sample::{self, ALL, moment};
 use super::scene::{Scene, admitting, loaded, owner, unchanged};
 use crate::ErrorKind;
+use crate::app::AppName;
 use crate::backend::Commit;
 use crate::conformance::CaseResult;
 use crate::conformance::crowd::{CROWD, at_once};
 use crate::conformance::outcome::{ensure, refused, worked};
 use crate::deployment::{
-    Conclusion, Deployment, DeploymentId, Endpoint, EventKind, Fence, InstanceState, Slot, State, StepName, Version,
+    Conclusion, ContainerName, Deployment, DeploymentId, Endpoint, EventKind, Fence, Instance, InstanceState, Slot,
+    State, StepName, Version,
 };
 
 /// One atomic change. All of it happens, or nothing.
@@ -29,6 +31,7 @@ pub async fn a_commit_happens_as_a_whole(fixture: &dyn StoreFixture) -> CaseResu
 
     let mut commit = loaded(&lease, &queued);
     commit.guard.admits = true;
+    commit.steps.push(sample::step(StepName::Create, 1, moment(50)));
     commit.serving = Some(sample::serving(&queued, first.id));
     // The version and the cancel request are not the writer's to set.
     commit.deployment = Deployment {
@@ -41,7 +44,7 @@ pub async fn a_commit_happens_as_a_whole(fixture: &dyn StoreFixture) -> CaseResu
         started_at: Some(moment(51)),
         finished_at: Some(moment(52)),
         version: Version(77),
-        cancel: Some(crate::deployment::CancelRequest { by: "nobody".to_owned(), at: moment(9) }),
+        cancel: Some(crate::deployment::CancelRequest::new("nobody", moment(9))),
         ..commit.deployment
     };
     let wanted = commit.clone();
@@ -54,7 +57,7 @@ pub async fn a_commit_happens_as_a_whole(fixture: &dyn StoreFixture) -> CaseResu
     let record = scene.record(&app.spec.name).await?;
     ensure!(Some(&record.serving) == wanted.serving.as_ref(), "what serves is {:?}", record.serving);
     ensure!(record.spec == app.spec && record.version == app.version, "a commit changed what was said of the app");
-    ensure!(after.steps.iter().eq(wanted.step.iter()), "the steps are {:?}", after.steps);
+    ensure!(after.steps == wanted.steps, "the steps are {:?}", after.steps);
     let mut instances = vec![sample::instance(&first, Slot::Blue, InstanceState::Healthy)];
     instances.extend(wanted.instances.clone());
     ensure!(after.instances == instances, "the instances of the app are {:?}", after.instances);
@@ -80,6 +83,51 @@ async fn jobs_are_queued(scene: &Scene<'_>, commit: &Commit) -> CaseResult {
         let queued = claimed.iter().filter(|claimed| claimed.job == *job).count();
         ensure!(queued == 1, "the job {job:?} of a commit was queued {queued} times: {claimed:?}");
     }
+    Ok(())
+}
+
+/// `instances` yields the instances of an app that are not removed, also when the app is gone.
+pub async fn instances_are_those_that_are_left(fixture: &dyn StoreFixture) -> CaseResult {
+    let scene = Scene::new(fixture);
+    let instances = async |app: &AppName| worked("reading instances", scene.store.instances(app).await);
+    let (app, first, lease) = scene.active("shop").await?;
+    let name = &app.spec.name;
+    let none = instances(name).await?;
+    ensure!(none.is_empty(), "before there is an instance there are {none:?}");
+    let (_, foreign, foreign_lease) = scene.active("blog").await?;
+    scene.commit(loaded(&foreign_lease, &foreign)).await?;
+    let next = scene.deploy(&app, moment(2)).await?;
+
+    // The later ones first: they are read in another order.
+    let replica = |number, state| Instance {
+        name: ContainerName::of(&first.app, first.id, number),
+        replica: number,
+        ..sample::instance(&first, Slot::Blue, state)
+    };
+    let mut expected = vec![
+        replica(0, InstanceState::Healthy),
+        replica(1, InstanceState::Planned),
+        replica(2, InstanceState::Planned),
+        sample::instance(&next, Slot::Green, InstanceState::Planned),
+    ];
+    let mut commit = unchanged(&lease, &first);
+    commit.instances = expected.iter().rev().cloned().collect();
+    scene.commit(commit).await?;
+    let read = instances(name).await?;
+    ensure!(read == expected, "the instances {expected:?} are read as {read:?}");
+    let gone = Instance { state: InstanceState::Removed, ..expected.remove(1) };
+    let mut commit = unchanged(&lease, &scene.read(first.id).await?);
+    commit.instances = vec![gone];
+    commit.forget_app = true;
+    scene.commit(commit).await?;
+    let read = instances(name).await?;
+    ensure!(read == expected, "of an app that is gone the instances {expected:?} are read as {read:?}");
+
+    let mut commit = unchanged(&lease, &scene.read(first.id).await?);
+    commit.instances = expected.drain(..).map(|left| Instance { state: InstanceState::Removed, ..left }).collect();
+    scene.commit(commit).await?;
+    let read = instances(name).await?;
+    ensure!(read.is_empty(), "of an app that is gone and whose instances are removed there are {read:?}");
     Ok(())
 }
 
@@ -178,7 +226,7 @@ pub async fn a_step_is_identified_by_name_and_attempt(fixture: &dyn StoreFixture
     ];
     for (step, expected) in written {
         let mut commit = unchanged(&lease, &deployment);
-        commit.step = Some(step.clone());
+        commit.steps = vec![step.clone()];
         scene.commit(commit).await?;
         let steps = scene.picture(deployment.id).await?.steps;
         ensure!(steps == expected, "after {step:?} the steps are {steps:?} instead of {expected:?}");

@@ -12,7 +12,9 @@ use crate::clock::Timestamp;
 use crate::conformance::CaseResult;
 use crate::conformance::crowd::{CROWD, at_once};
 use crate::conformance::outcome::{ensure, refused, worked};
-use crate::deployment::{AppRecord, Deployment, DeploymentId, DeploymentKind, EventKind, Revision, State};
+use crate::deployment::{
+    AppRecord, Deployment, DeploymentId, DeploymentKind, EventKind, Revision, State, SupersedePolicy,
+};
 
 /// `create_deployment` counts sequences per app from 1 without gaps, also when called at the same time.
 pub async fn create_deployment_counts_without_gaps(fixture: &dyn StoreFixture) -> CaseResult {
@@ -27,12 +29,12 @@ pub async fn create_deployment_counts_without_gaps(fixture: &dyn StoreFixture) -
         async move {
             let draft = draft?;
             let job = job(&draft);
-            store.create_deployment(draft, job).await
+            store.create_deployment(draft, job, SupersedePolicy::Serial).await
         }
     }));
     let mut sequences = vec![1, 2, 3];
     for created in said.await? {
-        let created = worked("creating a deployment at the same time as others", created)?;
+        let created = worked("creating a deployment at the same time as others", created)?.deployment;
         let read = scene.read(created.id).await?;
         ensure!(read == created, "{created:?} was read back as {read:?}");
         sequences.push(created.sequence);
@@ -83,7 +85,7 @@ pub async fn create_deployment_needs_an_app(fixture: &dyn StoreFixture) -> CaseR
 
     let create = async |draft: Deployment| {
         let job = job(&draft);
-        scene.store.create_deployment(draft, job).await
+        scene.store.create_deployment(draft, job, SupersedePolicy::Serial).await
     };
     let draft = worked("making a deployment", sample::deployment(&app.spec, moment(2)))?;
     let created = create(draft.clone()).await;

@@ -6,14 +6,15 @@ use super::scene::{LONG, Picture, Scene, loaded, owner, unchanged};
 use crate::ErrorKind;
 use crate::conformance::CaseResult;
 use crate::conformance::outcome::{ensure, refused, worked};
-use crate::deployment::{Deployment, LogStream};
+use crate::deployment::{CancelRequest, Deployment, DeploymentId, LogStream};
 
 /// Everything written is there after the store was closed and opened again (where it is durable).
 pub async fn everything_survives_reopening(fixture: &dyn StoreFixture) -> CaseResult {
     let mut scene = Scene::new(fixture);
     let (app, deployment, lease) = scene.active("shop").await?;
     scene.commit(loaded(&lease, &deployment)).await?;
-    let cancel = scene.store.request_cancel(deployment.id, ODD_TEXT, moment(3)).await;
+    let request = CancelRequest::superseded_by(ODD_TEXT, DeploymentId::generate(), moment(3));
+    let cancel = scene.store.request_cancel(deployment.id, request).await;
     worked("asking to cancel", cancel)?;
     let line = (moment(4), LogStream::Stderr, ODD_TEXT.to_owned());
     worked("appending to a log", scene.store.append_log(deployment.id, vec![line]).await)?;

@@ -1,4 +1,4 @@
-//! Cases about cancel requests, events and logs.
+//! Cases about events and logs.
 
 use std::sync::Arc;
 
@@ -6,63 +6,10 @@ use super::fixture::StoreFixture;
 use super::sample::{self, ALL, ODD_TEXT, moment};
 use super::scene::{Scene, job, unchanged};
 use crate::ErrorKind;
-use crate::backend::CancelOutcome;
-use crate::clock::Timestamp;
 use crate::conformance::CaseResult;
 use crate::conformance::crowd::{CROWD, at_once};
 use crate::conformance::outcome::{ensure, refused, worked};
-use crate::deployment::{CancelRequest, DeploymentId, Event, EventKind, LogLine, LogStream, State};
-
-/// `request_cancel` before promotion is `Requested`, once, with one event; later it is `TooLate`.
-pub async fn request_cancel_comes_in_time_or_too_late(fixture: &dyn StoreFixture) -> CaseResult {
-    let scene = Scene::new(fixture);
-    for state in State::ALL {
-        let app = scene.app(&format!("app-{state}")).await?;
-        let mut deployment = scene.deploy(&app, moment(1)).await?;
-        if state != State::Queued {
-            let lease = scene.lease(&app.spec.name).await?;
-            deployment = scene.bring(&lease, &deployment, state).await?;
-        }
-        let expected = if state.can_cancel() { CancelOutcome::Requested } else { CancelOutcome::TooLate };
-        for (by, at) in [("ann", moment(5)), ("ben", moment(6))] {
-            let asked = worked("asking to cancel", scene.store.request_cancel(deployment.id, by, at).await)?;
-            ensure!(asked == expected, "asking to cancel what is {state} was {asked:?}");
-        }
-        let wish = state.can_cancel().then(|| CancelRequest { by: "ann".to_owned(), at: moment(5) });
-        let read = scene.read(deployment.id).await?;
-        ensure!(read.cancel == wish, "what is {state} has the cancel request {:?}", read.cancel);
-        ensure!(read.version == deployment.version, "a cancel request changed the version of what is {state}");
-        let told = requests(&scene, deployment.id).await?;
-        let expected: Vec<_> = wish.map(|wish| (wish.by, wish.at)).into_iter().collect();
-        ensure!(told == expected, "asking twice to cancel what is {state} has the events {told:?}");
-    }
-    let nobody = scene.store.request_cancel(DeploymentId::generate(), "ann", moment(5)).await;
-    refused("asking to cancel an unknown deployment", nobody, ErrorKind::NotFound, None)?;
-
-    let app = scene.app("crowd").await?;
-    let deployment = scene.deploy(&app, moment(1)).await?;
-    let said = at_once((0..CROWD).map(|number| {
-        let (store, id) = (Arc::clone(&scene.store), deployment.id);
-        async move { store.request_cancel(id, &format!("crowd-{number}"), moment(5)).await }
-    }));
-    for asked in said.await? {
-        let asked = worked("asking to cancel at once", asked)?;
-        ensure!(asked == CancelOutcome::Requested, "asking to cancel at once was {asked:?}");
-    }
-    let told = requests(&scene, deployment.id).await?;
-    ensure!(told.len() == 1, "asking to cancel at once has the events {told:?}");
-    Ok(())
-}
-
-/// Who asked a deployment to stop, according to its events.
-async fn requests(scene: &Scene<'_>, id: DeploymentId) -> CaseResult<Vec<(String, Timestamp)>> {
-    let events = scene.events(Some(id)).await?;
-    let requests = events.into_iter().filter_map(|event| match event.kind {
-        EventKind::CancelRequested { by } => Some((by, event.at)),
-        _ => None,
-    });
-    Ok(requests.collect())
-}
+use crate::deployment::{DeploymentId, Event, EventKind, LogLine, LogStream, State, SupersedePolicy};
 
 /// Events have growing sequence numbers and are read in their order, from any point, without gaps.
 pub async fn events_are_read_in_order_without_gaps(fixture: &dyn StoreFixture) -> CaseResult {
@@ -118,7 +65,7 @@ async fn events_are_complete_while_they_are_written(scene: &Scene<'_>) -> CaseRe
             for second in 0..5 {
                 let draft = sample::deployment(&app.spec, moment(second))?;
                 let job = job(&draft);
-                store.create_deployment(draft, job).await?;
+                store.create_deployment(draft, job, SupersedePolicy::Serial).await?;
             }
             crate::Result::Ok(())
         }

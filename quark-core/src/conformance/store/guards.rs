@@ -11,7 +11,7 @@ use crate::backend::CancelOutcome;
 use crate::conformance::CaseResult;
 use crate::conformance::crowd::{CROWD, at_once};
 use crate::conformance::outcome::{ensure, refused, worked};
-use crate::deployment::State;
+use crate::deployment::{CancelRequest, State};
 
 const CHANGED: (ErrorKind, Option<&str>) = (ErrorKind::Conflict, Some("version_changed"));
 const BUSY: (ErrorKind, Option<&str>) = (ErrorKind::Conflict, Some("app_busy"));
@@ -71,7 +71,7 @@ pub async fn commit_stops_at_a_cancel_request(fixture: &dyn StoreFixture) -> Cas
     scene.commit(heedful).await?;
     let deployment = scene.read(deployment.id).await?;
 
-    let asked = scene.store.request_cancel(deployment.id, "ann", moment(9)).await;
+    let asked = scene.store.request_cancel(deployment.id, CancelRequest::new("ann", moment(9))).await;
     let outcome = worked("asking to cancel", asked)?;
     ensure!(outcome == CancelOutcome::Requested, "asking to cancel was {outcome:?}");
     let mut heedful = loaded(&lease, &deployment);

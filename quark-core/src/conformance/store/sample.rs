@@ -8,9 +8,9 @@ use crate::app::{
 };
 use crate::clock::Timestamp;
 use crate::deployment::{
-    ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Failure, Fence, Generation, Instance,
-    InstanceState, Occupant, Revision, Serving, Slot, Standby, State, StepName, StepOutput, StepPhase, StepRecord,
-    TeamId, Version,
+    ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Failure, Fence, Generation, IdempotencyKey,
+    Instance, InstanceState, Occupant, Revision, Serving, Slot, Standby, State, StepName, StepOutput, StepPhase,
+    StepRecord, TeamId, Trigger, Version,
 };
 use crate::error::{ErrorClass, ErrorKind};
 use crate::{EnvKey, Result, Secret};
@@ -42,8 +42,9 @@ pub(super) fn app(name: &str) -> Result<App> {
 
 /// A deployment of `app` that nobody has begun.
 pub(super) fn deployment(app: &App, at: Timestamp) -> Result<Deployment> {
+    let id = DeploymentId::generate();
     Ok(Deployment {
-        id: DeploymentId::generate(),
+        id,
         app: app.name.clone(),
         team: TeamId::default(),
         sequence: 0,
@@ -59,6 +60,8 @@ pub(super) fn deployment(app: &App, at: Timestamp) -> Result<Deployment> {
         fence: Fence::default(),
         version: Version::default(),
         created_by: ODD_TEXT.to_owned(),
+        trigger: Trigger::Push,
+        key: Some(IdempotencyKey::parse(format!("wish/{id}"))?),
         created_at: at,
         started_at: None,
         finished_at: None,
@@ -95,6 +98,7 @@ pub(super) fn step(name: StepName, attempt: u32, at: Timestamp) -> StepRecord {
         attempt,
         phase: StepPhase::Intent,
         fence: Fence(attempt.into()),
+        resumed: 3,
         started_at: at,
         finished_at: None,
         deadline: at.after(Duration::from_millis(90_001)),
@@ -128,7 +132,7 @@ pub(super) fn instance(deployment: &Deployment, slot: Slot, state: InstanceState
 
 /// What serves once `live` was promoted in front of `before`.
 pub(super) fn serving(live: &Deployment, before: DeploymentId) -> Serving {
-    let occupant = |deployment, slot| Occupant { deployment, slot };
+    let occupant = |deployment, slot| Occupant { deployment, slot, restores: Some(before) };
     Serving {
         contested: Some(crate::deployment::Slot::Blue),
         live: Some(occupant(live.id, Slot::Green)),

@@ -12,7 +12,7 @@ use crate::conformance::CaseResult;
 use crate::conformance::outcome::{ensure, refused, worked};
 use crate::deployment::{
     AppRecord, Conclusion, Deployment, DeploymentId, Event, EventKind, Instance, InstanceState, LogLine, OwnerId, Slot,
-    State, StepName, StepRecord, Version,
+    State, StepName, StepRecord, SupersedePolicy, Version,
 };
 use crate::{Error, ErrorKind};
 
@@ -38,7 +38,8 @@ pub(super) struct Picture {
     pub(super) instances: Vec<Instance>,
     pub(super) events: Vec<Event>,
     pub(super) log: Vec<LogLine>,
-    jobs: Option<QueueDepth>,
+    pub(super) position: u64,
+    pub(super) jobs: Option<QueueDepth>,
 }
 
 impl<'a> Scene<'a> {
@@ -59,14 +60,15 @@ impl<'a> Scene<'a> {
         found.ok_or_else(|| format!("the app `{name}` cannot be read"))
     }
 
-    /// A deployment that is queued.
+    /// A deployment that is queued, whatever waits before it.
     pub(super) async fn deploy(&self, app: &AppRecord, at: Timestamp) -> CaseResult<Deployment> {
         self.submit(worked("making a deployment", sample::deployment(&app.spec, at))?).await
     }
 
     pub(super) async fn submit(&self, draft: Deployment) -> CaseResult<Deployment> {
         let job = job(&draft);
-        worked("creating a deployment", self.store.create_deployment(draft, job).await)
+        let created = self.store.create_deployment(draft, job, SupersedePolicy::Serial).await;
+        Ok(worked("creating a deployment", created)?.deployment)
     }
 
     pub(super) async fn read(&self, id: DeploymentId) -> CaseResult<Deployment> {
@@ -135,6 +137,7 @@ impl<'a> Scene<'a> {
             instances: snapshot.instances,
             events: self.events(None).await?,
             log: worked("reading a log", self.store.log(id, 0, ALL).await)?,
+            position: worked("reading the position", self.store.position().await)?,
             jobs: self.jobs().await?,
         })
     }
@@ -171,7 +174,7 @@ pub(super) fn unchanged(lease: &Lease, deployment: &Deployment) -> Commit {
         guard: Guard { lease: lease.clone(), version: deployment.version, unless_cancelled: false, admits: false },
         deployment: deployment.clone(),
         serving: None,
-        step: None,
+        steps: Vec::new(),
         instances: Vec::new(),
         events: Vec::new(),
         jobs: Vec::new(),
@@ -193,7 +196,7 @@ pub(super) fn loaded(lease: &Lease, deployment: &Deployment) -> Commit {
     let retire = NewJob::new(JobKind::Retire, deployment.id, deployment.app.clone(), Priority::RETIRE, moment(0));
     Commit {
         serving: Some(sample::serving(deployment, DeploymentId::generate())),
-        step: Some(sample::step(StepName::Clear, 7, moment(50))),
+        steps: vec![sample::step(StepName::Clear, 7, moment(50))],
         instances: vec![sample::instance(deployment, Slot::Green, InstanceState::Planned)],
         events: vec![EventKind::StepStarted { step: StepName::Clear, attempt: 7 }, EventKind::Retired],
         jobs: vec![retire],

@@ -1,9 +1,9 @@
 //! Build the image from the source, or pull it.
 
 use super::StepContext;
-use crate::app::Source;
+use crate::app::{Artifact, ImageRef, Source};
 use crate::backend::{BuildKey, BuildRequest, Call, Snapshot};
-use crate::deployment::StepOutput;
+use crate::deployment::{Deployment, DeploymentKind, StepOutput};
 use crate::{Error, ErrorKind, Result};
 
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
@@ -12,7 +12,9 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let artifact = match &deployment.release.source {
         Source::Image { image } => {
             context.log.say(&format!("looking for image {image}"));
-            shared.runtime.ensure_image(call, image).await?
+            let found = shared.runtime.ensure_image(call, image).await?;
+            same_as_then(deployment, image, &found)?;
+            found
         }
         Source::Git { repository, .. } => {
             let Some(commit) = &deployment.revision.commit else {
@@ -25,7 +27,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
                 Some(artifact) => artifact,
                 None => {
                     let checkout = shared.checkout(deployment.id);
-                    if !tokio::fs::try_exists(&checkout).await.unwrap_or(false) {
+                    if !shared.workspace.has_checkout(&shared.installation, deployment.id).await {
                         // Another machine has fetched it, or somebody has tidied up.
                         context.log.say("fetching the source again");
                         shared.source()?.fetch(call, repository, commit, &checkout, context.log.as_ref()).await?;
@@ -46,4 +48,17 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     };
     context.log.say(&format!("the image is {}", artifact.label));
     Ok(StepOutput { note: Some(artifact.label.clone()), artifact: Some(artifact), ..StepOutput::default() })
+}
+
+/// A rollback brings exactly the image back that served then: a tag may have
+/// been moved to another one since.
+fn same_as_then(deployment: &Deployment, image: &ImageRef, found: &Artifact) -> Result<()> {
+    match (&deployment.kind, &deployment.artifact) {
+        (DeploymentKind::Rollback { .. }, Some(then)) if then.id != found.id => {
+            Err(Error::new(ErrorKind::Conflict, format!("`{image}` is another image now than the one that served"))
+                .with_code("image_changed")
+                .with_hint("pull the image of that time by its digest, or deploy a version that is there"))
+        }
+        _ => Ok(()),
+    }
 }

@@ -4,17 +4,19 @@
 use super::{StepContext, app, dispose};
 use crate::Result;
 use crate::backend::{Call, Drained, Snapshot};
-use crate::deployment::{Instance, Serving, Slot, Standby, StepOutput};
-use crate::engine::route::route;
-use crate::engine::settle::Change;
+use crate::deployment::{Instance, Slot, StepOutput};
+use crate::engine::draft::Draft;
+use crate::engine::route::{enforce, route};
+use crate::planted::planted;
 
 /// Marks the standby as retiring: from this row on no rollback takes it.
-pub(super) fn plan(snapshot: &Snapshot) -> Result<Change> {
-    let mut change = Change::of(snapshot);
-    let serving = &app(snapshot)?.serving;
-    let standby = serving.standby.clone().map(|standby| Standby { retiring: true, ..standby });
-    change.serving = Some(Serving { standby, generation: serving.generation.next(), ..serving.clone() });
-    Ok(change)
+pub(super) fn plan(draft: &mut Draft) {
+    draft.serve(|serving| {
+        if let Some(standby) = &mut serving.standby {
+            standby.retiring = true;
+        }
+        serving.generation = serving.generation.next();
+    });
 }
 
 /// Drains and removes at once.
@@ -30,8 +32,11 @@ pub(super) async fn drain(context: &StepContext, snapshot: &Snapshot, call: &Cal
     let (Some(live), Some(endpoint)) = (&app.serving.live, app.serving.endpoint(slot)) else {
         return Ok(StepOutput::default());
     };
+    if planted!(RemoveBeforeDrain) {
+        return Ok(StepOutput::default());
+    }
     let alone = route(&app.spec.name, &app.serving, &context.lease, app.serving.generation, live.slot, false)?;
-    context.shared.router.apply(call, &alone).await?;
+    enforce(context.shared.router.as_ref(), call, &alone).await?;
     let longest = snapshot.deployment.release.timing.drain;
     let drained =
         call.bound("router.drained", context.shared.router.drained(&app.spec.name, slot, endpoint, longest)).await?;

@@ -1,26 +1,28 @@
 //! Create the container in the idle slot.
 
-use super::{StepContext, app};
+use std::time::Duration;
+
+use super::{StepContext, app, dispose};
 use crate::app::{EnvKey, Secret};
-use crate::backend::{Call, ContainerSpec, Snapshot};
-use crate::deployment::{ContainerName, Endpoint, Instance, InstanceState, Slot, StepOutput};
-use crate::engine::settle::Change;
+use crate::backend::{Call, ContainerSpec, Snapshot, container_runtime::label};
+use crate::deployment::{ContainerName, Deployment, Endpoint, Instance, InstanceState, Slot, StepName, StepOutput};
+use crate::engine::draft::Draft;
+use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
 /// Chooses the slot, gives the slots their addresses and writes the instance
 /// down, so that it can be found whatever happens next.
-pub(super) async fn plan(context: &StepContext, snapshot: &Snapshot) -> Result<Change> {
-    let mut change = Change::of(snapshot);
-    let app = app(snapshot)?;
-    let slot = app.serving.idle_slot();
-    let mut serving = app.serving.clone();
-    for slot in Slot::BOTH {
-        let contested = serving.contested == Some(slot) && slot == app.serving.idle_slot();
-        if serving.endpoint(slot).is_none() || contested {
+pub(super) async fn plan(context: &StepContext, draft: &mut Draft) -> Result<()> {
+    let (id, name) = (draft.snapshot().deployment.id, draft.snapshot().deployment.app.clone());
+    let mut serving = app(draft.snapshot())?.serving.clone();
+    let slot = serving.idle_slot();
+    for each in Slot::BOTH {
+        let contested = serving.contested == Some(each) && each == slot;
+        if serving.endpoint(each).is_none() || contested {
             let mut taken = endpoints_in_use(context).await?;
             taken.extend(Slot::BOTH.iter().filter_map(|slot| serving.endpoint(*slot).cloned()));
-            let endpoint = context.shared.runtime.allocate_endpoint(&snapshot.deployment.app, slot, &taken).await?;
-            serving.set_endpoint(slot, endpoint);
+            let endpoint = context.shared.runtime.allocate_endpoint(&name, each, &taken).await?;
+            serving.set_endpoint(each, endpoint);
             if contested {
                 serving.contested = None;
             }
@@ -28,17 +30,18 @@ pub(super) async fn plan(context: &StepContext, snapshot: &Snapshot) -> Result<C
     }
     let endpoint = serving.endpoint(slot).cloned();
     let endpoint = endpoint.ok_or_else(|| Error::new(ErrorKind::Internal, "the slot has no address"))?;
-    change.deployment.slot = Some(slot);
-    change.serving = Some(serving);
-    change.instances = vec![Instance {
-        name: ContainerName::of(&snapshot.deployment.app, snapshot.deployment.id, 0),
-        deployment: snapshot.deployment.id,
+    draft.deployment().slot = Some(slot);
+    draft.serve(|current| *current = serving);
+    let again = planted!(NamedByAttempt) && crate::engine::decide::last(draft.snapshot(), StepName::Create).is_some();
+    draft.instance(Instance {
+        name: ContainerName::of(&name, id, u16::from(again)),
+        deployment: id,
         replica: 0,
         slot,
         state: InstanceState::Planned,
         endpoint,
-    }];
-    Ok(change)
+    });
+    Ok(())
 }
 
 async fn endpoints_in_use(context: &StepContext) -> Result<Vec<Endpoint>> {
@@ -48,37 +51,63 @@ async fn endpoints_in_use(context: &StepContext) -> Result<Vec<Endpoint>> {
 
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
     let deployment = &snapshot.deployment;
-    let Some(artifact) = &deployment.artifact else {
-        return Err(Error::new(ErrorKind::Internal, "there is no image to start"));
-    };
     let mut reused = false;
     for instance in snapshot.instances.iter().filter(|instance| instance.deployment == deployment.id) {
-        let mut env = deployment.release.env.clone();
-        for (key, value) in [
-            ("QUARK_APP", deployment.app.to_string()),
-            ("QUARK_DEPLOYMENT", deployment.id.to_string()),
-            ("QUARK_SLOT", instance.slot.to_string()),
-            ("QUARK_COMMIT", deployment.revision.commit.as_ref().map(ToString::to_string).unwrap_or_default()),
-        ] {
-            env.set(EnvKey::parse(key)?, Secret::new(value))?;
-        }
-        let spec = ContainerSpec {
-            name: instance.name.clone(),
-            installation: context.shared.installation.clone(),
-            app: deployment.app.clone(),
-            deployment: deployment.id,
-            replica: instance.replica,
-            slot: instance.slot,
-            artifact: artifact.clone(),
-            command: deployment.release.command.clone(),
-            env,
-            port: deployment.release.port,
-            endpoint: instance.endpoint.clone(),
-            resources: deployment.release.resources,
-        };
+        let spec = spec(context, deployment, instance)?;
+        replace_outdated(context, instance, &spec, call, deployment.release.timing.stop).await?;
         let created = context.shared.runtime.create(call, &spec).await?;
         reused |= created.adopted;
         context.log.say(&format!("created {} in the {} slot", instance.name, instance.slot));
     }
     Ok(StepOutput { reused, ..StepOutput::default() })
+}
+
+/// Takes a container of this deployment away that was made for an address
+/// which turned out to be taken.
+async fn replace_outdated(
+    context: &StepContext,
+    instance: &Instance,
+    spec: &ContainerSpec,
+    call: &Call,
+    grace: Duration,
+) -> Result<()> {
+    let Some(observed) = context.shared.runtime.inspect(&instance.name).await? else { return Ok(()) };
+    let (labels, wanted) = (&observed.labels, spec.labels());
+    let same = |name: &str| labels.get(name) == wanted.get(name);
+    if same(label::INSTALLATION) && same(label::DEPLOYMENT) && !same(label::SPEC) {
+        dispose(context, instance, call, grace).await?;
+    }
+    Ok(())
+}
+
+/// What the container of an instance is made from: the release of `deployment`,
+/// which made it or has rolled back to it.
+pub(super) fn spec(context: &StepContext, deployment: &Deployment, instance: &Instance) -> Result<ContainerSpec> {
+    let Some(artifact) = &deployment.artifact else {
+        return Err(Error::new(ErrorKind::Internal, "there is no image to start"));
+    };
+    let mut env = deployment.release.env.clone();
+    for (key, value) in [
+        ("QUARK_APP", deployment.app.to_string()),
+        ("QUARK_DEPLOYMENT", instance.deployment.to_string()),
+        ("QUARK_SLOT", instance.slot.to_string()),
+        ("QUARK_COMMIT", deployment.revision.commit.as_ref().map(ToString::to_string).unwrap_or_default()),
+    ] {
+        env.set(EnvKey::parse(key)?, Secret::new(value))?;
+    }
+    Ok(ContainerSpec {
+        name: instance.name.clone(),
+        installation: context.shared.installation.clone(),
+        app: deployment.app.clone(),
+        deployment: instance.deployment,
+        replica: instance.replica,
+        slot: instance.slot,
+        fence: context.lease.fence,
+        artifact: artifact.clone(),
+        command: deployment.release.command.clone(),
+        env,
+        port: deployment.release.port,
+        endpoint: instance.endpoint.clone(),
+        resources: deployment.release.resources,
+    })
 }

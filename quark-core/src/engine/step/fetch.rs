@@ -1,10 +1,11 @@
 //! Resolve the commit and fetch the source, unless its image is there already.
 
 use super::StepContext;
-use crate::app::Source;
+use crate::app::{CommitSha, Source};
 use crate::backend::{BuildKey, Call, Snapshot};
-use crate::deployment::StepOutput;
-use crate::{Error, ErrorKind, Result};
+use crate::deployment::{CancelRequest, Conclusion, Deployment, StepOutput, Trigger};
+use crate::planted::planted;
+use crate::{Error, ErrorClass, ErrorKind, Result};
 
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
     let deployment = &snapshot.deployment;
@@ -14,7 +15,14 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let shared = &context.shared;
     let source = shared.source()?;
     let commit = match &deployment.revision.commit {
-        Some(commit) => commit.clone(),
+        Some(commit) => {
+            if deployment.trigger == Trigger::Push {
+                let branch = deployment.revision.branch.as_ref().unwrap_or(branch);
+                newest(context, deployment, source.resolve(call, repository, branch).await, commit).await?
+            } else {
+                commit.clone()
+            }
+        }
         None => {
             let branch = deployment.revision.branch.as_ref().unwrap_or(branch);
             context.log.say(&format!("looking up branch {branch} of {repository}"));
@@ -31,3 +39,46 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     source.fetch(call, repository, &commit, &into, context.log.as_ref()).await?;
     Ok(StepOutput { note: Some(format!("commit {}", commit.short())), commit: Some(commit), ..StepOutput::default() })
 }
+
+/// The commit to deploy for a push of `commit`. Pushes are told late, twice and
+/// out of order: one that is not the head of its branch any more gives way to
+/// a deployment of the head, so that an older commit never goes live after a
+/// newer one. Where there is none, because it was not told yet or because this
+/// one superseded it, this one deploys the head.
+async fn newest(
+    context: &StepContext,
+    deployment: &Deployment,
+    head: Result<CommitSha>,
+    commit: &CommitSha,
+) -> Result<CommitSha> {
+    let head = match head {
+        Ok(head) if head != *commit && !planted!(OlderCommitWins) => head,
+        // The host is away for a moment: it is asked again.
+        Err(error) if error.class() != ErrorClass::Permanent => return Err(error),
+        // It is the head, or the branch is gone and there is none.
+        _ => return Ok(commit.clone()),
+    };
+    let store = &context.shared.store;
+    let recent = store.deployments(&deployment.app, None, RECENT).await?;
+    let of_head = |other: &&Deployment| other.id != deployment.id && other.revision.commit.as_ref() == Some(&head);
+    let goes_on = |other: &&Deployment| {
+        other.cancel.is_none() && !matches!(other.conclusion, Some(Conclusion::Failed | Conclusion::Cancelled))
+    };
+    if let Some(newer) = recent.iter().filter(of_head).find(goes_on) {
+        context.log.say(&format!(
+            "commit {} is older than {}, which is deployed already",
+            commit.short(),
+            head.short()
+        ));
+        let request = CancelRequest::superseded_by("engine", newer.id, context.shared.now());
+        store.request_cancel(deployment.id, request).await?;
+        context.shared.hurry(deployment.id);
+        return Err(Error::new(ErrorKind::Cancelled, format!("deployment `{}` is of a newer commit", newer.id))
+            .with_code("superseded"));
+    }
+    context.log.say(&format!("taking {}, which was pushed after {}", head.short(), commit.short()));
+    Ok(head)
+}
+
+/// How many deployments are looked at for a newer commit.
+const RECENT: usize = 50;

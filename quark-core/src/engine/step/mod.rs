@@ -3,8 +3,10 @@
 
 mod build;
 mod clear;
+mod collect;
 mod create;
 mod fetch;
+mod mend;
 mod probe;
 mod promote;
 mod start;
@@ -13,13 +15,14 @@ mod undo;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::draft::Draft;
 use super::log::DeploymentLog;
-use super::settle::Change;
 use super::shared::Shared;
 use crate::app::App;
 use crate::backend::{Call, Labels, Lease, Snapshot, container_runtime::label};
 use crate::clock::Timestamp;
 use crate::deployment::{AppRecord, DeploymentId, Instance, StepName, StepOutput};
+use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
 /// What every step can reach.
@@ -30,20 +33,32 @@ pub(super) struct StepContext {
     pub(super) log: Arc<DeploymentLog>,
 }
 
+impl StepContext {
+    /// Makes sure, right before something is stopped or removed, that no other
+    /// engine has taken over: a runtime does not compare fences.
+    async fn reassure(&self) -> Result<()> {
+        self.shared.store.renew_lease(&self.lease, self.shared.config.lease).await
+    }
+}
+
 /// What the intent of a step writes besides the step itself. `resumed` says
 /// that an intent of this very attempt is there already.
-pub(super) async fn plan(
-    context: &StepContext,
-    snapshot: &Snapshot,
-    step: StepName,
-    resumed: bool,
-) -> Result<Option<Change>> {
+pub(super) async fn plan(context: &StepContext, draft: &mut Draft, step: StepName, resumed: bool) -> Result<()> {
     match step {
-        StepName::Create => create::plan(context, snapshot).await.map(Some),
-        StepName::Promote if !resumed => promote::plan(snapshot).map(Some),
-        StepName::Revert if !resumed => promote::plan_revert(snapshot).map(Some),
-        StepName::Drain | StepName::Clear => clear::plan(snapshot).map(Some),
-        _ => Ok(None),
+        StepName::Create => create::plan(context, draft).await?,
+        // The switch, and the backup that follows it.
+        StepName::Promote if !resumed => reserve_generations(draft, 2),
+        // The way back.
+        StepName::Revert if !resumed => reserve_generations(draft, 1),
+        StepName::Drain | StepName::Clear => clear::plan(draft),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn reserve_generations(draft: &mut Draft, count: u64) {
+    if !planted!(GenerationReused) {
+        draft.serve(|serving| serving.generation.0 += count);
     }
 }
 
@@ -68,6 +83,8 @@ pub(super) async fn run(
         StepName::Drain => clear::drain(context, snapshot, call).await,
         StepName::Retire => clear::retire(context, snapshot, call).await,
         StepName::Unroute => undo::unroute(context, snapshot, call).await,
+        StepName::Mend => mend::run(context, snapshot, call).await,
+        StepName::Collect => collect::run(context, snapshot, call).await,
     }
 }
 
@@ -83,8 +100,15 @@ pub(super) fn limit(step: StepName, release: &App) -> Duration {
         StepName::Probe => release.health.deadline,
         StepName::Drain => timing.drain + Duration::from_secs(30),
         StepName::Clear => timing.drain + timing.stop + Duration::from_secs(60),
-        StepName::Undo | StepName::Retire => timing.drain + timing.stop + Duration::from_secs(30),
+        StepName::Mend => Duration::from_secs(60),
+        StepName::Undo | StepName::Retire | StepName::Collect => timing.drain + timing.stop + Duration::from_secs(30),
     }
+}
+
+/// Whether a step whose time is over has failed for good. The others are short,
+/// and may have been done: they are looked at and tried again.
+pub(super) fn uses_its_time_up(step: StepName) -> bool {
+    matches!(step, StepName::Fetch | StepName::Build | StepName::Probe)
 }
 
 /// Whether a wish to cancel stops this step.
@@ -120,7 +144,14 @@ pub(super) fn is_interruptible(step: StepName) -> bool {
 pub(super) fn is_cleanup(step: StepName) -> bool {
     matches!(
         step,
-        StepName::Undo | StepName::Revert | StepName::Drain | StepName::Retire | StepName::Clear | StepName::Unroute
+        StepName::Undo
+            | StepName::Revert
+            | StepName::Drain
+            | StepName::Retire
+            | StepName::Clear
+            | StepName::Unroute
+            | StepName::Mend
+            | StepName::Collect
     )
 }
 
@@ -144,6 +175,7 @@ fn labels(installation: &str, deployment: DeploymentId) -> Labels {
 async fn dispose(context: &StepContext, instance: &Instance, call: &Call, grace: Duration) -> Result<()> {
     let runtime = &context.shared.runtime;
     let Some(observed) = runtime.inspect(&instance.name).await? else { return Ok(()) };
+    context.reassure().await?;
     let outcome = runtime.stop(call, &observed.id, grace).await?;
     context.log.say(&format!("stopped {} ({outcome:?})", instance.name));
     runtime.remove(call, &observed.id, &labels(&context.shared.installation, instance.deployment)).await

@@ -15,6 +15,7 @@ use crate::backend::{
 use crate::clock::Timestamp;
 use crate::deployment::{Instance, StepOutput};
 use crate::engine::decide::is_warm;
+use crate::planted::planted;
 use crate::{Error, ErrorClass, ErrorKind, Result};
 
 /// Why the last look did not count as healthy.
@@ -31,7 +32,13 @@ pub(super) async fn run(
     call: &Call,
     deadline: Timestamp,
 ) -> Result<StepOutput> {
-    let slot = snapshot.deployment.slot;
+    if planted!(SwitchBeforeHealth) {
+        return Ok(StepOutput::default());
+    }
+    let mut slot = snapshot.deployment.slot;
+    if planted!(OldVersionProbed) && snapshot.instances.iter().any(|instance| Some(instance.slot) != slot) {
+        slot = slot.map(crate::deployment::Slot::other);
+    }
     let began = context.shared.clock.monotonic();
     // By slot, not by deployment: a warm rollback probes what an earlier deployment made.
     let mut probed = 0;
@@ -59,7 +66,7 @@ async fn wait_until_healthy(
     let host = snapshot.deployment.release.domains.first();
     // What a warm rollback goes back to was healthy when it was replaced and has
     // run since: one answer shows that it still is.
-    let wanted = if is_warm(snapshot) { 1 } else { check.successes };
+    let wanted = if is_warm(snapshot) || planted!(OneAnswerIsEnough) { 1 } else { check.successes };
     let mut row = 0;
     let mut process = None;
     loop {
@@ -89,7 +96,7 @@ async fn wait_until_healthy(
             None => row += 1,
             Some(unwell) => {
                 row = 0;
-                if shared.clock.now().after(check.interval) >= deadline {
+                if shared.now().after(check.interval) >= deadline {
                     relay_output(context, instance).await;
                     return Err(never_healthy(snapshot, instance, unwell));
                 }
@@ -99,8 +106,9 @@ async fn wait_until_healthy(
             return Ok(());
         }
         tokio::select! {
-            () = shared.clock.sleep(check.interval) => {}
+            biased;
             () = call.cancel.cancelled() => return Err(Error::new(ErrorKind::Cancelled, "no longer wanted")),
+            () = shared.clock.sleep(check.interval) => {}
         }
     }
 }
@@ -155,6 +163,9 @@ fn gone(instance: &Instance) -> Error {
 /// One last look before users are sent there: it may have died, or the machine
 /// may have been restarted, since it was found healthy.
 pub(super) async fn still_healthy(context: &StepContext, snapshot: &Snapshot) -> Result<()> {
+    if planted!(SwitchBeforeHealth, OldVersionProbed) {
+        return Ok(());
+    }
     let check = &snapshot.deployment.release.health;
     let host = snapshot.deployment.release.domains.first();
     for instance in snapshot.instances.iter().filter(|instance| Some(instance.slot) == snapshot.deployment.slot) {

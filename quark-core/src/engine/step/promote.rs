@@ -4,17 +4,9 @@ use super::probe::still_healthy;
 use super::{StepContext, app};
 use crate::backend::{Call, ContainerState, Snapshot};
 use crate::deployment::{Serving, Slot, StepOutput};
-use crate::engine::route::{domains, route};
-use crate::engine::settle::Change;
+use crate::engine::route::{domains, enforce, route, take_away};
+use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
-
-/// Reserves two generations: the switch, and the backup that follows it.
-pub(super) fn plan(snapshot: &Snapshot) -> Result<Change> {
-    let mut change = Change::of(snapshot);
-    let serving = &app(snapshot)?.serving;
-    change.serving = Some(Serving { generation: serving.generation.next().next(), ..serving.clone() });
-    Ok(change)
-}
 
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
     let deployment = &snapshot.deployment;
@@ -26,7 +18,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let switch = crate::deployment::Generation(serving.generation.0.saturating_sub(1));
     let began = context.shared.clock.monotonic();
     let wanted = route(&deployment.app, &serving, &context.lease, switch, slot, false)?;
-    context.shared.router.apply(call, &wanted).await?;
+    enforce(context.shared.router.as_ref(), call, &wanted).await?;
     let took = context.shared.clock.monotonic().saturating_sub(began);
     context.log.say(&format!("requests go to the {slot} slot; switching took {:.1} ms", took.as_secs_f64() * 1000.0));
     // The switch stands, whatever becomes of the safety net.
@@ -34,7 +26,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
         context.log.say(&format!("the old version cannot be looked at: {error}"));
         false
     });
-    if app.serving.live.is_some() && warm {
+    if app.serving.live.is_some() && (warm || planted!(DeadBackup)) {
         // The version before is warm: it stands in if the new one crashes.
         let backed = route(&deployment.app, &serving, &context.lease, serving.generation, slot, true)?;
         if let Err(error) = context.shared.router.apply(call, &backed).await {
@@ -42,14 +34,6 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
         }
     }
     Ok(StepOutput { note: Some(format!("switched in {:.1} ms", took.as_secs_f64() * 1000.0)), ..StepOutput::default() })
-}
-
-/// Reserves the generation of the way back.
-pub(super) fn plan_revert(snapshot: &Snapshot) -> Result<Change> {
-    let mut change = Change::of(snapshot);
-    let serving = &app(snapshot)?.serving;
-    change.serving = Some(Serving { generation: serving.generation.next(), ..serving.clone() });
-    Ok(change)
 }
 
 /// Puts the route back to what is live; takes it away if nothing was.
@@ -65,10 +49,10 @@ pub(super) async fn revert(context: &StepContext, snapshot: &Snapshot, call: &Ca
                 live.slot,
                 false,
             )?;
-            context.shared.router.apply(call, &back).await?;
+            enforce(context.shared.router.as_ref(), call, &back).await?;
             context.log.say(&format!("requests stay with the {} slot", live.slot));
         }
-        None => context.shared.router.remove(call, &snapshot.deployment.app).await?,
+        None => take_away(context.shared.router.as_ref(), call, &snapshot.deployment.app).await?,
     }
     Ok(StepOutput::default())
 }

@@ -6,6 +6,7 @@ use crate::app::Source;
 use crate::backend::{BuildKey, Call, Snapshot};
 use crate::deployment::{DeploymentKind, StepName, StepOutput};
 use crate::engine::decide::last;
+use crate::engine::route::take_away;
 
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
     let deployment = &snapshot.deployment;
@@ -34,7 +35,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
 }
 
 pub(super) async fn unroute(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
-    context.shared.router.remove(call, &snapshot.deployment.app).await?;
+    take_away(context.shared.router.as_ref(), call, &snapshot.deployment.app).await?;
     context.log.say("the app has no route any more");
     Ok(StepOutput::default())
 }

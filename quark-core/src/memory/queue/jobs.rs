@@ -1,6 +1,7 @@
 //! The jobs of a `MemoryQueue` and what may happen to them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -8,6 +9,7 @@ use uuid::Uuid;
 use crate::backend::{Claim, ClaimToken, ClaimedJob, DeadJob, Enqueued, JobId, NewJob, Priority, QueueDepth};
 use crate::clock::Timestamp;
 use crate::deployment::OwnerId;
+use crate::platform::Platform;
 
 /// One reading of the clock.
 #[derive(Clone, Copy)]
@@ -20,8 +22,8 @@ pub(super) struct Moment {
 type Arrival = u64;
 
 /// All jobs, each in exactly one of the four sets that its [`Stage`] names.
-#[derive(Default)]
 pub(super) struct Jobs {
+    platform: Arc<dyn Platform>,
     arrivals: Arrival,
     jobs: BTreeMap<Arrival, Job>,
     ids: HashMap<JobId, Arrival>,
@@ -48,13 +50,34 @@ enum Stage {
 }
 
 impl Jobs {
+    /// No jobs.
+    pub(super) fn new(platform: Arc<dyn Platform>) -> Self {
+        Self {
+            platform,
+            arrivals: 0,
+            jobs: BTreeMap::new(),
+            ids: HashMap::new(),
+            keys: HashMap::new(),
+            ready: BTreeSet::new(),
+            delayed: BTreeSet::new(),
+            claimed: BTreeSet::new(),
+            dead: BTreeSet::new(),
+        }
+    }
+
+    /// Forgets all jobs; arrivals and names are not given again.
+    #[cfg(feature = "test-util")]
+    pub(super) fn flush(&mut self) {
+        *self = Self { arrivals: self.arrivals, ..Self::new(Arc::clone(&self.platform)) };
+    }
+
     pub(super) fn push(&mut self, job: NewJob, moment: Moment) -> Enqueued {
         self.settle(moment);
         let key = job.dedupe_key();
         if let Some(id) = self.keys.get(&key) {
             return Enqueued::Duplicate(*id);
         }
-        let id = JobId(Uuid::now_v7());
+        let id = JobId(self.platform.unique());
         self.arrivals += 1;
         let arrival = self.arrivals;
         let stage = stage_at(job.run_at, moment);
@@ -77,7 +100,7 @@ impl Jobs {
             let Some((_, _, arrival)) = self.ready.first().copied() else { break };
             let Some(mut job) = self.take(arrival) else { break };
             job.attempts += 1;
-            let token = ClaimToken { job: job.id, claim: Uuid::new_v4() };
+            let token = ClaimToken { job: job.id, claim: self.platform.unique() };
             let until = moment.monotonic.saturating_add(visibility);
             job.stage = Stage::Claimed { by: owner.clone(), claim: token.claim, until };
             claimed.push(ClaimedJob { token, job: job.job.clone(), attempt: job.attempts });

@@ -5,7 +5,8 @@ use crate::Result;
 use crate::app::{App, AppName, Domain};
 use crate::backend::store::refusal;
 use crate::clock::Timestamp;
-use crate::deployment::{AppRecord, Serving, TeamId, Version};
+use crate::deployment::{AppRecord, TeamId, Version};
+use crate::planted::planted;
 
 impl Tables {
     pub(super) fn create_app(&mut self, spec: App, at: Timestamp) -> Result<AppRecord> {
@@ -16,7 +17,7 @@ impl Tables {
         self.hold_domains(&spec);
         let record = AppRecord {
             team: TeamId::default(),
-            serving: Serving::default(),
+            serving: self.new_serving(),
             version: Version::default().next(),
             created_at: at,
             updated_at: at,
@@ -48,7 +49,7 @@ impl Tables {
     pub(super) fn forget_app(&mut self, name: &AppName) {
         self.apps.remove(name);
         self.domains.retain(|_, app| app != name);
-        self.endpoints.retain(|_, app| app != name);
+        self.endpoints.retain(|_, app| app != name || planted!(AddressesNotFreed));
     }
 
     fn check_domains(&self, spec: &App) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quark_core::deployment::SupersedePolicy;
 use quark_core::memory::{Behaviour, Health};
 use quark_core::{App, Conclusion, DeployRequest, Error, ErrorKind, ImageRef, Slot, Source, State, StepName, Timing};
 
@@ -145,7 +146,7 @@ async fn the_same_commit_is_not_built_twice() {
 async fn a_cancel_during_the_build_takes_everything_away() {
     let world = World::new();
     let engine = world.engine().await;
-    engine.create_app(app()).await.unwrap();
+    engine.create_app(app().with_supersede(SupersedePolicy::Serial)).await.unwrap();
     let live = deploy_well(&engine, &world.good()).await;
     let commit = world.good();
     world.builder.hold(&commit);
@@ -172,7 +173,7 @@ async fn a_cancel_during_the_build_takes_everything_away() {
 async fn deployments_of_an_app_follow_one_another_in_order() {
     let world = World::new();
     let engine = world.engine().await;
-    engine.create_app(app()).await.unwrap();
+    engine.create_app(app().with_supersede(SupersedePolicy::Serial)).await.unwrap();
     let mut wanted = Vec::new();
     for _ in 0..4 {
         wanted.push(engine.deploy(&name(), DeployRequest::commit(world.good())).await.unwrap().id);

@@ -14,6 +14,7 @@ use quark_core::backend::{
     Listening, LogChunk, LogSelection, LogSink, ObservedContainer, ProbeFailure, ProbeTarget, Route,
     RuntimeCapabilities, StopOutcome,
 };
+use quark_core::deployment::SupersedePolicy;
 use quark_core::memory::{Behaviour, Health, MemoryBuilder, MemoryProber, MemoryRouter, MemoryRuntime, MemoryStore};
 use quark_core::{
     App, AppName, Artifact, Conclusion, ContainerName, ContainerRuntime, DeployRequest, DeploymentEngine,
@@ -267,7 +268,8 @@ impl Prober for Cancelling {
         let id = *self.id.lock().unwrap();
         if let Some(id) = id {
             // By another engine on the same store: nobody here is told at once.
-            self.store.request_cancel(id, "alice", quark_core::Timestamp::from_micros(1)).await.unwrap();
+            let request = quark_core::deployment::CancelRequest::new("alice", quark_core::Timestamp::from_micros(1));
+            self.store.request_cancel(id, request).await.unwrap();
         }
         answer
     }
@@ -296,7 +298,7 @@ async fn a_cancel_that_comes_with_the_last_answer_of_the_probe_is_honoured() {
 async fn a_waiting_deployment_does_not_take_the_lease_from_the_one_at_work() {
     let world = World::new();
     let engine = world.engine().await;
-    engine.create_app(app()).await.unwrap();
+    engine.create_app(app().with_supersede(SupersedePolicy::Serial)).await.unwrap();
     let commit = world.good();
     world.builder.hold(&commit);
     let first = engine.deploy(&name(), DeployRequest::commit(commit.clone())).await.unwrap();

@@ -1,66 +1,156 @@
 //! A world of in-memory backends with an engine in it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use quark_core::backend::{ContainerState, ProbeTarget, Prober, Queue, Store};
-use quark_core::deployment::InstanceState;
+use quark_core::backend::{
+    ContainerRuntime, ContainerState, ImageBuilder, Metric, MetricsSink, ProbeTarget, Prober, Queue, Router, Store,
+};
+use quark_core::deployment::{InstanceState, StepRecord};
 use quark_core::memory::{
     Behaviour, MemoryBuilder, MemoryProber, MemoryQueue, MemoryRouter, MemoryRuntime, MemorySource, MemoryStore, Tree,
 };
+use quark_core::testing::TokioClock;
 use quark_core::{
-    App, AppName, AppRecord, BranchName, Clock, CommitSha, Conclusion, DeployRequest, Deployment, DeploymentEngine,
-    DeploymentId, Endpoint, EngineConfig, HealthCheck, OwnerId, RepositoryUrl, RollbackRequest, Source, SystemClock,
-    Timing,
+    App, AppName, AppRecord, BranchName, Clock, CommitSha, Conclusion, ContainerName, DeployRequest, Deployment,
+    DeploymentEngine, DeploymentId, Endpoint, EngineConfig, HealthCheck, OwnerId, RepositoryUrl, RollbackRequest,
+    Source, StepName, SystemClock, Timing,
 };
 
+use super::hooked::Hooked;
+
 pub(crate) struct World {
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: MemoryStore,
     pub(crate) queue: MemoryQueue,
     pub(crate) runtime: MemoryRuntime,
     pub(crate) router: MemoryRouter,
     pub(crate) builder: MemoryBuilder,
     pub(crate) source: MemorySource,
+    pub(crate) metrics: Arc<Counted>,
     pub(crate) folder: tempfile::TempDir,
 }
 
 pub(crate) const REPOSITORY: &str = "https://git.test/acme/shop";
 
+/// The name of the engines of [`World::engine`].
+pub(crate) const OWNER: &str = "test";
+
+/// What an engine is put together from: a world's backends, some of them
+/// replaced by a test.
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) runtime: Arc<dyn ContainerRuntime>,
+    pub(crate) router: Arc<dyn Router>,
+    pub(crate) builder: Arc<dyn ImageBuilder>,
+    pub(crate) source: Hooked<MemorySource>,
+}
+
 impl World {
+    /// A world in the time of the machine.
     pub(crate) fn new() -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        Self::in_the_time_of(Arc::new(SystemClock::new()))
+    }
+
+    /// A world whose time jumps when nothing is left to do. For tests whose
+    /// tokio runtime is paused.
+    pub(crate) fn paused() -> Self {
+        Self::in_the_time_of(Arc::new(TokioClock::new()))
+    }
+
+    fn in_the_time_of(clock: Arc<dyn Clock>) -> Self {
         let queue = MemoryQueue::new(Arc::clone(&clock));
-        let runtime = MemoryRuntime::new();
+        let runtime = MemoryRuntime::with_clock(Arc::clone(&clock));
         Self {
-            store: MemoryStore::with_queue(clock, queue.clone()),
+            store: MemoryStore::with_queue(Arc::clone(&clock), queue.clone()),
             queue,
-            router: MemoryRouter::new(),
+            router: MemoryRouter::with_clock(Arc::clone(&clock)),
             builder: MemoryBuilder::new(&runtime),
             source: MemorySource::new(),
             runtime,
+            metrics: Arc::default(),
             folder: tempfile::tempdir().unwrap(),
+            clock,
         }
     }
 
     /// An engine that always has the same name, like one that is restarted.
     pub(crate) async fn engine(&self) -> DeploymentEngine {
-        self.engine_on(Arc::new(self.store.clone()), Arc::new(self.queue.clone())).await
+        self.start(OWNER, self.parts()).await
     }
 
     pub(crate) async fn engine_on(&self, store: Arc<dyn Store>, queue: Arc<dyn Queue>) -> DeploymentEngine {
+        self.start(OWNER, Parts { store, queue, ..self.parts() }).await
+    }
+
+    pub(crate) fn parts(&self) -> Parts {
+        Parts {
+            store: Arc::new(self.store.clone()),
+            queue: Arc::new(self.queue.clone()),
+            runtime: Arc::new(self.runtime.clone()),
+            router: Arc::new(self.router.clone()),
+            builder: Arc::new(self.builder.clone()),
+            source: Hooked::failing(self.source.clone(), |_| None),
+        }
+    }
+
+    /// An engine of any name and parts, on the same machine.
+    pub(crate) async fn start(&self, owner: &str, parts: Parts) -> DeploymentEngine {
         let config = EngineConfig {
-            owner: OwnerId::parse("test").unwrap(),
+            owner: OwnerId::parse(owner).unwrap(),
             lease: Duration::from_secs(5),
             ..EngineConfig::new(self.folder.path().join("work"))
         };
-        DeploymentEngine::builder_dyn(store, queue, Arc::new(self.runtime.clone()), Arc::new(self.router.clone()))
+        DeploymentEngine::builder_dyn(parts.store, parts.queue, parts.runtime, parts.router)
             .with_config(config)
-            .with_builder(self.builder.clone())
-            .with_source(self.source.clone())
+            .with_builder_dyn(parts.builder)
+            .with_source(parts.source)
             .with_prober(MemoryProber::new(&self.runtime))
+            .with_metrics(Arc::clone(&self.metrics) as Arc<dyn MetricsSink>)
+            .with_clock(Arc::clone(&self.clock))
             .start()
             .await
             .unwrap()
+    }
+
+    /// Lets time pass.
+    pub(crate) async fn pass(&self, time: Duration) {
+        self.clock.sleep(time).await;
+    }
+
+    /// Waits until a condition holds; for worlds whose time jumps.
+    pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, condition: impl Fn() -> F) {
+        let began = self.clock.monotonic();
+        while !condition().await {
+            assert!(self.clock.monotonic() - began < LONGEST, "never: {what}");
+            self.clock.sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until a deployment has ended, or is stuck; for worlds whose time jumps.
+    pub(crate) async fn end(&self, engine: &DeploymentEngine, id: DeploymentId) -> Deployment {
+        tokio::time::timeout(LONGEST, engine.wait(id)).await.expect("it never ended").unwrap()
+    }
+
+    /// A deployment whose build waits to be released.
+    pub(crate) async fn under_way(&self, engine: &DeploymentEngine) -> (Deployment, CommitSha) {
+        let commit = self.good();
+        self.builder.hold(&commit);
+        let deployment = engine.deploy(&name(), DeployRequest::commit(commit.clone())).await.unwrap();
+        self.builder.building(&commit).await;
+        (deployment, commit)
+    }
+
+    /// The journal's rows of one step.
+    pub(crate) async fn rows(&self, id: DeploymentId, step: StepName) -> Vec<StepRecord> {
+        let snapshot = self.store.snapshot(id).await.unwrap().unwrap();
+        snapshot.steps.into_iter().filter(|record| record.name == step).collect()
+    }
+
+    /// The name of the one container of a deployment.
+    pub(crate) fn container(&self, id: DeploymentId) -> ContainerName {
+        ContainerName::of(&name(), id, 0)
     }
 
     /// A commit whose program behaves like this.
@@ -110,9 +200,39 @@ impl World {
             assert!(kept.iter().all(|slot| healthy(*slot)));
         }
         let installations = std::fs::read_dir(self.folder.path().join("work")).unwrap().flatten();
-        let left: Vec<_> =
-            installations.flat_map(|folder| std::fs::read_dir(folder.path()).unwrap().flatten()).collect();
+        let left: Vec<_> = installations
+            .flat_map(|folder| std::fs::read_dir(folder.path()).unwrap().flatten())
+            // How far the store has come is noted beside the checkouts.
+            .filter(|entry| entry.file_type().unwrap().is_dir())
+            .collect();
         assert!(left.is_empty(), "checkouts are left over: {left:?}");
+    }
+}
+
+/// How long something may take in a time that jumps.
+const LONGEST: Duration = Duration::from_secs(10 * 24 * 3600);
+
+/// The numbers that engines have told.
+#[derive(Debug, Default)]
+pub(crate) struct Counted(Mutex<Vec<Metric>>);
+
+impl MetricsSink for Counted {
+    fn record(&self, metric: Metric) {
+        self.0.lock().unwrap().push(metric);
+    }
+}
+
+impl Counted {
+    /// How many deployments have ended like this.
+    pub(crate) fn ended(&self, wanted: Conclusion) -> usize {
+        let like = |metric: &&Metric| matches!(metric, Metric::DeploymentCompleted { conclusion, .. } if *conclusion == wanted);
+        self.0.lock().unwrap().iter().filter(like).count()
+    }
+
+    /// How many deployments were asked for.
+    pub(crate) fn created(&self) -> usize {
+        let created = |metric: &&Metric| matches!(metric, Metric::DeploymentCreated { .. });
+        self.0.lock().unwrap().iter().filter(created).count()
     }
 }
 

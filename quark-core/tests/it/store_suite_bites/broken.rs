@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quark_core::backend::store::refusal;
-use quark_core::backend::{CancelOutcome, Commit, Lease, NewJob, Snapshot};
-use quark_core::deployment::{Fence, StepRecord, Version};
+use quark_core::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot};
+use quark_core::deployment::{CancelRequest, Fence, IdempotencyKey, Instance, StepRecord, SupersedePolicy, Version};
 use quark_core::memory::{MemoryQueue, MemoryStore};
 use quark_core::{
-    App, AppName, AppRecord, Deployment, DeploymentId, DeploymentKind, Domain, Endpoint, Error, ErrorKind, Event,
-    EventKind, LogLine, LogStream, OwnerId, Queue, Result, Store, Timestamp,
+    App, AppName, AppRecord, Deployment, DeploymentId, Domain, Endpoint, Error, Event, EventKind, LogLine, LogStream,
+    OwnerId, Result, Store, Timestamp,
 };
 use tokio::task::yield_now;
 
@@ -34,13 +34,17 @@ pub(super) struct Memory {
     pub(super) sequences: HashMap<DeploymentId, u64>,
     pub(super) steps: HashMap<DeploymentId, Vec<StepRecord>>,
     pub(super) versions: HashMap<DeploymentId, Version>,
-    pub(super) removed: Vec<quark_core::deployment::Instance>,
+    pub(super) removed: Vec<Instance>,
     pub(super) given_up: HashSet<Domain>,
     pub(super) endpoints: HashMap<Endpoint, AppName>,
     pub(super) forgotten: HashMap<AppName, u64>,
-    pub(super) cancels: HashMap<DeploymentId, Vec<(String, Timestamp)>>,
+    pub(super) cancels: HashMap<DeploymentId, Vec<CancelRequest>>,
     pub(super) seen: HashSet<u64>,
     pub(super) closed: bool,
+    pub(super) leapt: bool,
+    /// The apps that were created after a leap.
+    pub(super) late: HashSet<AppName>,
+    pub(super) refused: HashSet<IdempotencyKey>,
 }
 
 impl Broken {
@@ -100,7 +104,10 @@ impl Store for Broken {
             return Err(refusal::domain_taken("kept"));
         }
         let error = match self.inner.create_app(spec.clone(), at).await {
-            Ok(created) => return Ok(created),
+            Ok(created) => {
+                self.note_new(&spec.name);
+                return Ok(self.bend_app(created));
+            }
             Err(error) => error,
         };
         let first = self.inner.app(&spec.name).await?;
@@ -149,52 +156,41 @@ impl Store for Broken {
     }
 
     async fn app(&self, name: &AppName) -> Result<Option<AppRecord>> {
-        let mut found = self.inner.app(name).await?;
-        if let (Fault::ForgetsVariables, Some(record)) = (self.fault, &mut found) {
-            record.spec.env = quark_core::EnvVars::new();
-        }
-        Ok(found)
+        Ok(self.inner.app(name).await?.map(|app| self.bend_app(app)))
     }
 
     async fn apps(&self) -> Result<Vec<AppRecord>> {
-        let mut apps = self.inner.apps().await?;
+        let apps = self.inner.apps().await?;
+        let mut apps: Vec<_> = apps.into_iter().map(|app| self.bend_app(app)).collect();
         if self.fault == Fault::ListsAppsBackwards {
             apps.reverse();
         }
         Ok(apps)
     }
 
-    async fn create_deployment(&self, mut deployment: Deployment, job: NewJob) -> Result<Deployment> {
-        let kind = deployment.kind.clone();
-        if self.fault == Fault::MarksNoRemoval && kind == DeploymentKind::Remove {
-            deployment.kind = DeploymentKind::Deploy;
-        }
-        let next = self.next_sequence(&deployment.app).await?;
-        if self.fault == Fault::RacesForSequences {
-            yield_now().await;
-        }
-        match self.inner.create_deployment(deployment.clone(), job.clone()).await {
-            Ok(created) => {
-                if let Some(next) = next {
-                    self.memory().sequences.insert(created.id, next);
-                }
-                Ok(self.bend(Deployment { kind, ..created }))
-            }
-            Err(error) => match (self.fault, error.code()) {
-                (Fault::DeploysUnknownApps, "app_not_found") | (Fault::DeploysRemovedApps, "app_removed") => {
-                    Ok(deployment)
-                }
-                (Fault::QueuesRefusedJobs, _) => {
-                    self.queue.enqueue(job).await?;
-                    Err(error)
-                }
-                _ => Err(error),
-            },
-        }
+    async fn create_deployment(
+        &self,
+        deployment: Deployment,
+        job: NewJob,
+        policy: SupersedePolicy,
+    ) -> Result<CreatedDeployment> {
+        self.create(deployment, job, policy).await
     }
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
         Ok(self.inner.deployment(id).await?.map(|deployment| self.bend(deployment)))
+    }
+
+    async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
+        let found = self.inner.deployment_by_key(app, key).await?;
+        match self.fault {
+            Fault::FindsNoKey => Ok(None),
+            Fault::FindsKeysOfOthers if found.is_none() => {
+                let shop = AppName::parse("shop")?;
+                self.inner.deployment_by_key(&shop, key).await
+            }
+            _ => Ok(found),
+        }
     }
 
     async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {
@@ -232,10 +228,7 @@ impl Store for Broken {
             },
         };
         self.memory().leases.insert(app.clone(), lease.clone());
-        let namesake = self.fault == Fault::FencesNamesakesAnew && self.memory().forgotten.contains_key(app);
-        if self.fault == Fault::RepeatsFences || namesake {
-            lease.fence = Fence(1);
-        }
+        lease.fence = Fence(self.bend_fence(app, lease.fence.0));
         Ok(lease)
     }
 
@@ -244,6 +237,7 @@ impl Store for Broken {
         match self.fault {
             Fault::RenewsNothing => self.inner.renew_lease(&lease, Duration::ZERO).await,
             Fault::RenewsForEver => self.inner.renew_lease(&lease, Duration::MAX).await,
+            Fault::KeepsLeasesAtLeaps if self.has_leapt() => Ok(()),
             Fault::RenewsOldLeases => self.inner.renew_lease(&lease, ttl).await.or(Ok(())),
             _ => self.inner.renew_lease(&lease, ttl).await,
         }
@@ -267,17 +261,27 @@ impl Store for Broken {
         self.write(commit).await
     }
 
-    async fn request_cancel(&self, id: DeploymentId, by: &str, at: Timestamp) -> Result<CancelOutcome> {
-        let outcome = self.inner.request_cancel(id, by, at).await;
-        if matches!(outcome, Ok(CancelOutcome::Requested)) {
-            self.memory().cancels.entry(id).or_default().push((by.to_owned(), at));
+    async fn request_cancel(&self, id: DeploymentId, request: CancelRequest) -> Result<CancelOutcome> {
+        self.cancel(id, request).await
+    }
+
+    async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
+        self.read_instances(app).await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        match self.fault {
+            Fault::StandsStill => Ok(Timestamp::from_micros(1_700_000_000_000_000)),
+            _ => self.inner.now().await,
         }
-        match (self.fault, outcome) {
-            (Fault::CancelsTooLate, Ok(_)) => Ok(CancelOutcome::Requested),
-            (Fault::NeverCancels, Ok(_)) => Ok(CancelOutcome::TooLate),
-            (Fault::CancelsUnknown, Err(error)) if error.kind() == ErrorKind::NotFound => Ok(CancelOutcome::TooLate),
-            (_, outcome) => outcome,
-        }
+    }
+
+    async fn position(&self) -> Result<u64> {
+        self.read_position().await
+    }
+
+    async fn leap(&self) -> Result<()> {
+        self.go_on().await
     }
 
     async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>> {
@@ -311,19 +315,6 @@ impl Broken {
     async fn create_without_names(&self, spec: App, at: Timestamp) -> Result<AppRecord> {
         let created = self.inner.create_app(App { domains: Vec::new(), ..spec.clone() }, at).await?;
         Ok(AppRecord { spec, ..created })
-    }
-
-    /// The number that a store which counts in its own way gives next.
-    async fn next_sequence(&self, app: &AppName) -> Result<Option<u64>> {
-        let count = self.inner.deployments(app, None, usize::MAX).await?.len() as u64;
-        let forgotten = self.memory().forgotten.get(app).copied().unwrap_or_default();
-        Ok(match self.fault {
-            Fault::CountsFromZero => Some(count),
-            Fault::CountsAllAppsTogether => Some(self.memory().sequences.len() as u64 + 1),
-            Fault::RacesForSequences => Some(count + 1),
-            Fault::CountsNamesakesAnew => Some(count + 1 - forgotten),
-            _ => None,
-        })
     }
 }
 

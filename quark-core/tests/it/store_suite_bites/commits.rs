@@ -42,7 +42,8 @@ impl Broken {
             }
             Fault::IgnoresCancels => commit.guard.unless_cancelled = false,
             Fault::AdmitsInAnyOrder => commit.guard.admits = false,
-            Fault::ForgetsSteps => commit.step = None,
+            Fault::WritesOneStep => commit.steps.truncate(1),
+            Fault::ForgetsSteps => commit.steps.clear(),
             Fault::ForgetsInstances => commit.instances.clear(),
             Fault::ForgetsServing => commit.serving = None,
             Fault::ForgetsEvents => commit.events.clear(),
@@ -83,7 +84,7 @@ impl Broken {
         let history = self.inner.deployments(&app, None, usize::MAX).await?.len() as u64;
         let mut memory = self.memory();
         memory.versions.insert(deployment.id, deployment.version);
-        memory.steps.entry(deployment.id).or_default().extend(commit.step.clone());
+        memory.steps.entry(deployment.id).or_default().extend(commit.steps.clone());
         let removed = commit.instances.iter().filter(|instance| instance.state == InstanceState::Removed);
         memory.removed.extend(removed.cloned());
         if let Some(serving) = &commit.serving {
@@ -114,6 +115,7 @@ impl Broken {
                 let guard = Guard { lease: anyhow.lease, ..commit.guard };
                 return self.inner.commit(Commit { guard, ..commit }).await;
             }
+            (Fault::KeepsLeasesAtLeaps, "fenced") if self.has_leapt() => return Ok(next),
             (Fault::IgnoresVersions, "version_changed") => {
                 let guard = Guard { version: stored.version, ..commit.guard };
                 return self.inner.commit(Commit { guard, ..commit }).await;
@@ -138,7 +140,7 @@ impl Broken {
             guard: anyhow,
             deployment: stored,
             serving: None,
-            step: None,
+            steps: Vec::new(),
             instances: Vec::new(),
             events: Vec::new(),
             jobs: Vec::new(),
@@ -146,7 +148,7 @@ impl Broken {
             at: commit.at,
         };
         let trace = match self.fault {
-            Fault::LeavesSteps => Commit { step: commit.step, ..nothing },
+            Fault::LeavesSteps => Commit { steps: commit.steps, ..nothing },
             Fault::LeavesInstances => Commit { instances: commit.instances, ..nothing },
             Fault::LeavesServing => Commit { serving: commit.serving, ..nothing },
             Fault::LeavesEvents => Commit { events: commit.events, ..nothing },

@@ -23,6 +23,31 @@ pub(super) enum Fault {
     DeploysUnknownApps,
     DeploysRemovedApps,
     QueuesRefusedJobs,
+    IgnoresKeys,
+    SharesKeys,
+    ForgetsKeysOfEnded,
+    KnowsKeysTooLate,
+    QueuesWhatIsKnown,
+    SupersedesForWhatIsKnown,
+    CallsKnownNew,
+    RacesForKeys,
+    SupersedesNothing,
+    IgnoresPolicies,
+    SupersedesOtherApps,
+    EndsAllAsCancelled,
+    NamesNobody,
+    StopsInSilence,
+    EndsInSilence,
+    HidesWhatEnded,
+    HidesWhatStops,
+    KeepsWhatIsSuperseded,
+    RacesToSupersede,
+    RefusesNothing,
+    RefusesForWhatIsActive,
+    RefusesForEver,
+    EndsBeforeItRefuses,
+    KeepsRefusedKeys,
+    RacesForTheOnlyOne,
     MarksNoRemoval,
     ChangesRemovedApps,
     ListsOldestFirst,
@@ -52,6 +77,7 @@ pub(super) enum Fault {
     AdmitsASecond,
     AdmitsInAnyOrder,
     ForgetsSteps,
+    WritesOneStep,
     ForgetsInstances,
     KeepsRemovedInstances,
     ForgetsServing,
@@ -60,6 +86,10 @@ pub(super) enum Fault {
     ForgetsArtifacts,
     TakesTheWritersVersion,
     TakesTheWritersCancel,
+    ShowsRemovedInstances,
+    ForgetsInstancesOfTheGone,
+    MixesInstances,
+    ListsInstancesBackwards,
     ReopensCompleted,
     FreezesCompleted,
     SharesEndpoints,
@@ -75,6 +105,9 @@ pub(super) enum Fault {
     KeepsApps,
     KeepsNamesOfForgotten,
     LosesHistory,
+    StandsStill,
+    FindsNoKey,
+    FindsKeysOfOthers,
     CountsNamesakesAnew,
     FencesNamesakesAnew,
     CancelsTooLate,
@@ -83,6 +116,11 @@ pub(super) enum Fault {
     KeepsTheLastCancel,
     CancelsUnknown,
     CancelsAsAWrite,
+    OnlyRequestsWhatEnds,
+    ShowsWhatEndedAsQueued,
+    KeepsVersionsOfEnded,
+    EndsTwice,
+    EndsAtNoTime,
     ReadsEventsBackwards,
     SkipsEvents,
     RepeatsEvents,
@@ -93,6 +131,16 @@ pub(super) enum Fault {
     TearsLinesApart,
     ForgetsEmptyLines,
     LogsForNobody,
+    TellsTheNextPosition,
+    StartsAtOne,
+    TellsAnOldPosition,
+    LeapsNowhere,
+    KeepsLeasesAtLeaps,
+    LeapsWithoutFences,
+    LeapsWithoutGenerations,
+    LeapsWithoutEvents,
+    RenumbersEvents,
+    LeapsForKnownApps,
     LosesEverything,
     LosesLogs,
     LosesLeases,
@@ -108,14 +156,6 @@ pub(super) fn faults(case: &str) -> &'static [Fault] {
         "apps_are_listed_by_name" => &[ListsAppsBackwards],
         "a_host_name_belongs_to_one_app" => &[SharesHostNames, KeepsHostNames, ChangesAppsItRefuses, RacesForHostNames],
         "update_app_compares_the_version" => &[IgnoresAppVersions, ChangesOutdatedApps],
-        "create_deployment_counts_without_gaps" => &[CountsFromZero, CountsAllAppsTogether, RacesForSequences],
-        "create_deployment_writes_event_and_job" => {
-            &[TellsNoCreation, QueuesNoJobs, QueuesJobsInSecret, ForgetsRevisions]
-        }
-        "create_deployment_needs_an_app" => &[DeploysUnknownApps, DeploysRemovedApps, QueuesRefusedJobs],
-        "a_remove_deployment_marks_its_app" => &[MarksNoRemoval, ChangesRemovedApps],
-        "deployments_are_listed_newest_first" => &[ListsOldestFirst, ListsTheOneBefore, ListsTooMany],
-        "unfinished_is_what_has_not_ended" => &[ForgetsWhatIsStuck, ForgetsWhatIsQueued, KeepsWhatIsCompleted],
         "a_lease_excludes_other_owners" => &[RepeatsFences, SharesLeases, TellsNoWait, RacesForLeases],
         "a_lease_goes_to_its_owner_or_when_it_ran_out" => &[RefusesOwners, KeepsFenceOfOwners, KeepsLeasesForEver],
         "renew_lease_extends" => &[RenewsNothing, RenewsForEver, RenewsOldLeases, ReleasesForOthers],
@@ -126,6 +166,7 @@ pub(super) fn faults(case: &str) -> &'static [Fault] {
         "commit_admits_the_earliest_first" => &[AdmitsInAnyOrder],
         "a_commit_happens_as_a_whole" => &[
             ForgetsSteps,
+            WritesOneStep,
             ForgetsInstances,
             KeepsRemovedInstances,
             ForgetsServing,
@@ -135,6 +176,9 @@ pub(super) fn faults(case: &str) -> &'static [Fault] {
             TakesTheWritersVersion,
             TakesTheWritersCancel,
         ],
+        "instances_are_those_that_are_left" => {
+            &[ShowsRemovedInstances, ForgetsInstancesOfTheGone, MixesInstances, ListsInstancesBackwards]
+        }
         "a_completed_deployment_keeps_its_end" => &[ReopensCompleted, FreezesCompleted],
         "two_apps_never_hold_one_endpoint" => &[SharesEndpoints, ChecksOneSlot, KeepsEndpoints],
         "a_step_is_identified_by_name_and_attempt" => &[AppendsSteps, KnowsStepsByName],
@@ -142,18 +186,87 @@ pub(super) fn faults(case: &str) -> &'static [Fault] {
         "forgetting_an_app_keeps_its_history" => {
             &[KeepsApps, KeepsNamesOfForgotten, LosesHistory, CountsNamesakesAnew, FencesNamesakesAnew]
         }
-        "request_cancel_comes_in_time_or_too_late" => {
-            &[CancelsTooLate, NeverCancels, TellsEveryCancel, KeepsTheLastCancel, CancelsUnknown, CancelsAsAWrite]
-        }
         "events_are_read_in_order_without_gaps" => {
             &[ReadsEventsBackwards, SkipsEvents, RepeatsEvents, MixesEvents, ShowsEventsLate]
         }
         "log_lines_are_numbered_without_gaps" => {
             &[NumbersLinesFromZero, NumbersLinesTogether, TearsLinesApart, ForgetsEmptyLines, LogsForNobody]
         }
+        "position_is_the_last_event" => &[TellsTheNextPosition, StartsAtOne, TellsAnOldPosition, LeapsWithoutEvents],
+        "leap_leaves_all_numbers_behind" => &[
+            LeapsNowhere,
+            KeepsLeasesAtLeaps,
+            LeapsWithoutFences,
+            LeapsWithoutGenerations,
+            LeapsWithoutEvents,
+            RenumbersEvents,
+            LeapsForKnownApps,
+        ],
         "everything_survives_reopening" => {
             &[LosesEverything, LosesLogs, LosesLeases, ClaimsToBeDurable, DeniesToBeDurable]
         }
+        _ => faults_of_deployments(case),
+    }
+}
+
+#[allow(clippy::enum_glob_use, reason = "a table of names only")]
+fn faults_of_deployments(case: &str) -> &'static [Fault] {
+    use Fault::*;
+    match case {
+        "create_deployment_counts_without_gaps" => &[CountsFromZero, CountsAllAppsTogether, RacesForSequences],
+        "create_deployment_writes_event_and_job" => {
+            &[TellsNoCreation, QueuesNoJobs, QueuesJobsInSecret, ForgetsRevisions]
+        }
+        "create_deployment_needs_an_app" => &[DeploysUnknownApps, DeploysRemovedApps, QueuesRefusedJobs],
+        "time_moves_on" => &[StandsStill],
+        "a_key_finds_its_deployment" => &[FindsNoKey, FindsKeysOfOthers],
+        "a_key_names_one_deployment" => &[
+            IgnoresKeys,
+            SharesKeys,
+            ForgetsKeysOfEnded,
+            KnowsKeysTooLate,
+            QueuesWhatIsKnown,
+            SupersedesForWhatIsKnown,
+            CallsKnownNew,
+            RacesForKeys,
+        ],
+        "a_newer_deployment_supersedes_earlier_ones" => &[
+            SupersedesNothing,
+            IgnoresPolicies,
+            SupersedesOtherApps,
+            EndsAllAsCancelled,
+            NamesNobody,
+            StopsInSilence,
+            EndsInSilence,
+            HidesWhatEnded,
+            HidesWhatStops,
+            KeepsWhatIsSuperseded,
+            RacesToSupersede,
+        ],
+        "create_deployment_is_refused_while_one_is_under_way" => &[
+            RefusesNothing,
+            RefusesForWhatIsActive,
+            RefusesForEver,
+            EndsBeforeItRefuses,
+            KeepsRefusedKeys,
+            RacesForTheOnlyOne,
+        ],
+        "a_remove_deployment_marks_its_app" => &[MarksNoRemoval, ChangesRemovedApps],
+        "deployments_are_listed_newest_first" => &[ListsOldestFirst, ListsTheOneBefore, ListsTooMany],
+        "unfinished_is_what_has_not_ended" => &[ForgetsWhatIsStuck, ForgetsWhatIsQueued, KeepsWhatIsCompleted],
+        "request_cancel_comes_in_time_or_too_late" => {
+            &[CancelsTooLate, NeverCancels, TellsEveryCancel, KeepsTheLastCancel, CancelsUnknown, CancelsAsAWrite]
+        }
+        "request_cancel_ends_what_waits" => &[
+            OnlyRequestsWhatEnds,
+            ShowsWhatEndedAsQueued,
+            KeepsVersionsOfEnded,
+            EndsTwice,
+            EndsAtNoTime,
+            EndsAllAsCancelled,
+            EndsInSilence,
+            KeepsWhatIsSuperseded,
+        ],
         _ => &[],
     }
 }

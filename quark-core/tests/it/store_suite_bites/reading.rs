@@ -2,10 +2,11 @@
 
 use quark_core::backend::Snapshot;
 use quark_core::deployment::{CancelRequest, Version};
-use quark_core::{AppName, Deployment, DeploymentId, Event, EventKind, LogLine, Result, State, Store};
+use quark_core::{AppName, Conclusion, Deployment, DeploymentId, Event, EventKind, LogLine, Result, State, Store};
 
 use super::broken::{Broken, is_cancel};
 use super::fault::Fault;
+use super::superseding::ended_unbegun;
 
 impl Broken {
     /// A deployment as a faulty store shows it.
@@ -23,13 +24,22 @@ impl Broken {
                 deployment.version = memory.versions.get(&id).copied().unwrap_or(deployment.version);
             }
             Fault::TakesTheWritersCancel if memory.versions.get(&id) == Some(&Version(77)) => {
-                deployment.cancel = Some(CancelRequest { by: "writer".to_owned(), at: deployment.created_at });
+                deployment.cancel = Some(CancelRequest::new("writer", deployment.created_at));
             }
             Fault::TakesCancelsBack if memory.versions.contains_key(&id) => deployment.cancel = None,
             Fault::KeepsTheLastCancel => {
-                let last = cancels.last().cloned();
-                deployment.cancel = last.map(|(by, at)| CancelRequest { by, at });
+                deployment.cancel = cancels.last().cloned();
             }
+            Fault::EndsAllAsCancelled if ended_unbegun(&deployment) => {
+                deployment.conclusion = Some(Conclusion::Cancelled)
+            }
+            Fault::NamesNobody => deployment.cancel.iter_mut().for_each(|cancel| cancel.superseded_by = None),
+            Fault::StopsInSilence if !deployment.state.is_terminal() => {
+                deployment.cancel = deployment.cancel.filter(|cancel| cancel.superseded_by.is_none());
+            }
+            Fault::ShowsWhatEndedAsQueued if ended_unbegun(&deployment) => deployment.state = State::Queued,
+            Fault::KeepsVersionsOfEnded if ended_unbegun(&deployment) => deployment.version.0 -= 1,
+            Fault::EndsAtNoTime if ended_unbegun(&deployment) => deployment.finished_at = None,
             Fault::CancelsAsAWrite if deployment.cancel.is_some() => deployment.version = deployment.version.next(),
             _ => {}
         }
@@ -85,10 +95,12 @@ impl Broken {
         match self.fault {
             Fault::ForgetsWhatIsStuck => unfinished.retain(|deployment| deployment.state != State::Stuck),
             Fault::ForgetsWhatIsQueued => unfinished.retain(|deployment| deployment.state != State::Queued),
-            Fault::KeepsWhatIsCompleted => {
+            Fault::KeepsWhatIsCompleted | Fault::KeepsWhatIsSuperseded => {
+                let all = self.fault == Fault::KeepsWhatIsCompleted;
                 for app in self.inner.apps().await? {
-                    let all = self.inner.deployments(&app.spec.name, None, usize::MAX).await?;
-                    unfinished.extend(all.into_iter().filter(|deployment| deployment.state.is_terminal()));
+                    let mut completed = self.inner.deployments(&app.spec.name, None, usize::MAX).await?;
+                    completed.retain(|deployment| deployment.state.is_terminal());
+                    unfinished.extend(completed.into_iter().filter(|deployment| all || ended_unbegun(deployment)));
                 }
             }
             _ => {}
@@ -109,6 +121,8 @@ impl Broken {
             _ => self.inner.events(deployment, after, most).await?,
         };
         match self.fault {
+            Fault::EndsInSilence => events.retain(|event| !matches!(event.kind, EventKind::Completed { .. })),
+            Fault::LeapsWithoutEvents | Fault::RenumbersEvents => self.bend_sequences(&mut events),
             Fault::ReadsEventsBackwards => events.reverse(),
             Fault::TellsNoCreation => events.retain(|event| event.kind != EventKind::Created),
             Fault::TellsEveryCancel => {

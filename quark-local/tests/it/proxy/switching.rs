@@ -78,8 +78,9 @@ async fn requests_of_addresses_that_left_the_route_are_still_known() {
     let mut client = world.client();
     let held = tokio::spawn(async move { client.get(HOST, "/hold").await.unwrap().text() });
     old.holds(1).await;
-    let before = world.route.clone();
-    let drained = async |longest| world.router.drained(&before.app, Slot::Blue, &before.blue, longest).await.unwrap();
+    let mut before = world.route.clone();
+    let (app, blue) = (before.app.clone(), before.blue.clone());
+    let drained = async |longest| world.router.drained(&app, Slot::Blue, &blue, longest).await.unwrap();
     let mut without = before.clone();
     without.generation = without.generation.next();
     without.active = Slot::Green;
@@ -89,8 +90,10 @@ async fn requests_of_addresses_that_left_the_route_are_still_known() {
     assert_eq!(drained(soon).await, Drained::TimedOut { open: 1 });
     world.router.remove(&call(), &before.app).await.unwrap();
     assert_eq!(drained(soon).await, Drained::TimedOut { open: 1 });
-    // Back in the route it is the same place with the same request.
+    // Back in the route, under a later lease, it is the same place with the same request.
+    before.fence.0 += 1;
     world.router.apply(&call(), &before).await.unwrap();
+    world.route.fence = before.fence;
     assert_eq!(drained(soon).await, Drained::TimedOut { open: 1 });
     let (drained, ()) = tokio::join!(drained(PATIENCE), async { old.release() });
     assert_eq!(drained, Drained::Fully);

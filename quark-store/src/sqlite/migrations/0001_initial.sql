@@ -6,6 +6,9 @@ CREATE TABLE quark_meta (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- What leaps have added to every number, for apps that are not known yet.
+INSERT INTO quark_meta (key, value) VALUES ('leapt', '0');
+
 CREATE TABLE quark_apps (
     name TEXT NOT NULL PRIMARY KEY,
     team TEXT NOT NULL,
@@ -51,9 +54,13 @@ CREATE TABLE quark_deployments (
     failure TEXT,
     cancel_requested_by TEXT,
     cancel_requested_at INTEGER,
+    -- The newer deployment because of which the wish was made.
+    cancel_superseded_by TEXT,
     fence INTEGER NOT NULL,
     version INTEGER NOT NULL,
     created_by TEXT NOT NULL,
+    trigger_kind TEXT NOT NULL,
+    idempotency_key TEXT,
     created_at INTEGER NOT NULL,
     started_at INTEGER,
     finished_at INTEGER,
@@ -67,6 +74,10 @@ CREATE UNIQUE INDEX quark_deployments_active ON quark_deployments (app)
 CREATE INDEX quark_deployments_queued ON quark_deployments (app, sequence)
     WHERE state = 'queued';
 
+-- Whoever asks twice under one key gets one deployment.
+CREATE UNIQUE INDEX quark_deployments_key ON quark_deployments (app, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+
 CREATE INDEX quark_deployments_unfinished ON quark_deployments (created_at, id)
     WHERE state <> 'completed';
 
@@ -78,6 +89,8 @@ CREATE TABLE quark_steps (
     ordinal INTEGER NOT NULL,
     phase TEXT NOT NULL,
     fence INTEGER NOT NULL,
+    -- How often an engine went on with what another one had begun.
+    resumed INTEGER NOT NULL,
     started_at INTEGER NOT NULL,
     finished_at INTEGER,
     deadline INTEGER NOT NULL,

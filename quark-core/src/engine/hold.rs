@@ -1,0 +1,112 @@
+//! The right to work on an app for a while: within this engine, and among all
+//! engines of the store.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::driver::Driver;
+use super::lease::{self, Kept};
+use super::log::{DeploymentLog, LogTarget};
+use super::shared::{AppClaim, Registration, Shared};
+use crate::Result;
+use crate::app::AppName;
+use crate::backend::store::refusal;
+use crate::backend::{ClaimToken, Lease};
+use crate::deployment::{Deployment, DeploymentId};
+use crate::platform::Leash;
+
+/// The right to work on an app for a while.
+pub(super) struct Hold {
+    shared: Arc<Shared>,
+    pub(super) lease: Lease,
+    log: Option<Arc<DeploymentLog>>,
+    cancelled: CancellationToken,
+    lost: CancellationToken,
+    _claim: AppClaim,
+    _running: Registration,
+    keeper: Leash,
+}
+
+impl Hold {
+    /// Takes the app of a deployment; `lease_held` if somebody is at work on
+    /// it. With `token` the claim of a job is kept alive too.
+    pub(super) async fn take(
+        shared: &Arc<Shared>,
+        app: &AppName,
+        id: DeploymentId,
+        token: Option<ClaimToken>,
+    ) -> Result<Self> {
+        let ttl = shared.config.lease;
+        // A lease goes to its owner again at once. Within one engine something
+        // else must keep two drivers apart, or the second would fence the first.
+        let claim = shared.claim_app(app).ok_or_else(|| at_work(app))?;
+        let asked_at = shared.clock.monotonic();
+        let lease = shared.store.acquire_lease(app, &shared.config.owner, ttl).await?;
+        let cancelled = CancellationToken::new();
+        let lost = CancellationToken::new();
+        let running = shared.register(id, cancelled.clone());
+        let kept = Kept {
+            store: Arc::clone(&shared.store),
+            queue: Arc::clone(&shared.queue),
+            clock: Arc::clone(&shared.clock),
+            lease: lease.clone(),
+            token,
+            ttl,
+            asked_at,
+            deployment: id,
+            cancelled: cancelled.clone(),
+            lost: lost.clone(),
+        };
+        Ok(Self {
+            log: None,
+            keeper: lease::keep(&shared.platform, kept),
+            shared: Arc::clone(shared),
+            lease,
+            cancelled,
+            lost,
+            _claim: claim,
+            _running: running,
+        })
+    }
+
+    /// Something that works on a deployment under this right.
+    pub(super) fn driver(&mut self, deployment: &Deployment, poisoned: bool) -> Driver {
+        let shared = &self.shared;
+        let target = LogTarget {
+            store: Arc::clone(&shared.store),
+            clock: Arc::clone(&shared.clock),
+            metrics: Arc::clone(&shared.metrics),
+            changed: shared.changed.clone(),
+            platform: Arc::clone(&shared.platform),
+        };
+        let log = Arc::new(DeploymentLog::open(target, deployment.id, &deployment.release.env));
+        self.log = Some(Arc::clone(&log));
+        Driver {
+            shared: Arc::clone(shared),
+            lease: self.lease.clone(),
+            log,
+            cancelled: self.cancelled.clone(),
+            lost: self.lost.clone(),
+            poisoned,
+        }
+    }
+
+    /// Gives the right back; `done` is what became of the work.
+    pub(super) async fn release<T>(self, done: Result<T>) -> Result<T> {
+        if let Some(log) = &self.log {
+            log.flush().await;
+        }
+        drop(self.keeper);
+        // Even after an error: a lease that is not released blocks the app until it runs out.
+        let released = self.shared.store.release_lease(&self.lease).await;
+        let done = done?;
+        released?;
+        Ok(done)
+    }
+}
+
+/// This engine itself is at work on the app.
+pub(super) fn at_work(app: &AppName) -> crate::Error {
+    refusal::lease_held(app, super::driver::BUSY)
+}

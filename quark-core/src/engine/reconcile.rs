@@ -1,0 +1,241 @@
+//! Compares the world with what the store says: when the engine starts, when
+//! the runtime has come back, and every minute. What differs is brought back by
+//! steps under the write-ahead protocol, like everything else.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::draft::Draft;
+use super::drift::{Drift, drift, epoch, orphans, to_collect};
+use super::hold::Hold;
+use super::shared::Shared;
+use crate::Result;
+use crate::backend::{ObservedContainer, Snapshot, container_runtime::label};
+use crate::deployment::{AppRecord, Deployment, InstanceState, State, StepName, StepPhase};
+use crate::planted::planted;
+
+/// How often the world is looked at.
+const EVERY: Duration = Duration::from_secs(60);
+/// How often, while the runtime cannot be asked or something is not mended: so
+/// its return is noticed.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Looks at the world again and again until the engine stops.
+pub(super) async fn watch(shared: Arc<Shared>, mut settled: bool) {
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.stopping.cancelled() => return,
+            () = shared.clock.sleep(if settled { EVERY } else { SOON }) => {}
+        }
+        settled = match pass(&shared).await {
+            Ok(settled) => settled,
+            Err(error) => {
+                tracing::warn!(report = error.report(), "the world could not be compared with the store");
+                false
+            }
+        };
+    }
+}
+
+/// Looks once; whether all is as it shall be, or is being worked on.
+pub(super) async fn pass(shared: &Arc<Shared>) -> Result<bool> {
+    if shared.safe_mode.is_on() {
+        return Ok(true);
+    }
+    if let Some(doubt) = shared.doubt().await? {
+        shared.enter_safe_mode(&doubt);
+        return Ok(true);
+    }
+    // Read before the store: see `orphans`.
+    let containers = shared.runtime.list(&shared.labels()).await?;
+    let mut unsettled = BTreeSet::new();
+    let mut known = BTreeSet::new();
+    for app in shared.store.apps().await? {
+        known.extend(shared.store.instances(&app.spec.name).await?.into_iter().map(|instance| instance.name));
+        if shared.stopping.is_cancelled() {
+            return Ok(false);
+        }
+        if !mended(shared, &app, &containers).await {
+            unsettled.insert(app.spec.name);
+        }
+    }
+    // What is not as it shall be may still be sent requests: it is no garbage yet.
+    let mut others = containers;
+    others.retain(|container| {
+        let app = container.labels.get(label::APP);
+        !app.is_some_and(|app| unsettled.iter().any(|name| name.as_str() == app))
+    });
+    collect(shared, &others, known).await?;
+    Ok(unsettled.is_empty())
+}
+
+/// Brings an app back to what it shall be; whether it is now.
+async fn mended(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedContainer]) -> bool {
+    let name = &app.spec.name;
+    match mend(shared, app, containers).await {
+        Ok(done) => done,
+        // Another engine, or a deployment, is at work on the app.
+        Err(error) if error.code() == "lease_held" => false,
+        Err(error) => {
+            tracing::error!(app = %name, report = error.report(), "the app could not be mended; trying again");
+            false
+        }
+    }
+}
+
+async fn mend(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedContainer]) -> Result<bool> {
+    let name = &app.spec.name;
+    let instances = shared.store.instances(name).await?;
+    let route = shared.router.observe(name).await?;
+    if drift(app, &instances, containers, route, false).is_empty() {
+        return Ok(true);
+    }
+    let Some(deployment) = journal(shared, app).await? else { return Ok(true) };
+    if !deployment.state.is_terminal() {
+        // What is under way, or stuck, decides about its own traces.
+        return Ok(false);
+    }
+    let mut hold = Hold::take(shared, &deployment.app, deployment.id, None).await?;
+    let done = async {
+        // Read under the lease: what was read before may have been replaced meanwhile.
+        let Some(snapshot) = shared.store.snapshot(deployment.id).await? else { return Ok(true) };
+        let found = found(shared, &snapshot).await?;
+        if found.is_empty() {
+            return Ok(true);
+        }
+        tracing::warn!(app = %name, ?found, "what is live is not as it shall be");
+        let mut draft = Draft::of(snapshot);
+        perform(&mut hold, shared, &mut draft, StepName::Mend).await
+    };
+    let done = done.await;
+    hold.release(done).await
+}
+
+/// The deployment in whose journal it is written what is mended: the live one,
+/// or the last one where nothing is live.
+async fn journal(shared: &Shared, app: &AppRecord) -> Result<Option<Deployment>> {
+    match &app.serving.live {
+        Some(live) => shared.store.deployment(live.deployment).await,
+        None => Ok(shared.store.deployments(&app.spec.name, None, 1).await?.pop()),
+    }
+}
+
+/// What is not as it shall be now, with the eyes of the holder of the lease.
+pub(super) async fn found(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<Drift>> {
+    let Some(app) = &snapshot.app else { return Ok(Vec::new()) };
+    if app.serving.live.as_ref().is_some_and(|live| live.deployment != snapshot.deployment.id) {
+        // Another one is live by now; the next pass looks at that.
+        return Ok(Vec::new());
+    }
+    let name = &app.spec.name;
+    let mut containers = Vec::new();
+    for instance in &snapshot.instances {
+        containers.extend(shared.runtime.inspect(&instance.name).await?);
+    }
+    let route = shared.router.observe(name).await?;
+    let unfinished = shared.store.unfinished().await?;
+    let switching = |other: &Deployment| other.app == *name && is_switching(other.state);
+    Ok(drift(
+        app,
+        &snapshot.instances,
+        &containers,
+        route,
+        !planted!(MendsDuringSwitch) && unfinished.iter().any(switching),
+    ))
+}
+
+/// Whether a deployment in this state is changing the route, and will go on.
+fn is_switching(state: State) -> bool {
+    matches!(state, State::Promoting | State::Reverting)
+}
+
+/// Does one step for a deployment that has ended, and writes what became of it.
+async fn perform(hold: &mut Hold, shared: &Shared, draft: &mut Draft, step: StepName) -> Result<bool> {
+    hold.driver(&draft.snapshot().deployment, false).step(draft, step).await?;
+    shared.write(draft, &hold.lease).await?;
+    let last = super::decide::last(draft.snapshot(), step);
+    Ok(last.is_some_and(|record| record.phase == StepPhase::Done))
+}
+
+/// Removes containers that carry our labels and that nothing refers to.
+async fn collect(
+    shared: &Arc<Shared>,
+    containers: &[ObservedContainer],
+    known: BTreeSet<crate::ContainerName>,
+) -> Result<()> {
+    if planted!(YoungIsGarbage) {
+        return collect_the_young(shared, containers).await;
+    }
+    // What was there before a person resumed, and the store does not know, is that person's to remove.
+    let epoch = epoch(shared.store.position().await?);
+    let orphans = orphans(containers, &known).into_iter().filter(|orphan| orphan.epoch == epoch).collect();
+    let chosen = match to_collect(orphans, containers.len()) {
+        Ok(chosen) => chosen,
+        Err(count) => {
+            let managed = containers.len();
+            tracing::error!(
+                count,
+                managed,
+                "so many containers look orphaned that none is removed; is this the right store?"
+            );
+            return Ok(());
+        }
+    };
+    for id in chosen.into_keys() {
+        // Deployments are never deleted: a store that does not know one went back in time.
+        let Some(deployment) = shared.store.deployment(id).await? else {
+            shared
+                .enter_safe_mode(&format!("a container of deployment `{id}` is there, which the store does not know"));
+            return Ok(());
+        };
+        match collect_from(shared, &deployment).await {
+            Err(error) if error.code() == "lease_held" => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+/// The mistake of [`planted`](crate::planted): what is not live is garbage.
+async fn collect_the_young(shared: &Shared, containers: &[ObservedContainer]) -> Result<()> {
+    for container in containers.iter().filter(|container| container.state == crate::backend::ContainerState::Created) {
+        let call = crate::backend::Call::new("garbage", crate::deployment::Fence(u64::MAX), SOON);
+        shared.runtime.remove(&call, &container.id, &shared.labels()).await?;
+    }
+    Ok(())
+}
+
+async fn collect_from(shared: &Arc<Shared>, deployment: &Deployment) -> Result<()> {
+    if !deployment.state.is_terminal() {
+        // It knows its own containers, and takes them away itself.
+        return Ok(());
+    }
+    let mut hold = Hold::take(shared, &deployment.app, deployment.id, None).await?;
+    let done = async {
+        let Some(snapshot) = shared.store.snapshot(deployment.id).await? else { return Ok(()) };
+        if strays(shared, &snapshot).await?.is_empty() {
+            return Ok(());
+        }
+        let mut draft = Draft::of(snapshot);
+        perform(&mut hold, shared, &mut draft, StepName::Collect).await.map(|_| ())
+    };
+    let done = done.await;
+    hold.release(done).await
+}
+
+/// The containers of a deployment that no instance refers to, as they are now.
+pub(super) async fn strays(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<ObservedContainer>> {
+    let mut labels = shared.labels();
+    let id = snapshot.deployment.id.to_string();
+    labels.insert(label::DEPLOYMENT.to_owned(), id);
+    let containers = shared.runtime.list(&labels).await?;
+    let known = |container: &ObservedContainer| {
+        let same = |instance: &crate::deployment::Instance| {
+            instance.name == container.name && instance.state != InstanceState::Removed
+        };
+        snapshot.instances.iter().any(same)
+    };
+    Ok(containers.into_iter().filter(|container| !known(container)).collect())
+}

@@ -1,0 +1,69 @@
+//! Bring what is live back to what the store says: containers that have gone
+//! are made again, those that have stopped are started, the route is put back.
+
+use super::{StepContext, app, create};
+use crate::backend::{Call, ContainerState, Snapshot};
+use crate::deployment::{Slot, StepOutput};
+use crate::engine::drift::Drift;
+use crate::engine::reconcile::found;
+use crate::engine::route::route;
+use crate::{Error, ErrorKind, Result};
+
+pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
+    let shared = &context.shared;
+    let mut done = Vec::new();
+    for drift in found(shared, snapshot).await? {
+        match drift {
+            Drift::Missing(name) | Drift::Stopped(name) => {
+                let instances = &snapshot.instances;
+                let Some(instance) = instances.iter().find(|instance| instance.name == name) else { continue };
+                let spec = create::spec(context, &snapshot.deployment, instance)?;
+                let id = match shared.runtime.inspect(&name).await? {
+                    Some(observed) => observed.id,
+                    None => shared.runtime.create(call, &spec).await?.id,
+                };
+                shared.runtime.start(call, &id).await?;
+                done.push(format!("started {name}"));
+            }
+            Drift::Routed => {
+                shared.router.remove(call, &snapshot.deployment.app).await?;
+                done.push("took the route away".to_owned());
+            }
+            Drift::Unrouted | Drift::Misrouted(_) => {
+                let app = app(snapshot)?;
+                let Some(live) = &app.serving.live else { continue };
+                let standby = app.serving.standby.as_ref();
+                let backup = match standby.filter(|standby| !standby.retiring) {
+                    Some(standby) => runs(context, snapshot, standby.occupant.slot).await?,
+                    None => false,
+                };
+                let generation = app.serving.generation;
+                let wanted = route(&app.spec.name, &app.serving, &context.lease, generation, live.slot, backup)?;
+                shared.router.apply(call, &wanted).await?;
+                done.push(format!("routed to {}", live.slot));
+            }
+        }
+    }
+    for line in &done {
+        context.log.say(line);
+    }
+    // Nothing is lost: the next look says it again.
+    let left = found(shared, snapshot).await?;
+    if let Some(left) = left.first() {
+        return Err(Error::new(ErrorKind::Unhealthy, format!("it is still not as it shall be: {left:?}"))
+            .with_code("not_mended"));
+    }
+    Ok(StepOutput { note: Some(done.join(", ")), ..StepOutput::default() })
+}
+
+/// Whether what is in a slot runs.
+async fn runs(context: &StepContext, snapshot: &Snapshot, slot: Slot) -> Result<bool> {
+    let mut any = false;
+    for instance in snapshot.instances.iter().filter(|instance| instance.slot == slot) {
+        match context.shared.runtime.inspect(&instance.name).await? {
+            Some(observed) if observed.state == ContainerState::Running => any = true,
+            _ => return Ok(false),
+        }
+    }
+    Ok(any)
+}

@@ -1,0 +1,126 @@
+//! What a person can do about a deployment that could not be cleaned up.
+
+use std::sync::Arc;
+
+use super::draft::Draft;
+use super::hold::Hold;
+use super::shared::Shared;
+use super::sweep::job;
+use crate::backend::store::refusal;
+use crate::clock::Timestamp;
+use crate::deployment::{
+    Conclusion, Deployment, DeploymentId, DeploymentKind, EventKind, Failure, Instance, InstanceState, State, StepName,
+    StepPhase,
+};
+use crate::{Error, ErrorKind, Result};
+
+/// What is left of a deployment that could not be cleaned up.
+///
+/// Two things can be done about it: [`retry`](super::DeploymentEngine::retry)
+/// when the cause was mended, and [`abandon`](super::DeploymentEngine::abandon)
+/// to go on without: what is left is then collected as garbage when it can be.
+#[derive(Clone, Debug)]
+pub struct Leftovers {
+    /// What could not be done.
+    pub step: StepName,
+    /// Why not.
+    pub failure: Failure,
+    /// The instances that may still be there.
+    pub instances: Vec<Instance>,
+    /// Whether requests may go to the deployment.
+    pub maybe_routed: bool,
+}
+
+fn not_stuck(id: DeploymentId) -> Error {
+    Error::new(ErrorKind::Conflict, format!("deployment `{id}` is not stuck")).with_code("not_stuck")
+}
+
+/// What is left of a stuck deployment.
+pub(super) async fn leftovers(shared: &Shared, id: DeploymentId) -> Result<Leftovers> {
+    let snapshot = shared.store.snapshot(id).await?.ok_or_else(|| refusal::deployment_not_found(id))?;
+    let failed = snapshot.steps.iter().rev().find(|step| step.phase == StepPhase::Failed);
+    let Some((step, failure)) = failed.and_then(|step| Some((step.name, step.failure.clone()?))) else {
+        return Err(not_stuck(id));
+    };
+    if snapshot.deployment.state != State::Stuck {
+        return Err(not_stuck(id));
+    }
+    let instances = snapshot.instances.into_iter().filter(|instance| instance.deployment == id).collect();
+    let maybe_routed = matches!(step, StepName::Revert | StepName::Unroute);
+    Ok(Leftovers { step, failure, instances, maybe_routed })
+}
+
+/// Sets a stuck deployment on its way again, because a person said so.
+pub(super) async fn retry(shared: &Arc<Shared>, id: DeploymentId) -> Result<()> {
+    let now = shared.now();
+    change(shared, id, |draft, failed| {
+        let to = match failed {
+            Some(StepName::Revert) => State::Reverting,
+            Some(StepName::Unroute) => State::Promoting,
+            _ => State::Unwinding,
+        };
+        draft.go(to);
+        let job = job(&draft.snapshot().deployment, now);
+        draft.queue(job);
+        Ok(())
+    })
+    .await
+}
+
+/// Ends a stuck deployment and leaves what is left to the collection of garbage.
+pub(super) async fn abandon(shared: &Arc<Shared>, id: DeploymentId, by: &str) -> Result<()> {
+    let now = shared.now();
+    change(shared, id, |draft, _| {
+        if draft.snapshot().deployment.kind == DeploymentKind::Remove {
+            // From its first row on the app takes no deployments; half a removal is no state to be in.
+            return Err(Error::new(ErrorKind::Conflict, "the removal of an app cannot be abandoned")
+                .with_code("too_late")
+                .with_hint("mend what keeps it from being cleaned up, then retry"));
+        }
+        let own = draft.snapshot().instances.iter().filter(|instance| instance.deployment == id);
+        let own: Vec<Instance> = own.cloned().collect();
+        for instance in own {
+            // Nothing refers to it any more: garbage.
+            draft.instance(Instance { state: InstanceState::Removed, ..instance });
+        }
+        give_up(draft, by, now);
+        Ok(())
+    })
+    .await
+}
+
+/// Ends a stuck deployment as it is.
+pub(super) fn give_up(draft: &mut Draft, by: &str, now: Timestamp) {
+    let deployment = &draft.snapshot().deployment;
+    let conclusion = match (&deployment.failure, &deployment.cancel) {
+        (None, Some(cancel)) => cancel.conclusion(),
+        _ => Conclusion::Failed,
+    };
+    draft.tell(EventKind::Abandoned { by: by.to_owned() });
+    draft.go(State::Unwinding);
+    draft.finish(conclusion, now);
+}
+
+async fn change(
+    shared: &Arc<Shared>,
+    id: DeploymentId,
+    change: impl FnOnce(&mut Draft, Option<StepName>) -> Result<()>,
+) -> Result<()> {
+    shared.refuse_in_safe_mode()?;
+    let not_found = || refusal::deployment_not_found(id);
+    let deployment: Deployment = shared.store.deployment(id).await?.ok_or_else(not_found)?;
+    let hold = Hold::take(shared, &deployment.app, id, None).await?;
+    let lease = hold.lease.clone();
+    let changed = async {
+        let snapshot = shared.store.snapshot(id).await?.ok_or_else(not_found)?;
+        if snapshot.deployment.state != State::Stuck {
+            return Err(not_stuck(id));
+        }
+        let failed = snapshot.steps.iter().rev().find(|step| step.phase == StepPhase::Failed).map(|step| step.name);
+        let mut draft = Draft::of(snapshot);
+        change(&mut draft, failed)?;
+        shared.write(&mut draft, &lease).await
+    };
+    let changed = changed.await;
+    hold.release(changed).await
+}

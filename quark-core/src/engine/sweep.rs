@@ -1,0 +1,51 @@
+//! Looks for what has no job: the queue is a hint, the store knows.
+
+use super::shared::Shared;
+use crate::Result;
+use crate::backend::{JobKind, NewJob, Priority};
+use crate::clock::Timestamp;
+use crate::deployment::{Deployment, DeploymentKind, State};
+use crate::planted::planted;
+
+/// Queues what has no job.
+pub(super) async fn sweep(shared: &Shared) -> Result<()> {
+    let now = shared.now();
+    for deployment in shared.store.unfinished().await? {
+        if deployment.state != State::Stuck && !planted!(JobsNotRebuilt) {
+            shared.queue.enqueue(job(&deployment, now)).await?;
+        }
+    }
+    for app in shared.store.apps().await? {
+        if let Some(standby) = app.serving.standby.as_ref().filter(|_| !planted!(GraceForgotten)) {
+            let name = app.spec.name.clone();
+            let id = standby.occupant.deployment;
+            let job = NewJob::new(JobKind::Retire, id, name, Priority::RETIRE, standby.retire_at);
+            shared.queue.enqueue(NewJob { max_attempts: u32::MAX, ..job }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The job that brings a deployment to its end.
+pub(super) fn job(deployment: &Deployment, now: Timestamp) -> NewJob {
+    let priority = match deployment.kind {
+        DeploymentKind::Rollback { .. } => Priority::ROLLBACK,
+        _ => Priority::DEPLOY,
+    };
+    let job = NewJob::new(JobKind::Deploy, deployment.id, deployment.app.clone(), priority, now);
+    // Attempts are counted to find jobs that engines die of, not to give up:
+    // what such a deployment has made must still be taken away.
+    NewJob { max_attempts: u32::MAX, ..job }
+}
+
+/// Removes checkouts that no unfinished deployment needs.
+pub(super) async fn sweep_checkouts(shared: &Shared) -> Result<()> {
+    // The store is asked after the folder was seen: a deployment is written down before it has one.
+    for id in shared.workspace.checkouts(&shared.installation).await? {
+        let deployment = shared.store.deployment(id).await?;
+        if deployment.is_none_or(|deployment| deployment.state.is_terminal()) {
+            shared.discard_checkout(id).await;
+        }
+    }
+    Ok(())
+}

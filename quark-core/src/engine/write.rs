@@ -1,0 +1,62 @@
+//! The one place where an engine changes the store: a draft, in one transaction.
+
+use super::draft::Draft;
+use super::shared::Shared;
+use crate::backend::{Commit, Lease, Metric};
+use crate::deployment::{EventKind, Version};
+use crate::error::{ErrorClass, ErrorKind};
+use crate::{Error, Result};
+
+impl Shared {
+    /// Writes a draft under a lease, and tells those who wait for a change.
+    pub(super) async fn write(&self, draft: &mut Draft, lease: &Lease) -> Result<()> {
+        let at = self.now();
+        let commit = draft.commit(lease, at);
+        let deployment = &commit.deployment;
+        let completed = commit.events.iter().any(|event| matches!(event, EventKind::Completed { .. }));
+        let metric = deployment.conclusion.filter(|_| completed).map(|conclusion| Metric::DeploymentCompleted {
+            kind: deployment.kind.as_str(),
+            conclusion,
+            took: at.since(deployment.created_at),
+        });
+        let jobs = commit.jobs.clone();
+        let version = self.commit(commit).await?;
+        draft.written(lease, version);
+        if !self.store.queues_jobs() {
+            for job in jobs {
+                self.enqueue(job).await;
+            }
+        }
+        if let Some(metric) = metric {
+            self.metrics.record(metric);
+        }
+        self.announce();
+        Ok(())
+    }
+
+    /// Commits; where the answer was lost, looks whether it happened.
+    async fn commit(&self, commit: Commit) -> Result<Version> {
+        let (id, lease, before) = (commit.deployment.id, commit.guard.lease.clone(), commit.guard.version);
+        let unknown = match self.store.commit(commit).await {
+            Err(error) if error.class() == ErrorClass::Unknown => error,
+            known => return known,
+        };
+        match self.store.deployment(id).await? {
+            // Nobody else writes under this fence, so the next version is ours.
+            Some(now) if now.version == before.next() && now.fence == lease.fence => Ok(now.version),
+            Some(now) if now.version == before => Err(unknown.with_class(ErrorClass::Retryable)),
+            _ => Err(unknown),
+        }
+    }
+
+    /// What it means that a backend refused a fence. If the lease is lost, it is
+    /// as it should be. If it is not, the world has seen a later fence than the
+    /// store has given: the store went back in time.
+    pub(super) async fn doubt_if_held(&self, lease: &Lease, error: &Error) -> Error {
+        if self.store.renew_lease(lease, self.config.lease).await.is_ok() {
+            let what = format!("{} although the store says that this engine has the right to", error.message());
+            self.enter_safe_mode(&what);
+        }
+        Error::new(ErrorKind::Fenced, error.message().to_owned())
+    }
+}

@@ -1,0 +1,171 @@
+//! Bugs that can be planted, to show that the simulator finds them.
+//!
+//! A simulator that finds nothing proves nothing until it is known to find
+//! what is there. Each [`Bug`] is a mistake that a deployment engine has been
+//! seen to make, or would make if one line of this one were forgotten. The
+//! places are marked with `planted!(…)`, which is `false` at compile time
+//! without the feature `planted-bugs`.
+
+/// Whether one of these bugs is planted.
+#[cfg(not(feature = "planted-bugs"))]
+macro_rules! planted {
+    ($($bug:ident),+) => {
+        false
+    };
+}
+
+/// Whether one of these bugs is planted.
+#[cfg(feature = "planted-bugs")]
+macro_rules! planted {
+    ($($bug:ident),+) => {
+        [$(crate::planted::Bug::$bug),+].into_iter().any(crate::planted::is)
+    };
+}
+
+pub(crate) use planted;
+
+#[cfg(feature = "planted-bugs")]
+pub use list::{Bug, Planted, is, plant};
+
+#[cfg(feature = "planted-bugs")]
+mod list {
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Whether a bug is planted in this thread.
+    #[must_use]
+    pub fn is(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+
+    /// Plants a bug in this thread for as long as the result lives.
+    pub fn plant(bug: Bug) -> Planted {
+        PLANTED.set(Some(bug));
+        Planted(())
+    }
+
+    /// A bug is planted while this lives.
+    #[must_use]
+    #[derive(Debug)]
+    pub struct Planted(());
+
+    impl Drop for Planted {
+        fn drop(&mut self) {
+            PLANTED.set(None);
+        }
+    }
+
+    macro_rules! bugs {
+        ($($(#[doc = $doc:literal])* $bug:ident = $name:literal,)*) => {
+            /// A mistake that can be planted.
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+            #[non_exhaustive]
+            pub enum Bug {
+                $($(#[doc = $doc])* $bug,)*
+            }
+
+            impl Bug {
+                /// All of them.
+                pub const ALL: &'static [Self] = &[$(Self::$bug,)*];
+
+                /// Its name on the command line.
+                #[must_use]
+                pub fn as_str(self) -> &'static str {
+                    match self {
+                        $(Self::$bug => $name,)*
+                    }
+                }
+
+                /// What goes wrong, in one sentence.
+                #[must_use]
+                pub fn describe(self) -> &'static str {
+                    match self {
+                        $(Self::$bug => concat!($($doc),*).trim_ascii(),)*
+                    }
+                }
+            }
+        };
+    }
+
+    bugs! {
+        /// The route is switched to what never answered.
+        SwitchBeforeHealth = "switch-before-health",
+        /// The old version is stopped without waiting for its requests.
+        RemoveBeforeDrain = "remove-before-drain",
+        /// The store takes writes under an old lease.
+        NoFencing = "no-fencing",
+        /// The lease is not renewed while a step takes long.
+        LeaseNotRenewed = "lease-not-renewed",
+        /// Work goes on after the lease was lost.
+        WorkAfterLoss = "work-after-loss",
+        /// The effect comes before its intent is written.
+        EffectBeforeIntent = "effect-before-intent",
+        /// A promotion that was refused is not taken back.
+        RouteNotRestored = "route-not-restored",
+        /// The addresses of an app that is gone stay taken.
+        AddressesNotFreed = "addresses-not-freed",
+        /// A slot is used again while something is left in it.
+        SlotNotCleared = "slot-not-cleared",
+        /// The standby is retired as soon as it stands by.
+        RetiredBeforeItsTime = "retired-before-its-time",
+        /// A cancel that was accepted is followed by the promotion.
+        CancelIgnored = "cancel-ignored",
+        /// A deployment that has ended is ended once more, otherwise.
+        EndOverwritten = "end-overwritten",
+        /// The same push delivered twice is deployed twice.
+        KeyForgotten = "key-forgotten",
+        /// A step that is done again makes a second container.
+        NamedByAttempt = "named-by-attempt",
+        /// What serves is removed before its route is.
+        RemovedBeforeUnrouted = "removed-before-unrouted",
+        /// One good answer counts as healthy.
+        OneAnswerIsEnough = "one-answer-is-enough",
+        /// The health of the old version is taken for that of the new one.
+        OldVersionProbed = "old-version-probed",
+        /// Nobody retires a standby whose job was lost.
+        GraceForgotten = "grace-forgotten",
+        /// The lines of a log are numbered anew.
+        LogStartsAnew = "log-starts-anew",
+        /// Two changes of a route carry the same generation.
+        GenerationReused = "generation-reused",
+        /// A container that is just being made is taken for garbage.
+        YoungIsGarbage = "young-is-garbage",
+        /// A jump of the time of day ends leases.
+        WallClockLeases = "wall-clock-leases",
+        /// A deployment whose job was lost waits for ever.
+        JobsNotRebuilt = "jobs-not-rebuilt",
+        /// The comparison with the world undoes a switch that is under way.
+        MendsDuringSwitch = "mends-during-switch",
+        /// A push that is told late is deployed over a newer one.
+        OlderCommitWins = "older-commit-wins",
+        /// A rollback goes back to a standby that is being retired.
+        RetiringIsTaken = "retiring-is-taken",
+        /// Two deployments of one app are active at once.
+        TwoAdmitted = "two-admitted",
+        /// A step's deadline moves when an engine restarts.
+        DeadlineMoves = "deadline-moves",
+        /// A rollback brings back the image, but today's settings.
+        TodaysSettings = "todays-settings",
+        /// A version that does not run stands in for the live one.
+        DeadBackup = "dead-backup",
+        /// A store that went back in time is believed.
+        DoubtIgnored = "doubt-ignored",
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_bug_is_there_while_it_is_planted() {
+            assert!(!is(Bug::NoFencing));
+            let planted = plant(Bug::NoFencing);
+            assert!(is(Bug::NoFencing) && !is(Bug::TwoAdmitted));
+            drop(planted);
+            assert!(!is(Bug::NoFencing));
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! `Change`: one thing that has become true in a simulated world.
+
+use std::time::Duration;
+
+use super::executor::ProcessId;
+use super::faults::Op;
+use crate::app::AppName;
+use crate::backend::{CancelOutcome, Commit, ContainerSpec, CreatedDeployment, Lease, ObservedContainer, Route};
+use crate::clock::Timestamp;
+use crate::deployment::{AppRecord, CancelRequest, ContainerName, DeploymentId, Endpoint};
+
+/// One thing that has become true in a simulated world, told at the moment at
+/// which it became true, whatever its caller was told.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Change<'a> {
+    /// An app is in the store.
+    AppCreated(&'a AppRecord),
+    /// A deployment is in the store, and others have given way to it.
+    DeploymentCreated(&'a CreatedDeployment),
+    /// The store has taken a commit.
+    Committed(&'a Commit),
+    /// The store has accepted a wish to cancel.
+    CancelAccepted(DeploymentId, CancelOutcome, &'a CancelRequest),
+    /// A lease was given.
+    LeaseTaken(&'a Lease, Duration),
+    /// A lease was extended.
+    LeaseRenewed(&'a Lease, Duration),
+    /// A lease was given back.
+    LeaseReleased(&'a Lease),
+    /// An engine asks for an effect on the world. What became of it follows, if
+    /// something became of it.
+    Asked {
+        /// Which effect.
+        op: Op,
+        /// The key of the call.
+        key: &'a str,
+        /// On which container, if it is one.
+        container: Option<&'a ContainerName>,
+    },
+    /// A container is there.
+    ContainerCreated(&'a ContainerSpec),
+    /// A container was started, stopped or killed, or was only looked at.
+    ContainerSeen(&'a ObservedContainer),
+    /// A container is gone.
+    ContainerRemoved(&'a ContainerName),
+    /// A container was harmed by the world: what becomes of it is no fault of an engine.
+    ContainerHarmed(&'a ContainerName),
+    /// What listens at an endpoint was found well.
+    FoundWell(&'a Endpoint),
+    /// A route is in force.
+    Routed(&'a Route),
+    /// The route of an app is gone.
+    Unrouted(&'a AppName),
+}
+
+/// When and by whom a change was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// The virtual time since the beginning.
+    pub at: Duration,
+    /// The time of day, by a clock that is right.
+    pub now: Timestamp,
+    /// The process that asked for it.
+    pub process: ProcessId,
+}

@@ -1,0 +1,70 @@
+//! A router behind a socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::gate::Gate;
+use super::op::{Fault, Op};
+use super::store::boxed;
+use crate::app::AppName;
+use crate::backend::{Call, Drained, EffectiveRoute, Route, Router};
+use crate::deployment::{Endpoint, Slot};
+use crate::simulation::change::Change;
+use crate::{Error, ErrorKind, Result};
+
+/// A router behind a socket.
+#[derive(Debug)]
+pub(crate) struct FaultyRouter {
+    pub(crate) gate: Gate,
+    pub(crate) inner: Arc<dyn Router>,
+}
+
+#[async_trait]
+impl Router for FaultyRouter {
+    async fn apply(&self, call: &Call, route: &Route) -> Result<()> {
+        self.gate
+            .sim
+            .change(self.gate.process, &Change::Asked { op: Op::RouterApply, key: &call.key, container: None });
+        let make = |call: Call| {
+            let (inner, gate, route) = (Arc::clone(&self.inner), self.gate.clone(), route.clone());
+            boxed(async move {
+                if gate.sim.with(|state| state.faults.refuses_route()) {
+                    gate.sim.tell(gate.process, format_args!("the router refuses the route of {}", route.app));
+                    return Err(Error::new(ErrorKind::InvalidConfig, "the router refuses this route"));
+                }
+                inner.apply(&call, &route).await?;
+                gate.sim.change(gate.process, &Change::Routed(&route));
+                Ok(())
+            })
+        };
+        match self.gate.call(Op::RouterApply, call, make).await {
+            Err(error) if error.code() == Fault::Ignored.as_str() => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    async fn observe(&self, app: &AppName) -> Result<Option<EffectiveRoute>> {
+        self.gate.read(Op::RouterObserve, self.inner.observe(app)).await
+    }
+
+    async fn drained(&self, app: &AppName, slot: Slot, endpoint: &Endpoint, longest: Duration) -> Result<Drained> {
+        self.gate.read(Op::RouterDrained, self.inner.drained(app, slot, endpoint, longest)).await
+    }
+
+    async fn remove(&self, call: &Call, app: &AppName) -> Result<()> {
+        self.gate
+            .sim
+            .change(self.gate.process, &Change::Asked { op: Op::RouterRemove, key: &call.key, container: None });
+        let make = |call: Call| {
+            let (inner, gate, app) = (Arc::clone(&self.inner), self.gate.clone(), app.clone());
+            boxed(async move {
+                inner.remove(&call, &app).await?;
+                gate.sim.change(gate.process, &Change::Unrouted(&app));
+                Ok(())
+            })
+        };
+        self.gate.call(Op::RouterRemove, call, make).await
+    }
+}

@@ -1,0 +1,99 @@
+//! What must never be seen, and what must come true in the end.
+//!
+//! | name | promise |
+//! |---|---|
+//! | `legal-states` | a deployment goes from state to state as the table says, and never changes once it has ended |
+//! | `one-active` | one deployment of an app acts at a time |
+//! | `fences-grow` | each lease has a higher fence than the one before; what was cut off writes nothing |
+//! | `intent-first` | nothing is done to the world before the store knows that it is intended |
+//! | `no-internal-error` | no step fails by a fault of the engine itself |
+//! | `cancel-wins` | what was asked to stop, and was promised to stop, never serves |
+//! | `newest-wins` | an older version never follows a newer one, unless somebody rolls back |
+//! | `ports-unique` | no two slots share an address |
+//! | `one-per-key` | the same wish, made twice, is one deployment |
+//! | `protected` | nothing that serves, stands by or is being promoted is stopped or removed |
+//! | `started-once` | a container is started once, unless something has harmed it |
+//! | `healthy-route` | users are only sent to a process that runs and was found well |
+//! | `route-kept` | outside of a promotion users are sent to what the store says is live |
+//! | `route-order` | no older route replaces a newer one |
+//! | `few-generations` | no more than two versions of an app run, three while something is undone |
+//! | `no-panic` | no task panics |
+//! | `no-spinning` | no task goes on for ever without any time passing |
+//! | `converges` | when nothing goes wrong any more, everything ends, and the world is what the store says |
+//! | `reliable-events` | the events of a deployment begin with `Created`, lead from state to state and end once |
+//! | `no-secrets` | no variable's value is found in events, logs or failures |
+
+mod records;
+pub(crate) mod rest;
+mod serving;
+
+use std::fmt;
+use std::time::Duration;
+
+use super::change::{Change, Circumstances};
+use super::ledger::Ledger;
+
+/// Something that must hold at every change of the world.
+///
+/// Each change is shown twice: before and after it is written into the ledger.
+/// The change itself has happened either way.
+pub trait Invariant: fmt::Debug + Send {
+    /// Its name in reports.
+    fn name(&self) -> &'static str;
+
+    /// Looks at a change with what was true before it.
+    ///
+    /// # Errors
+    ///
+    /// How the invariant is broken.
+    fn before(&mut self, _ledger: &Ledger, _change: &Change<'_>, _when: &Circumstances) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Looks at a change with what is true after it.
+    ///
+    /// # Errors
+    ///
+    /// How the invariant is broken.
+    fn after(&mut self, _ledger: &Ledger, _change: &Change<'_>, _when: &Circumstances) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// How a run has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The name of the invariant.
+    pub invariant: &'static str,
+    /// How it was broken.
+    pub how: String,
+    /// When, in virtual time.
+    pub at: Duration,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {:.3} s: {}", self.invariant, self.at.as_secs_f64(), self.how)
+    }
+}
+
+/// The invariants that every run is checked against.
+pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::new(records::LegalStates),
+        Box::new(records::OneActive),
+        Box::new(records::FencesGrow),
+        Box::new(records::IntentFirst),
+        Box::new(records::NoInternalError),
+        Box::new(records::CancelWins),
+        Box::new(records::NewestWins),
+        Box::new(records::PortsUnique),
+        Box::new(records::OnePerKey),
+        Box::new(serving::Protected),
+        Box::new(serving::StartedOnce),
+        Box::new(serving::HealthyRoute::default()),
+        Box::new(serving::RouteKept),
+        Box::new(serving::RouteOrder),
+        Box::new(serving::FewGenerations),
+    ]
+}

@@ -1,0 +1,232 @@
+//! What must hold of what users are sent to.
+
+use super::Invariant;
+use crate::app::AppName;
+use crate::deployment::{ContainerName, DeploymentKind, Endpoint, State};
+use crate::simulation::change::{Change, Circumstances};
+use crate::simulation::executor::ProcessId;
+use crate::simulation::faults::Op;
+use crate::simulation::ledger::{AppEntry, Ledger};
+
+type Verdict = Result<(), String>;
+
+/// Nothing that serves, stands by or is being promoted is stopped or removed.
+#[derive(Debug)]
+pub(super) struct Protected;
+
+impl Protected {
+    fn check(ledger: &Ledger, name: &ContainerName) -> Verdict {
+        let Some(container) = ledger.container(name) else { return Ok(()) };
+        let Some(app) = ledger.app(&container.app) else { return Ok(()) };
+        let label = ledger.label(container.deployment);
+        let active = ledger.active(&app.name);
+        if let Some(route) = &app.route {
+            // An address is reused: only what answers there now gets requests.
+            let answers = ledger.at(&container.endpoint).is_some_and(|there| there.name == *name);
+            if answers && route.endpoint == container.endpoint {
+                return Err(format!("{label} was ended while requests were sent to it"));
+            }
+            if answers && route.backup.as_ref() == Some(&container.endpoint) {
+                return Err(format!("{label} was ended while it stood in"));
+            }
+        }
+        // An app that is removed has no version worth keeping once its route is gone.
+        if app.removing || !app.exists {
+            return Ok(());
+        }
+        let Some(row) = app.instances.get(name) else { return Ok(()) };
+        if app.serving.live.as_ref().is_some_and(|live| live.slot == row.slot) {
+            return Err(format!("{label} was ended while it was live"));
+        }
+        let waits = app.serving.standby.as_ref().filter(|standby| !standby.retiring);
+        if waits.is_some_and(|standby| standby.occupant.slot == row.slot) {
+            return Err(format!("{label} was ended while it stood by"));
+        }
+        if active.is_some_and(|active| active.state == State::Promoting && active.slot == Some(row.slot)) {
+            return Err(format!("{label} was ended while it was being promoted"));
+        }
+        Ok(())
+    }
+}
+
+impl Invariant for Protected {
+    fn name(&self) -> &'static str {
+        "protected"
+    }
+
+    fn before(&mut self, ledger: &Ledger, change: &Change<'_>, when: &Circumstances) -> Verdict {
+        match change {
+            // What the world does to a container is no engine's fault.
+            _ if when.process == ProcessId::WORLD => Ok(()),
+            Change::Asked { op: Op::RuntimeStop | Op::RuntimeRemove, container: Some(name), .. }
+            | Change::ContainerRemoved(name) => Self::check(ledger, name),
+            Change::ContainerSeen(observed) => {
+                let known = ledger.container(&observed.name);
+                let ran = known.is_some_and(|known| known.is_running() && !known.harmed);
+                let ends = observed.state != crate::backend::ContainerState::Running;
+                if ran && ends { Self::check(ledger, &observed.name) } else { Ok(()) }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A container is started once, unless something has harmed it.
+#[derive(Debug)]
+pub(super) struct StartedOnce;
+
+impl Invariant for StartedOnce {
+    fn name(&self) -> &'static str {
+        "started-once"
+    }
+
+    fn before(&mut self, ledger: &Ledger, change: &Change<'_>, when: &Circumstances) -> Verdict {
+        let Change::ContainerSeen(observed) = change else { return Ok(()) };
+        let Some(known) = ledger.container(&observed.name) else { return Ok(()) };
+        let again = known.started_at.is_some() && known.started_at != observed.started_at;
+        if again && !known.harmed && when.process != ProcessId::WORLD {
+            return Err(format!("{} was started again", ledger.label(known.deployment)));
+        }
+        Ok(())
+    }
+}
+
+/// Users are only sent to a process that runs and was found well.
+#[derive(Debug, Default)]
+pub(super) struct HealthyRoute {
+    led_to: Option<Endpoint>,
+}
+
+impl Invariant for HealthyRoute {
+    fn name(&self) -> &'static str {
+        "healthy-route"
+    }
+
+    fn before(&mut self, ledger: &Ledger, change: &Change<'_>, _: &Circumstances) -> Verdict {
+        if let Change::Routed(route) = change {
+            let before = ledger.app(&route.app).and_then(|app| app.route.as_ref());
+            self.led_to = before.map(|route| route.endpoint.clone());
+        }
+        Ok(())
+    }
+
+    fn after(&mut self, ledger: &Ledger, change: &Change<'_>, _: &Circumstances) -> Verdict {
+        let Change::Routed(route) = change else { return Ok(()) };
+        let endpoint = route.endpoint(route.active);
+        if self.led_to.as_ref() == Some(endpoint) {
+            return Ok(());
+        }
+        // What the world has harmed was fit to serve when it was last looked at.
+        let at_endpoint = |harmed: bool| ledger.containers().any(|it| it.endpoint == *endpoint && it.harmed == harmed);
+        match ledger.at(endpoint) {
+            Some(container) if container.found_well || container.harmed => Ok(()),
+            Some(container) => Err(format!(
+                "users of {} are sent to {}, which was never found well",
+                route.app,
+                ledger.label(container.deployment)
+            )),
+            None if at_endpoint(true) || !at_endpoint(false) && was_removed_by_hand(ledger, &route.app) => Ok(()),
+            None => Err(format!("users of {} are sent to {endpoint}, where nothing runs", route.app)),
+        }
+    }
+}
+
+/// Whether a container that the store knows of is gone: only the world takes
+/// one away without a word to the store.
+fn was_removed_by_hand(ledger: &Ledger, app: &AppName) -> bool {
+    ledger.app(app).is_some_and(|app| app.instances.keys().any(|name| ledger.container(name).is_none()))
+}
+
+/// Outside of a promotion users are sent to what the store says is live.
+#[derive(Debug)]
+pub(super) struct RouteKept;
+
+impl RouteKept {
+    fn check(ledger: &Ledger, app: &AppEntry) -> Verdict {
+        if app.removing || !app.exists {
+            return Ok(());
+        }
+        let active = ledger.active(&app.name);
+        let switches = |state| matches!(state, State::Promoting | State::Reverting | State::Stuck);
+        if active.is_some_and(|active| switches(active.state)) {
+            return Ok(());
+        }
+        match (&app.serving.live, &app.route) {
+            (None, None) => Ok(()),
+            (Some(live), Some(route)) if live.slot == route.active => Ok(()),
+            (Some(live), None) => {
+                Err(format!("{} is live, and {} has no route", ledger.label(live.deployment), app.name))
+            }
+            (Some(live), Some(route)) => Err(format!(
+                "{} is live in {}, and users of {} are sent to {}",
+                ledger.label(live.deployment),
+                live.slot,
+                app.name,
+                route.active
+            )),
+            (None, Some(route)) => Err(format!("nothing is live, and {} has a route to {}", app.name, route.active)),
+        }
+    }
+}
+
+impl Invariant for RouteKept {
+    fn name(&self) -> &'static str {
+        "route-kept"
+    }
+
+    fn after(&mut self, ledger: &Ledger, change: &Change<'_>, _: &Circumstances) -> Verdict {
+        let app = match change {
+            Change::Committed(commit) => &commit.deployment.app,
+            Change::Routed(route) => &route.app,
+            Change::Unrouted(app) => *app,
+            _ => return Ok(()),
+        };
+        ledger.app(app).map_or(Ok(()), |app| Self::check(ledger, app))
+    }
+}
+
+/// No older route replaces a newer one.
+#[derive(Debug)]
+pub(super) struct RouteOrder;
+
+impl Invariant for RouteOrder {
+    fn name(&self) -> &'static str {
+        "route-order"
+    }
+
+    fn before(&mut self, ledger: &Ledger, change: &Change<'_>, _: &Circumstances) -> Verdict {
+        let Change::Routed(route) = change else { return Ok(()) };
+        let Some(before) = ledger.app(&route.app).and_then(|app| app.route.as_ref()) else { return Ok(()) };
+        let (old, new) = ((before.fence, before.generation), (route.fence, route.generation));
+        if new < old {
+            return Err(format!(
+                "{} was routed by generation {} under fence {} after {} under {}",
+                route.app, new.1.0, new.0.0, old.1.0, old.0.0
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// No more than two versions of an app run, three while something is undone.
+#[derive(Debug)]
+pub(super) struct FewGenerations;
+
+impl Invariant for FewGenerations {
+    fn name(&self) -> &'static str {
+        "few-generations"
+    }
+
+    fn after(&mut self, ledger: &Ledger, change: &Change<'_>, _: &Circumstances) -> Verdict {
+        let Change::ContainerSeen(observed) = change else { return Ok(()) };
+        let Some(app) = ledger.container(&observed.name).map(|seen| &seen.app) else { return Ok(()) };
+        let running = ledger.containers().filter(|other| other.app == *app && other.is_running()).count();
+        let undoing = ledger
+            .active(app)
+            .is_some_and(|active| active.state == State::Unwinding || active.kind == DeploymentKind::Remove);
+        if running > 2 + usize::from(undoing) {
+            return Err(format!("{running} containers of {app} run"));
+        }
+        Ok(())
+    }
+}

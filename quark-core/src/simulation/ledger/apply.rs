@@ -1,0 +1,195 @@
+//! How each change alters the ledger.
+
+use super::{AppEntry, ContainerEntry, DeploymentEntry, LeaseEntry, Ledger, RouteEntry, StepEntry};
+use crate::app::AppName;
+use crate::backend::{
+    CancelOutcome, Commit, ContainerSpec, ContainerState, CreatedDeployment, ObservedContainer, Route,
+};
+use crate::deployment::{AppRecord, Conclusion, DeploymentId, DeploymentKind, Fence, InstanceState, State, StepRecord};
+use crate::simulation::change::{Change, Circumstances};
+
+impl Ledger {
+    /// Writes a change down.
+    pub(crate) fn apply(&mut self, change: &Change<'_>, circumstances: &Circumstances) {
+        self.version += 1;
+        match change {
+            Change::AppCreated(record) => self.app_created(record),
+            Change::DeploymentCreated(created) => self.deployment_created(created),
+            Change::Committed(commit) => self.committed(commit),
+            Change::CancelAccepted(id, outcome, request) => {
+                let ended = (*outcome == CancelOutcome::Ended).then(|| request.conclusion());
+                self.cancelled(*id, ended);
+            }
+            Change::LeaseTaken(lease, ttl) | Change::LeaseRenewed(lease, ttl) => {
+                if let Some(app) = self.apps.get_mut(&lease.app) {
+                    let until = circumstances.at.saturating_add(*ttl);
+                    app.lease = LeaseEntry { fence: lease.fence, owner: Some(lease.owner.clone()), until };
+                }
+            }
+            Change::LeaseReleased(lease) => {
+                if let Some(app) = self.apps.get_mut(&lease.app).filter(|app| app.lease.fence == lease.fence) {
+                    app.lease.owner = None;
+                }
+            }
+            Change::Asked { .. } => {}
+            Change::ContainerCreated(spec) => self.container_created(spec),
+            Change::ContainerSeen(observed) => self.container_seen(observed),
+            Change::ContainerRemoved(name) => drop(self.containers.remove(*name)),
+            Change::ContainerHarmed(name) => {
+                if let Some(entry) = self.containers.get_mut(*name) {
+                    entry.harmed = true;
+                }
+            }
+            Change::FoundWell(endpoint) => {
+                let asked = self.containers.values_mut().filter(|entry| entry.is_running());
+                for entry in asked.filter(|entry| entry.endpoint == **endpoint) {
+                    entry.found_well = true;
+                }
+            }
+            Change::Routed(route) => self.routed(route),
+            Change::Unrouted(app) => {
+                if let Some(app) = self.apps.get_mut(*app) {
+                    app.route = None;
+                }
+            }
+        }
+    }
+
+    fn app_created(&mut self, record: &AppRecord) {
+        let name = &record.spec.name;
+        let entry = self.apps.entry(name.clone()).or_insert_with(|| AppEntry::of(name));
+        entry.exists = true;
+        entry.removing = false;
+        entry.serving = record.serving.clone();
+        entry.newest_live = 0;
+        entry.instances.clear();
+    }
+
+    fn deployment_created(&mut self, created: &CreatedDeployment) {
+        if created.existing {
+            return;
+        }
+        for ended in &created.ended {
+            self.cancelled(ended.id, ended.conclusion);
+        }
+        for stopping in &created.stopping {
+            self.cancelled(*stopping, None);
+        }
+        let deployment = &created.deployment;
+        self.deployments.insert(deployment.id, DeploymentEntry::new(deployment));
+        if deployment.kind == DeploymentKind::Remove
+            && let Some(app) = self.apps.get_mut(&deployment.app)
+        {
+            app.removing = true;
+        }
+    }
+
+    /// Somebody asked a deployment to stop; it has ended if there is a conclusion.
+    fn cancelled(&mut self, id: DeploymentId, ended: Option<Conclusion>) {
+        let Some(entry) = self.deployments.get_mut(&id) else { return };
+        entry.cancelled = true;
+        if ended.is_some() && !entry.state.is_terminal() {
+            entry.state = State::Completed;
+            entry.conclusion = ended;
+        }
+    }
+
+    fn committed(&mut self, commit: &Commit) {
+        let Some(entry) = self.deployments.get_mut(&commit.deployment.id) else { return };
+        let Some(app) = self.apps.get_mut(&entry.app) else { return };
+        entry.state = commit.deployment.state;
+        entry.conclusion = commit.deployment.conclusion;
+        entry.slot = commit.deployment.slot;
+        if entry.commit.is_none() {
+            entry.commit.clone_from(&commit.deployment.revision.commit);
+        }
+        for step in &commit.steps {
+            write_step(&mut entry.steps, step);
+        }
+        for instance in &commit.instances {
+            if instance.state == InstanceState::Removed {
+                app.instances.remove(&instance.name);
+            } else {
+                app.instances.insert(instance.name.clone(), instance.clone());
+            }
+        }
+        if let Some(serving) = &commit.serving {
+            app.serving = serving.clone();
+        }
+        if app.serving.live.as_ref().is_some_and(|live| live.deployment == entry.id) {
+            entry.was_live = true;
+            app.newest_live = app.newest_live.max(entry.sequence);
+        }
+        if commit.forget_app {
+            app.exists = false;
+        }
+    }
+
+    fn container_created(&mut self, spec: &ContainerSpec) {
+        let entry = ContainerEntry {
+            name: spec.name.clone(),
+            app: spec.app.clone(),
+            deployment: spec.deployment,
+            endpoint: spec.endpoint.clone(),
+            state: ContainerState::Created,
+            started_at: None,
+            found_well: false,
+            harmed: false,
+        };
+        self.containers.entry(spec.name.clone()).or_insert(entry);
+    }
+
+    fn container_seen(&mut self, observed: &ObservedContainer) {
+        let Some(entry) = self.containers.get_mut(&observed.name) else { return };
+        if entry.started_at != observed.started_at {
+            entry.found_well = false;
+            entry.harmed = false;
+        }
+        entry.state = observed.state.clone();
+        entry.started_at = observed.started_at;
+    }
+
+    fn routed(&mut self, route: &Route) {
+        let Some(app) = self.apps.get_mut(&route.app) else { return };
+        app.route_fence = app.route_fence.max(route.fence);
+        app.route = Some(RouteEntry::of(route));
+    }
+}
+
+impl RouteEntry {
+    /// What a route says.
+    #[must_use]
+    pub fn of(route: &Route) -> Self {
+        Self {
+            active: route.active,
+            endpoint: route.endpoint(route.active).clone(),
+            backup: route.backup.then(|| route.endpoint(route.active.other()).clone()),
+            generation: route.generation,
+            fence: route.fence,
+        }
+    }
+}
+
+impl AppEntry {
+    fn of(name: &AppName) -> Self {
+        Self {
+            name: name.clone(),
+            exists: false,
+            removing: false,
+            serving: crate::deployment::Serving::default(),
+            route: None,
+            route_fence: Fence::default(),
+            newest_live: 0,
+            lease: LeaseEntry::default(),
+            instances: std::collections::BTreeMap::new(),
+        }
+    }
+}
+
+fn write_step(steps: &mut Vec<StepEntry>, step: &StepRecord) {
+    let new = StepEntry { name: step.name, attempt: step.attempt, phase: step.phase };
+    match steps.iter_mut().find(|known| (known.name, known.attempt) == (new.name, new.attempt)) {
+        Some(known) => *known = new,
+        None => steps.push(new),
+    }
+}

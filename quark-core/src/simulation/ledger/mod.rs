@@ -1,0 +1,245 @@
+//! `Ledger`: what is true in a simulated world, whatever anybody was told.
+
+mod apply;
+mod told;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::app::{AppName, CommitSha};
+use crate::backend::ContainerState;
+use crate::clock::Timestamp;
+use crate::deployment::{
+    Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Fence, Generation, IdempotencyKey,
+    Instance, OwnerId, Serving, Slot, State, StepName, StepPhase,
+};
+
+pub(crate) use told::Told;
+
+/// What is true in a simulated world, put together from its [changes](super::Change).
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    apps: BTreeMap<AppName, AppEntry>,
+    deployments: BTreeMap<DeploymentId, DeploymentEntry>,
+    containers: BTreeMap<ContainerName, ContainerEntry>,
+    /// Counts the changes.
+    version: u64,
+}
+
+/// An app, from its first creation on: also while it is removed.
+#[derive(Clone, Debug)]
+pub struct AppEntry {
+    /// Its name.
+    pub name: AppName,
+    /// Whether it is in the store.
+    pub exists: bool,
+    /// Whether it is being removed.
+    pub removing: bool,
+    /// What the store says about what serves.
+    pub serving: Serving,
+    /// The route that is in force.
+    pub route: Option<RouteEntry>,
+    /// The highest fence that the router has seen.
+    pub route_fence: Fence,
+    /// The highest sequence that was live since the app was created.
+    pub newest_live: u64,
+    /// The last lease that was given.
+    pub lease: LeaseEntry,
+    /// The rows of its instances that are not removed.
+    pub instances: BTreeMap<ContainerName, Instance>,
+}
+
+/// The last lease of an app.
+#[derive(Clone, Debug, Default)]
+pub struct LeaseEntry {
+    /// Its fence.
+    pub fence: Fence,
+    /// Who holds it; nobody once it was given back.
+    pub owner: Option<OwnerId>,
+    /// Until when, in virtual time.
+    pub until: Duration,
+}
+
+/// A route that is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteEntry {
+    /// The slot that serves.
+    pub active: Slot,
+    /// Where it leads.
+    pub endpoint: Endpoint,
+    /// The slot that stands in, if one does, and where that is.
+    pub backup: Option<Endpoint>,
+    /// Its generation.
+    pub generation: Generation,
+    /// The fence under which it was applied.
+    pub fence: Fence,
+}
+
+/// A deployment.
+#[derive(Clone, Debug)]
+pub struct DeploymentEntry {
+    /// Which.
+    pub id: DeploymentId,
+    /// Of which app.
+    pub app: AppName,
+    /// Its number among those of the app.
+    pub sequence: u64,
+    /// What it does.
+    pub kind: DeploymentKind,
+    /// Where it stands.
+    pub state: State,
+    /// How it ended.
+    pub conclusion: Option<Conclusion>,
+    /// Whether a wish to cancel was accepted.
+    pub cancelled: bool,
+    /// The slot, once it has one.
+    pub slot: Option<Slot>,
+    /// The key of the wish, if it has one.
+    pub key: Option<IdempotencyKey>,
+    /// Which commit, once it is known.
+    pub commit: Option<CommitSha>,
+    /// Its steps, in the order in which they were begun.
+    pub steps: Vec<StepEntry>,
+    /// Whether it was ever live.
+    pub was_live: bool,
+}
+
+/// A step of a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepEntry {
+    /// Which.
+    pub name: StepName,
+    /// From 1.
+    pub attempt: u32,
+    /// How far it has come.
+    pub phase: StepPhase,
+}
+
+/// A container that is there.
+#[derive(Clone, Debug)]
+pub struct ContainerEntry {
+    /// Its name.
+    pub name: ContainerName,
+    /// Of which app.
+    pub app: AppName,
+    /// The deployment that made it.
+    pub deployment: DeploymentId,
+    /// Where it is reached.
+    pub endpoint: Endpoint,
+    /// Whether it runs.
+    pub state: ContainerState,
+    /// When its process was started.
+    pub started_at: Option<Timestamp>,
+    /// Whether this process was found well.
+    pub found_well: bool,
+    /// Whether the world has harmed it.
+    pub harmed: bool,
+}
+
+impl ContainerEntry {
+    /// Whether its process runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.state == ContainerState::Running
+    }
+}
+
+impl DeploymentEntry {
+    fn new(deployment: &Deployment) -> Self {
+        Self {
+            id: deployment.id,
+            app: deployment.app.clone(),
+            sequence: deployment.sequence,
+            kind: deployment.kind.clone(),
+            state: deployment.state,
+            conclusion: deployment.conclusion,
+            cancelled: false,
+            slot: deployment.slot,
+            key: deployment.key.clone(),
+            commit: deployment.revision.commit.clone(),
+            steps: Vec::new(),
+            was_live: false,
+        }
+    }
+
+    /// How far the last attempt at a step has come.
+    #[must_use]
+    pub fn phase(&self, step: StepName) -> Option<StepPhase> {
+        self.steps.iter().rev().find(|entry| entry.name == step).map(|entry| entry.phase)
+    }
+}
+
+impl AppEntry {
+    /// Whether somebody has the right to act on it.
+    #[must_use]
+    pub fn is_leased(&self, at: Duration) -> bool {
+        self.lease.owner.is_some() && self.lease.until > at
+    }
+}
+
+impl Ledger {
+    /// All apps that ever were, by name.
+    pub fn apps(&self) -> impl Iterator<Item = &AppEntry> {
+        self.apps.values()
+    }
+
+    /// An app that was created at least once.
+    #[must_use]
+    pub fn app(&self, name: &AppName) -> Option<&AppEntry> {
+        self.apps.get(name)
+    }
+
+    /// All deployments, by id.
+    pub fn deployments(&self) -> impl Iterator<Item = &DeploymentEntry> {
+        self.deployments.values()
+    }
+
+    /// The deployments of an app, by id.
+    pub fn deployments_of(&self, app: &AppName) -> impl Iterator<Item = &DeploymentEntry> {
+        self.deployments.values().filter(move |entry| entry.app == *app)
+    }
+
+    /// A deployment.
+    #[must_use]
+    pub fn deployment(&self, id: DeploymentId) -> Option<&DeploymentEntry> {
+        self.deployments.get(&id)
+    }
+
+    /// All containers that are there, by name.
+    pub fn containers(&self) -> impl Iterator<Item = &ContainerEntry> {
+        self.containers.values()
+    }
+
+    /// A container that is there.
+    #[must_use]
+    pub fn container(&self, name: &ContainerName) -> Option<&ContainerEntry> {
+        self.containers.get(name)
+    }
+
+    /// The container that answers at an endpoint.
+    #[must_use]
+    pub fn at(&self, endpoint: &Endpoint) -> Option<&ContainerEntry> {
+        self.containers.values().find(|entry| entry.is_running() && entry.endpoint == *endpoint)
+    }
+
+    /// The active deployment of an app.
+    #[must_use]
+    pub fn active(&self, app: &AppName) -> Option<&DeploymentEntry> {
+        self.deployments_of(app).find(|entry| entry.state.is_active())
+    }
+
+    /// What people call a deployment: its app and its number.
+    #[must_use]
+    pub fn label(&self, id: DeploymentId) -> String {
+        match self.deployments.get(&id) {
+            Some(entry) => format!("{}#{}", entry.app, entry.sequence),
+            None => "unknown".to_owned(),
+        }
+    }
+
+    /// How many changes there were.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+}

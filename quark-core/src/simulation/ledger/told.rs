@@ -1,0 +1,121 @@
+//! A change in words, without any name that differs from run to run.
+
+use std::fmt;
+
+use super::Ledger;
+use crate::backend::{Commit, ContainerState, Route};
+use crate::deployment::{ContainerName, EventKind, StepPhase};
+use crate::simulation::change::Change;
+
+/// A change in words.
+pub(crate) struct Told<'a>(pub(crate) &'a Ledger, pub(crate) &'a Change<'a>);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(ledger, change) = self;
+        match change {
+            Change::AppCreated(record) => write!(f, "app {} created", record.spec.name),
+            Change::DeploymentCreated(created) => {
+                let it = &created.deployment;
+                let verb = if created.existing { "found" } else { "created" };
+                write!(f, "{}#{} {verb}: {}", it.app, it.sequence, it.kind.as_str())?;
+                for ended in &created.ended {
+                    write!(f, ", {} ended", ledger.label(ended.id))?;
+                }
+                for stopping in &created.stopping {
+                    write!(f, ", {} shall stop", ledger.label(*stopping))?;
+                }
+                Ok(())
+            }
+            Change::Committed(commit) => committed(f, ledger, commit),
+            Change::CancelAccepted(id, outcome, _) => write!(f, "{} shall stop: {outcome:?}", ledger.label(*id)),
+            Change::LeaseTaken(lease, _) => write!(f, "{} leased, fence {}", lease.app, lease.fence.0),
+            Change::LeaseRenewed(lease, _) => write!(f, "{} lease renewed, fence {}", lease.app, lease.fence.0),
+            Change::LeaseReleased(lease) => write!(f, "{} lease released, fence {}", lease.app, lease.fence.0),
+            Change::Asked { op, key, container } => asked(f, ledger, op.as_str(), key, *container),
+            Change::ContainerCreated(spec) => {
+                write!(f, "container {} created at {}", ledger.label(spec.deployment), spec.endpoint)
+            }
+            Change::ContainerSeen(observed) => {
+                named(f, ledger, &observed.name)?;
+                match &observed.state {
+                    ContainerState::Created => f.write_str(" is created"),
+                    ContainerState::Running => f.write_str(" runs"),
+                    ContainerState::Exited { code, .. } => write!(f, " has exited ({})", code.unwrap_or(-1)),
+                }
+            }
+            Change::ContainerRemoved(name) => {
+                named(f, ledger, name)?;
+                f.write_str(" removed")
+            }
+            Change::ContainerHarmed(name) => {
+                named(f, ledger, name)?;
+                f.write_str(" harmed")
+            }
+            Change::FoundWell(endpoint) => write!(f, "{endpoint} is well"),
+            Change::Routed(route) => routed(f, route),
+            Change::Unrouted(app) => write!(f, "{app} has no route"),
+        }
+    }
+}
+
+fn named(f: &mut fmt::Formatter<'_>, ledger: &Ledger, name: &ContainerName) -> fmt::Result {
+    match ledger.container(name) {
+        Some(entry) => write!(f, "container {}", ledger.label(entry.deployment)),
+        None => f.write_str("unknown container"),
+    }
+}
+
+fn routed(f: &mut fmt::Formatter<'_>, route: &Route) -> fmt::Result {
+    let (slot, endpoint) = (route.active, route.endpoint(route.active));
+    write!(f, "{} routed to {slot} at {endpoint}, generation {}", route.app, route.generation.0)?;
+    write!(f, ", fence {}{}", route.fence.0, if route.backup { ", with backup" } else { "" })
+}
+
+fn asked(
+    f: &mut fmt::Formatter<'_>,
+    ledger: &Ledger,
+    op: &str,
+    key: &str,
+    container: Option<&ContainerName>,
+) -> fmt::Result {
+    // `<deployment>:<step>`, or a key without a deployment.
+    let (first, rest) = key.split_once(':').unwrap_or((key, ""));
+    match first.parse() {
+        Ok(id) => write!(f, "asks {op} for {}:{rest}", ledger.label(id))?,
+        Err(_) => write!(f, "asks {op} for {key}")?,
+    }
+    match container {
+        Some(name) => {
+            f.write_str(" on ")?;
+            named(f, ledger, name)
+        }
+        None => Ok(()),
+    }
+}
+
+fn committed(f: &mut fmt::Formatter<'_>, ledger: &Ledger, commit: &Commit) -> fmt::Result {
+    let deployment = &commit.deployment;
+    write!(f, "{} {}", ledger.label(deployment.id), deployment.state)?;
+    for step in &commit.steps {
+        let phase = match step.phase {
+            StepPhase::Intent => "intent",
+            StepPhase::Done => "done",
+            StepPhase::Failed => "failed",
+        };
+        write!(f, ", {} {} {phase}", step.name, step.attempt)?;
+    }
+    for event in &commit.events {
+        match event {
+            EventKind::StepFailed { failure, .. } => write!(f, " ({})", failure.code)?,
+            EventKind::Completed { conclusion, .. } => write!(f, ", {conclusion}")?,
+            EventKind::Promoted { slot, .. } => write!(f, ", promoted in {slot}")?,
+            EventKind::Retired => f.write_str(", retired")?,
+            _ => {}
+        }
+    }
+    for instance in &commit.instances {
+        write!(f, ", row {} {:?}", ledger.label(instance.deployment), instance.state)?;
+    }
+    write!(f, ", fence {}, version {}", commit.guard.lease.fence.0, commit.guard.version.0)
+}

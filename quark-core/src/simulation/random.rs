@@ -1,0 +1,183 @@
+//! The random scenario: people who want everything at once.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+
+use super::scenario::duration;
+use super::world::{Program, World};
+use crate::Result;
+use crate::app::AppName;
+use crate::deployment::{DeploymentId, State, SupersedePolicy};
+use crate::engine::{DeployRequest, RollbackRequest};
+
+/// What somebody wants.
+#[derive(Clone, Copy, Debug)]
+enum Wish {
+    Push,
+    SameCommit,
+    BranchHead,
+    RollBack,
+    Cancel,
+    Retry,
+    Watch,
+    Change,
+    Remove,
+}
+
+/// Each wish as often as it is named here.
+const WISHES: [(Wish, u64); 9] = [
+    (Wish::Push, 40),
+    (Wish::SameCommit, 8),
+    (Wish::BranchHead, 8),
+    (Wish::RollBack, 14),
+    (Wish::Cancel, 14),
+    (Wish::Retry, 3),
+    (Wish::Watch, 6),
+    (Wish::Change, 4),
+    (Wish::Remove, 3),
+];
+
+/// Several apps, and people who want something of them now and then.
+pub(super) async fn play(world: &World) -> Result<()> {
+    let (apps, until) = world.with_chance(|chance| (chance.between(1, 3), duration(chance)));
+    let mut names = Vec::new();
+    for name in ["alpha", "beta", "gamma"].into_iter().take(usize::try_from(apps).unwrap_or(1)) {
+        names.push(create(world, name).await?);
+    }
+    let hurry = world.with_chance(|chance| chance.between(2, 40));
+    while world.now() < until {
+        let pause = world.with_chance(|chance| chance.up_to(Duration::from_secs(hurry)));
+        world.sleep(pause).await;
+        let Some(app) = world.with_chance(|chance| chance.pick(&names).cloned()) else { continue };
+        let wish = world.with_chance(|chance| {
+            let mut drawn = chance.below(WISHES.iter().map(|(_, weight)| weight).sum());
+            let mut wishes = WISHES.into_iter();
+            wishes.find(|(_, weight)| drawn.checked_sub(*weight).map(|rest| drawn = rest).is_none())
+        });
+        let Some((wish, _)) = wish else { continue };
+        let asking = world.clone();
+        world.spawn(async move {
+            let answer = grant(&asking, &app, wish).await;
+            let code = answer.as_ref().err().map_or("ok", crate::Error::code).to_owned();
+            asking.tell(format_args!("{wish:?} of {app}: {code}"));
+        });
+    }
+    Ok(())
+}
+
+async fn grant(world: &World, app: &AppName, wish: Wish) -> Result<()> {
+    let name = app.clone();
+    match wish {
+        Wish::Push => push(world, app).await,
+        Wish::SameCommit => {
+            let last =
+                world.with_ledger(|ledger| ledger.deployments_of(app).filter_map(|entry| entry.commit.clone()).last());
+            let Some(commit) = last else { return Ok(()) };
+            deploy(world, app, DeployRequest::commit(commit)).await.map(|_| ())
+        }
+        Wish::BranchHead => {
+            let program = world.with_chance(program);
+            world.commit(app, program)?;
+            deploy(world, app, DeployRequest::default()).await.map(|_| ())
+        }
+        Wish::RollBack => {
+            let answer = world.ask(move |engine| {
+                Box::pin(async move { engine.rollback(&name, RollbackRequest::default()).await.map(|_| ()) })
+            });
+            answer.await
+        }
+        Wish::Cancel => {
+            let Some(id) = newest(world, app, |state| !state.is_terminal()) else { return Ok(()) };
+            world.ask(move |engine| Box::pin(async move { engine.cancel(id, "somebody").await })).await
+        }
+        Wish::Retry => {
+            let Some(id) = newest(world, app, |state| state == State::Stuck) else { return Ok(()) };
+            world.retry(id).await
+        }
+        Wish::Watch => {
+            let Some(id) = newest(world, app, |_| true) else { return Ok(()) };
+            let watched = world.ask(move |engine| {
+                Box::pin(async move {
+                    let events = engine.watch(id, 0).count().await;
+                    let lines = engine.log(id, 0, false).count().await;
+                    Ok((events, lines))
+                })
+            });
+            watched.await.map(|_| ())
+        }
+        Wish::Change => {
+            let answer = world.ask(move |engine| {
+                Box::pin(async move {
+                    let record = engine.app(&name).await?;
+                    let port = record.spec.port + 1;
+                    engine.update_app(record.spec.with_port(port), record.version).await.map(|_| ())
+                })
+            });
+            answer.await
+        }
+        Wish::Remove => remove(world, app).await,
+    }
+}
+
+/// A push, which is told late and more than once.
+async fn push(world: &World, app: &AppName) -> Result<()> {
+    let program = world.with_chance(program);
+    let commit = world.commit(app, program)?;
+    let request = DeployRequest::push(commit, world.key()?);
+    let times = world.with_chance(|chance| if chance.one_in(4) { chance.between(2, 3) } else { 1 });
+    for _ in 1..times {
+        let (asking, app, request) = (world.clone(), app.clone(), request.clone());
+        let late = world.with_chance(|chance| chance.up_to(Duration::from_secs(8)));
+        world.spawn(async move {
+            asking.sleep(late).await;
+            // Whoever delivers hears of it, and delivers it again or not.
+            let _ = deploy(&asking, &app, request).await;
+        });
+    }
+    deploy(world, app, request).await.map(|_| ())
+}
+
+/// Takes an app away, and makes it again when it is gone.
+async fn remove(world: &World, app: &AppName) -> Result<()> {
+    let removal = world.remove_app(app).await?;
+    world.ended(removal).await;
+    create(world, app.as_str()).await.map(|_| ())
+}
+
+/// An app with some policy for what a newer deployment means to earlier ones.
+async fn create(world: &World, name: &str) -> Result<AppName> {
+    let policies = [SupersedePolicy::QueuedOnly, SupersedePolicy::Serial, SupersedePolicy::Reject];
+    let policy = world.with_chance(|chance| if chance.one_in(2) { None } else { chance.pick(&policies).copied() });
+    world.create(world.app(name)?.with_supersede(policy.unwrap_or_default())).await
+}
+
+async fn deploy(world: &World, app: &AppName, request: DeployRequest) -> Result<DeploymentId> {
+    let name = app.clone();
+    world.ask(move |engine| Box::pin(async move { Ok(engine.deploy(&name, request).await?.id) })).await
+}
+
+fn newest(world: &World, app: &AppName, wanted: impl Fn(State) -> bool) -> Option<DeploymentId> {
+    world
+        .with_ledger(|ledger| {
+            ledger.deployments_of(app).filter(|entry| wanted(entry.state)).map(|entry| (entry.sequence, entry.id)).max()
+        })
+        .map(|(_, id)| id)
+}
+
+/// Half of what people push is good.
+fn program(chance: &mut super::Chance) -> Program {
+    let soon = chance.up_to(Duration::from_secs(60));
+    match chance.below(20) {
+        0..=9 => Program::Good,
+        10 | 11 => Program::WarmsUp(u32::try_from(chance.between(1, 12)).unwrap_or(1)),
+        12 => Program::Unhealthy,
+        13 => Program::Exits,
+        14 => Program::Hangs,
+        15 => Program::NeverListens,
+        16 => Program::BuildFails,
+        17 => Program::IgnoresStop,
+        18 => Program::SickensAfter(soon),
+        _ => Program::Good,
+    }
+}

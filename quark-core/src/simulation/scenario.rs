@@ -1,0 +1,229 @@
+//! `Scenario`: what people want in a run.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::chance::Chance;
+use super::ledger::Ledger;
+use super::world::{Program, World};
+use crate::Result;
+use crate::app::AppName;
+use crate::deployment::{Conclusion, DeploymentId, State};
+
+/// What people want in a run.
+///
+/// Each scenario is a story that ends well when nothing goes wrong, and is told
+/// with faults and crashes in every place otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Scenario {
+    /// Whatever a seed makes of it: several apps and engines, everything at once.
+    Random,
+    /// The first version of an app.
+    FirstDeploy,
+    /// A second version in place of the first.
+    Update,
+    /// Back to the first version while it still runs.
+    Rollback,
+    /// A version that never becomes healthy, after a good one.
+    GoodToBad,
+    /// A bad version after a bad one.
+    BadToBad,
+    /// A good version after a bad one.
+    BadToGood,
+    /// A cancel while the source is fetched.
+    CancelFetching,
+    /// A cancel while the image is built.
+    CancelBuilding,
+    /// A cancel while the slot is made ready.
+    CancelPreparing,
+    /// A cancel while the container is started.
+    CancelStarting,
+    /// A cancel while the container is asked for its health.
+    CancelProbing,
+    /// The app is removed while a version of it is deployed.
+    DeleteDuringDeploy,
+    /// There is no room for a second version.
+    CapacityRefused,
+    /// Two apps want the same few addresses at once.
+    SharedPorts,
+}
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::Random,
+        Self::FirstDeploy,
+        Self::Update,
+        Self::Rollback,
+        Self::GoodToBad,
+        Self::BadToBad,
+        Self::BadToGood,
+        Self::CancelFetching,
+        Self::CancelBuilding,
+        Self::CancelPreparing,
+        Self::CancelStarting,
+        Self::CancelProbing,
+        Self::DeleteDuringDeploy,
+        Self::CapacityRefused,
+        Self::SharedPorts,
+    ];
+
+    /// Its name in reports and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::FirstDeploy => "first-deploy",
+            Self::Update => "update",
+            Self::Rollback => "rollback",
+            Self::GoodToBad => "good-to-bad",
+            Self::BadToBad => "bad-to-bad",
+            Self::BadToGood => "bad-to-good",
+            Self::CancelFetching => "cancel-fetching",
+            Self::CancelBuilding => "cancel-building",
+            Self::CancelPreparing => "cancel-preparing",
+            Self::CancelStarting => "cancel-starting",
+            Self::CancelProbing => "cancel-probing",
+            Self::DeleteDuringDeploy => "delete-during-deploy",
+            Self::CapacityRefused => "capacity-refused",
+            Self::SharedPorts => "shared-ports",
+        }
+    }
+
+    /// How many addresses there are, if they are few.
+    pub(crate) fn ports(self) -> Option<u32> {
+        match self {
+            Self::CapacityRefused => Some(1),
+            Self::SharedPorts => Some(4),
+            _ => None,
+        }
+    }
+
+    /// Tells the story. What is refused along the way is a part of it.
+    pub(crate) async fn play(self, world: &World) -> Result<()> {
+        match self {
+            Self::Random => super::random::play(world).await,
+            Self::FirstDeploy => story(world, &[Program::Good]).await,
+            Self::Update => story(world, &[Program::Good, Program::WarmsUp(2)]).await,
+            Self::Rollback => rollback(world).await,
+            Self::GoodToBad => story(world, &[Program::Good, Program::Unhealthy]).await,
+            Self::BadToBad => story(world, &[Program::Exits, Program::Hangs]).await,
+            Self::BadToGood => story(world, &[Program::BuildFails, Program::Good]).await,
+            Self::CancelFetching => cancel(world, State::Fetching).await,
+            Self::CancelBuilding => cancel(world, State::Building).await,
+            Self::CancelPreparing => cancel(world, State::Preparing).await,
+            Self::CancelStarting => cancel(world, State::Starting).await,
+            Self::CancelProbing => cancel(world, State::Probing).await,
+            Self::DeleteDuringDeploy => delete_during_deploy(world).await,
+            Self::CapacityRefused => story(world, &[Program::Good]).await,
+            Self::SharedPorts => shared_ports(world).await,
+        }
+    }
+
+    /// What is true at the end of the story if nothing went wrong.
+    pub(crate) fn ends_well(self, ledger: &Ledger) -> Result<(), String> {
+        use Conclusion::{Cancelled, Failed, Succeeded, Superseded};
+        let expected: &[Conclusion] = match self {
+            Self::Random => return Ok(()),
+            Self::FirstDeploy => &[Succeeded],
+            Self::Update => &[Succeeded, Succeeded],
+            Self::Rollback => &[Succeeded, Succeeded, Succeeded],
+            Self::GoodToBad => &[Succeeded, Failed],
+            Self::BadToBad => &[Failed, Failed],
+            Self::BadToGood => &[Failed, Succeeded],
+            Self::CancelFetching
+            | Self::CancelBuilding
+            | Self::CancelPreparing
+            | Self::CancelStarting
+            | Self::CancelProbing => &[Succeeded, Cancelled],
+            Self::DeleteDuringDeploy => &[Succeeded, Superseded, Succeeded],
+            Self::CapacityRefused => &[Failed],
+            Self::SharedPorts => &[Succeeded, Succeeded, Succeeded, Succeeded],
+        };
+        let ended: Vec<_> = ledger.deployments().filter_map(|entry| entry.conclusion).collect();
+        if ended == expected {
+            return Ok(());
+        }
+        Err(format!("the story of {self} ended in {ended:?} instead of {expected:?}"))
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Scenario {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = Self::ALL.map(Self::as_str).join(", ");
+        Self::ALL.into_iter().find(|scenario| scenario.as_str() == text).ok_or_else(|| format!("one of {all}"))
+    }
+}
+
+/// One version after the other.
+async fn story(world: &World, programs: &[Program]) -> Result<()> {
+    let app = world.create_app("shop").await?;
+    for program in programs {
+        world.release(&app, *program).await?;
+    }
+    Ok(())
+}
+
+async fn rollback(world: &World) -> Result<()> {
+    story(world, &[Program::Good, Program::Good]).await?;
+    let id = world.roll_back(&AppName::parse("shop")?).await?;
+    world.ended(id).await;
+    Ok(())
+}
+
+async fn cancel(world: &World, at: State) -> Result<()> {
+    story(world, &[Program::Good]).await?;
+    let app = AppName::parse("shop")?;
+    let commit = world.commit(&app, Program::WarmsUp(3))?;
+    let id = world.deploy(&app, &commit).await?;
+    world.until(|ledger| has_reached(ledger, id, at)).await;
+    world.cancel(id).await?;
+    world.ended(id).await;
+    Ok(())
+}
+
+async fn delete_during_deploy(world: &World) -> Result<()> {
+    story(world, &[Program::Good]).await?;
+    let app = AppName::parse("shop")?;
+    let commit = world.commit(&app, Program::WarmsUp(3))?;
+    let id = world.deploy(&app, &commit).await?;
+    world.until(|ledger| has_reached(ledger, id, State::Building)).await;
+    let removal = world.remove_app(&app).await?;
+    world.ended(id).await;
+    world.ended(removal).await;
+    Ok(())
+}
+
+async fn shared_ports(world: &World) -> Result<()> {
+    let apps = [world.create_app("blue").await?, world.create_app("red").await?];
+    for program in [Program::Good, Program::WarmsUp(1)] {
+        let mut waiting = Vec::new();
+        for app in &apps {
+            let commit = world.commit(app, program)?;
+            waiting.push(world.deploy(app, &commit).await?);
+        }
+        for id in waiting {
+            world.ended(id).await;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a deployment is in this state or has gone past it.
+fn has_reached(ledger: &Ledger, id: DeploymentId, state: State) -> bool {
+    ledger.deployment(id).is_none_or(|entry| entry.state >= state)
+}
+
+/// How long people go on wanting things in a random run.
+pub(crate) fn duration(chance: &mut Chance) -> Duration {
+    Duration::from_secs(chance.between(60, 420))
+}

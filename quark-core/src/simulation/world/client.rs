@@ -1,0 +1,241 @@
+//! What people ask engines for.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::{Program, World};
+use crate::app::{App, AppName, BranchName, CommitSha, HealthCheck, RepositoryUrl, Source, Timing};
+use crate::deployment::{Conclusion, DeploymentId, IdempotencyKey, State};
+use crate::engine::{DeployRequest, DeploymentEngine, RollbackRequest};
+use crate::error::ErrorClass;
+use crate::memory::Tree;
+use crate::simulation::ledger::Ledger;
+use crate::{Error, ErrorKind, Result};
+
+/// How long somebody waits for an engine's answer.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How often somebody asks again.
+const TRIES: usize = 200;
+
+impl World {
+    /// Asks an engine that is up, by chance if there are several. An error
+    /// of kind `Unavailable` if none is, or if it dies before it answers.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(DeploymentEngine) -> BoxFuture<'static, Result<T>> + Send,
+    ) -> Result<T> {
+        let up = self.up();
+        let asked = self.with_chance(|chance| chance.pick(&up).cloned());
+        let Some((process, engine)) = asked else {
+            return Err(Error::new(ErrorKind::Unavailable, "no engine is up"));
+        };
+        let (sender, answer) = oneshot::channel();
+        let work = question(engine);
+        let request = async move {
+            let _ = sender.send(work.await);
+        };
+        self.inner.sim.executor.spawn(process, Box::pin(request));
+        tokio::select! {
+            biased;
+            answer = answer => answer.unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, "the engine died"))),
+            () = self.sleep(PATIENCE) => Err(Error::new(ErrorKind::Timeout, "the engine does not answer")),
+        }
+    }
+
+    /// Asks again and again, until there is an answer that asking again would not change.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub async fn insist<T: Send + 'static>(
+        &self,
+        question: impl Fn(DeploymentEngine) -> BoxFuture<'static, Result<T>> + Send + Sync,
+    ) -> Result<T> {
+        let mut tries = 0;
+        loop {
+            let answer = self.ask(&question).await;
+            tries += 1;
+            match answer {
+                Err(error) if error.class() != ErrorClass::Permanent && tries < TRIES => {
+                    self.sleep(Duration::from_millis(500)).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// An app of this name, made from a repository of its own, with short times.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] if that is no name for an app.
+    pub fn app(&self, name: &str) -> Result<App> {
+        let check = HealthCheck {
+            interval: Duration::from_millis(500),
+            timeout: Duration::from_secs(1),
+            successes: 2,
+            deadline: Duration::from_secs(15),
+            ..HealthCheck::default()
+        };
+        let timing = Timing {
+            drain: Duration::from_secs(5),
+            grace: Duration::from_secs(45),
+            stop: Duration::from_secs(5),
+            build: Duration::from_secs(90),
+        };
+        let mut app = App::new(name, Source::git(&repository(name), "main")?)?;
+        app = app.with_health(check).with_timing(timing).with_domain(format!("{name}.test").parse()?);
+        for (key, secret) in ["PASSWORD", "TOKEN"].into_iter().zip(self.secrets()) {
+            app = app.with_env(key, secret.clone())?;
+        }
+        Ok(app)
+    }
+
+    /// Makes an app of this name known, however often it takes.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says; that the app exists already is no error.
+    pub async fn create_app(&self, name: &str) -> Result<AppName> {
+        self.create(self.app(name)?).await
+    }
+
+    /// Makes an app known, however often it takes.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says; that the app exists already is no error.
+    pub async fn create(&self, app: App) -> Result<AppName> {
+        let name = app.name.clone();
+        let asked = move |engine: DeploymentEngine| -> BoxFuture<'static, Result<()>> {
+            let app = app.clone();
+            Box::pin(async move { engine.create_app(app).await.map(|_| ()) })
+        };
+        match self.insist(asked).await {
+            // An answer was lost: it is there.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(name),
+            answer => answer.map(|()| name),
+        }
+    }
+
+    /// A new commit of an app, whose branch points at it from now on.
+    ///
+    /// # Errors
+    ///
+    /// None that can happen.
+    pub fn commit(&self, app: &AppName, program: Program) -> Result<CommitSha> {
+        let repository = RepositoryUrl::parse(repository(app.as_str()))?;
+        let file = Tree::from([("app".parse()?, app.as_str().as_bytes().to_vec())]);
+        let commit = self.inner.memory.source.push(&repository, &BranchName::parse("main")?, file)?;
+        match program.behaviour() {
+            Ok(behaviour) => self.inner.memory.builder.define(&commit, behaviour),
+            Err(why) => self.inner.memory.builder.fail(&commit, why),
+        }
+        self.set_fate(&commit, program.fate());
+        Ok(commit)
+    }
+
+    /// Asks for a commit to be deployed, however often it takes. The wish has a
+    /// key, so it is one deployment however often it was asked for.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub async fn deploy(&self, app: &AppName, commit: &CommitSha) -> Result<DeploymentId> {
+        let (app, request) = (app.clone(), DeployRequest::commit(commit.clone()).with_key(self.key()?));
+        let asked = move |engine: DeploymentEngine| -> BoxFuture<'static, Result<DeploymentId>> {
+            let (app, request) = (app.clone(), request.clone());
+            Box::pin(async move { Ok(engine.deploy(&app, request).await?.id) })
+        };
+        self.insist(asked).await
+    }
+
+    /// A key that no wish had before.
+    pub(crate) fn key(&self) -> Result<IdempotencyKey> {
+        let number = self.inner.sim.names.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        IdempotencyKey::parse(format!("wish-{number}"))
+    }
+
+    /// Deploys a new commit with this program, and waits until that has ended.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub async fn release(&self, app: &AppName, program: Program) -> Result<Option<Conclusion>> {
+        let commit = self.commit(app, program)?;
+        let id = self.deploy(app, &commit).await?;
+        Ok(self.ended(id).await)
+    }
+
+    /// Asks for the version before to be brought back, however often it takes.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub async fn roll_back(&self, app: &AppName) -> Result<DeploymentId> {
+        let (app, request) = (app.clone(), RollbackRequest { key: Some(self.key()?), ..RollbackRequest::default() });
+        let asked = move |engine: DeploymentEngine| -> BoxFuture<'static, Result<DeploymentId>> {
+            let (app, request) = (app.clone(), request.clone());
+            Box::pin(async move { Ok(engine.rollback(&app, request).await?.id) })
+        };
+        self.insist(asked).await
+    }
+
+    /// Asks a deployment to stop, however often it takes.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub async fn cancel(&self, id: DeploymentId) -> Result<()> {
+        let asked = move |engine: DeploymentEngine| -> BoxFuture<'static, Result<()>> {
+            Box::pin(async move { engine.cancel(id, "somebody").await })
+        };
+        self.insist(asked).await
+    }
+
+    /// Asks for an app to be taken out of service, however often it takes.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub async fn remove_app(&self, app: &AppName) -> Result<DeploymentId> {
+        let app = app.clone();
+        let asked = move |engine: DeploymentEngine| -> BoxFuture<'static, Result<DeploymentId>> {
+            let app = app.clone();
+            Box::pin(async move { Ok(engine.remove_app(&app, "somebody").await?.id) })
+        };
+        self.insist(asked).await
+    }
+
+    /// Tries once more to clean up after a stuck deployment.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub async fn retry(&self, id: DeploymentId) -> Result<()> {
+        self.ask(move |engine| Box::pin(async move { engine.retry(id).await })).await
+    }
+
+    /// Waits until a deployment has ended; `None` if it is stuck, or has not
+    /// ended within an hour.
+    pub async fn ended(&self, id: DeploymentId) -> Option<Conclusion> {
+        let over = |state: State| state.is_terminal() || state == State::Stuck;
+        self.until(|ledger| ledger.deployment(id).is_some_and(|entry| over(entry.state))).await;
+        self.with_ledger(|ledger| ledger.deployment(id).and_then(|entry| entry.conclusion))
+    }
+
+    /// Waits until something is true in this world, at most an hour; whether it is.
+    pub async fn until(&self, condition: impl Fn(&Ledger) -> bool) -> bool {
+        self.inner.sim.until(Duration::from_secs(3600), condition).await
+    }
+}
+
+fn repository(app: &str) -> String {
+    format!("https://git.test/acme/{app}")
+}

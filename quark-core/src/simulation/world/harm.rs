@@ -1,0 +1,134 @@
+//! What the world does to containers and jobs.
+
+use std::time::Duration;
+
+use super::World;
+use super::program::Fate;
+use crate::app::CommitSha;
+use crate::backend::{Call, ContainerRuntime, Labels};
+use crate::deployment::{ContainerName, DeploymentId, Fence};
+use crate::memory::Health;
+use crate::simulation::chance::Chance;
+use crate::simulation::change::Change;
+use crate::simulation::executor::{ProcessId, lock};
+
+impl World {
+    /// Kills a container that serves or one that does not, and removes it as
+    /// well if that is wanted. Whether there was one.
+    pub(crate) async fn harm(&self, live: bool, remove: bool, chance: &mut Chance) -> bool {
+        let candidates: Vec<ContainerName> = self.with_ledger(|ledger| {
+            let serves = |name: &ContainerName| {
+                ledger.container(name).is_some_and(|it| {
+                    let route = ledger.app(&it.app).and_then(|app| app.route.as_ref());
+                    route.is_some_and(|route| route.endpoint == it.endpoint)
+                })
+            };
+            let all = ledger.containers().filter(|it| remove || it.is_running()).map(|it| it.name.clone());
+            all.filter(|name| serves(name) == live).collect()
+        });
+        let Some(name) = chance.pick(&candidates).cloned() else { return false };
+        if remove {
+            self.remove_by_hand(&name).await
+        } else {
+            self.kill(&name).await
+        }
+        true
+    }
+
+    /// Kills the process of a container.
+    pub async fn kill(&self, name: &ContainerName) {
+        self.inner.sim.change(ProcessId::WORLD, &Change::ContainerHarmed(name));
+        self.inner.memory.runtime.kill(name);
+        self.look(name).await;
+    }
+
+    /// Kills and removes a container behind the engines' backs.
+    pub async fn remove_by_hand(&self, name: &ContainerName) {
+        self.kill(name).await;
+        let runtime = &self.inner.memory.runtime;
+        if let Ok(Some(observed)) = runtime.inspect(name).await {
+            // It does not run any more, and carries no label that is asked for.
+            let _ = runtime.remove(&self.by_hand(), &observed.id, &Labels::new()).await;
+        }
+        self.look(name).await;
+    }
+
+    /// Ends all containers and starts again those that ran, as a restart of
+    /// the runtime does.
+    pub(crate) async fn restart_containers(&self) {
+        let running: Vec<ContainerName> = self
+            .with_ledger(|ledger| ledger.containers().filter(|it| it.is_running()).map(|it| it.name.clone()).collect());
+        for name in &running {
+            self.kill(name).await;
+        }
+        let runtime = &self.inner.memory.runtime;
+        for name in &running {
+            if let Ok(Some(observed)) = runtime.inspect(name).await {
+                // One whose address is taken stays down, as it would.
+                let _ = runtime.start(&self.by_hand(), &observed.id).await;
+            }
+            self.look(name).await;
+        }
+    }
+
+    async fn look(&self, name: &ContainerName) {
+        match self.inner.memory.runtime.inspect(name).await {
+            Ok(Some(observed)) => self.inner.sim.change(ProcessId::WORLD, &Change::ContainerSeen(&observed)),
+            _ => self.inner.sim.change(ProcessId::WORLD, &Change::ContainerRemoved(name)),
+        }
+    }
+
+    fn by_hand(&self) -> Call {
+        let clock = std::sync::Arc::clone(&self.inner.backends.clock);
+        Call::new("by hand", Fence::default(), Duration::from_secs(60)).with_clock(clock)
+    }
+
+    /// Loses all jobs.
+    pub fn flush_queue(&self) {
+        self.inner.memory.queue.flush();
+    }
+
+    pub(super) fn set_fate(&self, commit: &CommitSha, fate: Option<Fate>) {
+        if let Some(fate) = fate {
+            lock(&self.inner.fates).insert(commit.clone(), fate);
+        }
+    }
+
+    /// Lets happen to what serves what its program was made for.
+    pub(crate) async fn fulfil_fates(&self) {
+        let fates = lock(&self.inner.fates).clone();
+        if fates.is_empty() {
+            return;
+        }
+        let live: Vec<(DeploymentId, CommitSha)> = self.with_ledger(|ledger| {
+            let live = ledger.apps().filter_map(|app| app.serving.live.as_ref());
+            live.filter_map(|live| Some((live.deployment, ledger.deployment(live.deployment)?.commit.clone()?)))
+                .collect()
+        });
+        for (id, commit) in live {
+            let Some(fate) = fates.get(&commit).copied() else { continue };
+            if !lock(&self.inner.fulfilled).insert(id) {
+                continue;
+            }
+            let world = self.clone();
+            self.spawn(async move { world.fulfil(id, fate).await });
+        }
+    }
+
+    async fn fulfil(&self, id: DeploymentId, fate: Fate) {
+        let (Fate::Dies(after) | Fate::Sickens(after)) = fate;
+        self.sleep(after).await;
+        let containers: Vec<ContainerName> = self.with_ledger(|ledger| {
+            ledger.containers().filter(|it| it.deployment == id && it.is_running()).map(|it| it.name.clone()).collect()
+        });
+        for name in containers {
+            match fate {
+                Fate::Dies(_) => self.kill(&name).await,
+                Fate::Sickens(_) => {
+                    self.inner.sim.change(ProcessId::WORLD, &Change::ContainerHarmed(&name));
+                    self.inner.memory.runtime.set_health(&name, Health::Status(500));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What the program of a commit does.
+
+use std::time::Duration;
+
+use crate::memory::{Behaviour, Health};
+
+/// What the program of a commit does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Program {
+    /// It is well.
+    Good,
+    /// It answers 500.
+    Unhealthy,
+    /// It exits as soon as it is started.
+    Exits,
+    /// It never answers.
+    Hangs,
+    /// It never listens.
+    NeverListens,
+    /// It answers 503 that many times, and is well then.
+    WarmsUp(u32),
+    /// It cannot be built.
+    BuildFails,
+    /// It is well, and has to be killed in the end.
+    IgnoresStop,
+    /// It is well, and dies that long after it was promoted.
+    DiesAfter(Duration),
+    /// It is well, and answers 500 from that long after it was promoted.
+    SickensAfter(Duration),
+}
+
+/// What becomes of a program once it serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Dies(Duration),
+    Sickens(Duration),
+}
+
+impl Program {
+    /// What a container of it does; why there is none, if it cannot be built.
+    pub(crate) fn behaviour(self) -> Result<Behaviour, &'static str> {
+        let health = match self {
+            Self::BuildFails => return Err("error: expected `;`, found `}`"),
+            Self::IgnoresStop => return Ok(Behaviour::healthy().ignoring_stop()),
+            Self::Good | Self::DiesAfter(_) | Self::SickensAfter(_) => Health::Healthy,
+            Self::Unhealthy => Health::Status(500),
+            Self::Exits => Health::ExitsAtOnce(1),
+            Self::Hangs => Health::Hangs,
+            Self::NeverListens => Health::NeverListens,
+            Self::WarmsUp(times) => Health::WarmsUp(times),
+        };
+        // What it prints must not be shown to anybody as it is.
+        Ok(Behaviour::with_health(health).printing(["starting"]).printing_environment())
+    }
+
+    pub(crate) fn fate(self) -> Option<Fate> {
+        match self {
+            Self::DiesAfter(after) => Some(Fate::Dies(after)),
+            Self::SickensAfter(after) => Some(Fate::Sickens(after)),
+            _ => None,
+        }
+    }
+}
