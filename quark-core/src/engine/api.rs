@@ -7,9 +7,9 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::builder::DeploymentEngineBuilder;
+use super::drift::Garbage;
 use super::requests::{DeployRequest, RollbackRequest};
 use super::shared::Shared;
-use super::drift::Garbage;
 use super::stuck::{self, Leftovers};
 use super::{reconcile, sweep, watch as live};
 use crate::app::{App, AppName, Source};

@@ -16,9 +16,7 @@ use super::shared::Shared;
 use super::step::{self, StepContext};
 use crate::backend::{Call, JobKind, Lease, Metric, Snapshot};
 use crate::clock::Timestamp;
-use crate::deployment::{
-    DeploymentId, DeploymentKind, EventKind, Failure, State, StepName, StepOutput, StepRecord,
-};
+use crate::deployment::{DeploymentId, DeploymentKind, EventKind, Failure, State, StepName, StepOutput, StepRecord};
 use crate::planted::planted;
 use crate::platform::Task;
 use crate::{Error, ErrorClass, ErrorKind, Result};

@@ -348,5 +348,9 @@ async fn come_to_rest(world: &World) -> Result<(), String> {
             // Somebody looks after what is stuck; the lease may be held just now.
             let _ = world.retry(id).await;
         }
+        if world.now() > began + LOOKED_AT {
+            // So much may be left that the engines do not dare to remove it.
+            let _ = world.collect_garbage().await;
+        }
     }
 }

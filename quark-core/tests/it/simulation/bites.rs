@@ -31,7 +31,8 @@ fn a_router_that_obeys_old_orders_is_seen() {
 
 #[test]
 fn a_runtime_that_forgets_to_remove_is_seen() {
-    let refit = |backends: Backends| Backends { runtime: Arc::new(Untidy::new(backends.runtime.clone())), ..backends };
+    let refit =
+        |backends: Backends| Backends { runtime: Arc::new(Untidy::new(Arc::clone(&backends.runtime))), ..backends };
     let report = Simulation::new(1).with_scenario(Scenario::Update).with_backends(refit).run();
     assert_eq!(broken(&report), "converges", "{report}");
 }
