@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use quark_core::{DeployRequest, Error, ErrorKind, Slot, State, StepName};
 
-use super::stage::{
-    Fate, Scene, Stage, after, away, before, before_route, end, fail, named, silence, succeed,
-};
+use super::stage::{Fate, Scene, Stage, after, away, before, before_route, end, fail, named, silence, succeed};
 
 fn invalid() -> Error {
     Error::new(ErrorKind::InvalidConfig, "unknown directive `prox_pass`").with_code("router_config_invalid")
