@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use quark_benches::name;
+use quark_benches::names;
 use quark_core::backend::{JobKind, NewJob, Priority, Queue};
 use quark_core::{DeploymentId, OwnerId, Timestamp};
 use quark_store::{SqliteConfig, SqliteQueue, SqliteStore};
@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 
 async fn round(queue: SqliteQueue, owner: OwnerId) {
     let now = Timestamp::from_micros(0);
-    let job = NewJob::new(JobKind::Deploy, DeploymentId::generate(), name().unwrap(), Priority::DEPLOY, now);
+    let job =
+        NewJob::new(JobKind::Deploy, DeploymentId::generate(), names(1).unwrap().remove(0), Priority::DEPLOY, now);
     queue.enqueue(job).await.unwrap();
     for job in queue.claim(&owner, 1, Duration::from_secs(60)).await.unwrap() {
         queue.ack(job.token).await.unwrap();

@@ -2,12 +2,45 @@
 
 use quark_core::app::{App, AppName, Domain};
 use quark_core::backend::store::refusal;
-use quark_core::deployment::{AppRecord, Generation, Serving, TeamId, Version};
+use quark_core::deployment::{AppRecord, Endpoint, Generation, Serving, TeamId, Version};
 use quark_core::{Result, Timestamp};
 use sqlx::SqliteConnection;
 
+use super::batch::{Batch, row};
+use super::bulk::{Part, Share};
 use super::failure::failed;
-use super::{leap, rows};
+use super::leap;
+use super::rows::{self, Columns};
+
+/// `[app, serving]`
+pub(super) const SERVING: &str = "
+    UPDATE quark_apps SET serving = given.serving
+    FROM (SELECT value ->> 0 AS app, value ->> 1 AS serving FROM json_each(?)) AS given
+    WHERE name = given.app";
+
+/// `[app, blue, green]`: an app gives up all other addresses.
+pub(super) const LOST_ENDPOINTS: &str = "
+    DELETE FROM quark_endpoints
+    WHERE endpoint IN (
+        SELECT old.endpoint
+        FROM json_each(?) AS given JOIN quark_endpoints AS old ON old.app = given.value ->> 0
+        WHERE old.endpoint IS NOT given.value ->> 1 AND old.endpoint IS NOT given.value ->> 2)";
+
+/// `[endpoint, app]`: no app is NULL, so it fails if the address is somebody else's.
+pub(super) const ENDPOINTS: &str = "
+    INSERT INTO quark_endpoints (endpoint, app)
+    SELECT value ->> 0, value ->> 1 FROM json_each(?) WHERE TRUE
+    ON CONFLICT (endpoint) DO UPDATE SET app = NULL WHERE app <> excluded.app";
+
+/// `[app, at]`
+pub(super) const REMOVED: &str = "
+    UPDATE quark_apps SET removed_at = given.at
+    FROM (SELECT value ->> 0 AS app, value ->> 1 AS at FROM json_each(?)) AS given
+    WHERE name = given.app";
+
+/// `[app]`
+pub(super) const FORGOTTEN: &str = "
+    DELETE FROM quark_apps WHERE name IN (SELECT value ->> 0 FROM json_each(?))";
 
 pub(super) async fn create(connection: &mut SqliteConnection, spec: App, at: Timestamp) -> Result<AppRecord> {
     // Above all that the world may have seen of an app of the same name.
@@ -117,59 +150,47 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<AppReco
     rows.iter().map(rows::app).collect()
 }
 
+/// Whether the app is there and no other has the addresses of its slots.
+pub(super) async fn check_serving(connection: &mut SqliteConnection, app: &AppName, serving: &Serving) -> Result<()> {
+    let mut batch = Batch::new();
+    batch.statement("SELECT 1 FROM quark_apps WHERE name = ?").bind(app.as_str());
+    batch
+        .statement("SELECT endpoint FROM quark_endpoints WHERE endpoint IN (?, ?) AND app <> ?")
+        .bind(serving.blue.as_ref().map(Endpoint::as_str))
+        .bind(serving.green.as_ref().map(Endpoint::as_str))
+        .bind(app.as_str());
+    let done = batch.run(connection).await?;
+    if row(&done, 0).is_none() {
+        return Err(refusal::app_not_found(app));
+    }
+    match row(&done, 1) {
+        Some(taken) => Err(refusal::endpoint_taken(&Columns(taken).text("endpoint")?)),
+        None => Ok(()),
+    }
+}
+
 /// Writes down what serves, and with it the addresses of the app's slots.
-pub(super) async fn set_serving(connection: &mut SqliteConnection, app: &AppName, serving: &Serving) -> Result<()> {
-    write_serving(connection, app, serving).await?;
-    sqlx::query("DELETE FROM quark_endpoints WHERE app = ?")
-        .bind(app.as_str())
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    for endpoint in [&serving.blue, &serving.green].into_iter().flatten() {
-        let owner: String = sqlx::query_scalar(
-            "INSERT INTO quark_endpoints (endpoint, app) VALUES (?, ?)
-             ON CONFLICT (endpoint) DO UPDATE SET app = app RETURNING app",
-        )
-        .bind(endpoint.as_str())
-        .bind(app.as_str())
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
-        if owner != app.as_str() {
-            return Err(refusal::endpoint_taken(endpoint.as_str()));
-        }
+pub(super) fn set_serving(share: &mut Share, app: &AppName, serving: &Serving) -> Result<()> {
+    write_serving(share, app, serving)?;
+    let (blue, green) = (serving.blue.as_ref().map(Endpoint::as_str), serving.green.as_ref().map(Endpoint::as_str));
+    share.row(Part::LostEndpoints, &(app.as_str(), blue, green))?;
+    for endpoint in [blue, green].into_iter().flatten() {
+        share.row(Part::Endpoints, &(endpoint, app.as_str()))?;
     }
     Ok(())
 }
 
 /// Writes down what serves, at addresses that the app has already.
-pub(super) async fn write_serving(connection: &mut SqliteConnection, app: &AppName, serving: &Serving) -> Result<()> {
-    let done = sqlx::query("UPDATE quark_apps SET serving = ? WHERE name = ?")
-        .bind(rows::document("serving", serving)?)
-        .bind(app.as_str())
-        .execute(connection)
-        .await
-        .map_err(failed)?;
-    if done.rows_affected() == 0 { Err(refusal::app_not_found(app)) } else { Ok(()) }
+pub(super) fn write_serving(share: &mut Share, app: &AppName, serving: &Serving) -> Result<()> {
+    share.row(Part::Serving, &(app.as_str(), rows::document("serving", serving)?))
 }
 
 /// Marks an app as being removed.
-pub(super) async fn mark_removed(connection: &mut SqliteConnection, app: &AppName, at: Timestamp) -> Result<()> {
-    sqlx::query("UPDATE quark_apps SET removed_at = ? WHERE name = ?")
-        .bind(at.as_micros())
-        .bind(app.as_str())
-        .execute(connection)
-        .await
-        .map_err(failed)?;
-    Ok(())
+pub(super) fn mark_removed(share: &mut Share, app: &AppName, at: Timestamp) -> Result<()> {
+    share.row(Part::RemovedApps, &(app.as_str(), at.as_micros()))
 }
 
 /// Deletes an app with its host names and addresses. Its history stays.
-pub(super) async fn forget(connection: &mut SqliteConnection, app: &AppName) -> Result<()> {
-    sqlx::query("DELETE FROM quark_apps WHERE name = ?")
-        .bind(app.as_str())
-        .execute(connection)
-        .await
-        .map_err(failed)?;
-    Ok(())
+pub(super) fn forget(share: &mut Share, app: &AppName) -> Result<()> {
+    share.row(Part::ForgottenApps, &(app.as_str(),))
 }

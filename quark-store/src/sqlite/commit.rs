@@ -3,12 +3,16 @@
 use quark_core::app::AppName;
 use quark_core::backend::store::refusal;
 use quark_core::backend::{Commit, Guard};
-use quark_core::deployment::{Conclusion, Deployment, DeploymentId, Failure, Instance, State, StepRecord, Version};
+use quark_core::deployment::{
+    Conclusion, Deployment, DeploymentId, Endpoint, Failure, Instance, Serving, State, StepRecord, Version,
+};
 use quark_core::{Result, Timestamp};
 use sqlx::SqliteConnection;
 
+use super::bulk::{Part, Share, Sole};
 use super::failure::failed;
 use super::rows::{self, Columns};
+use super::writer::Quick;
 use super::{apps, history, jobs};
 
 /// What a commit is compared with.
@@ -22,31 +26,179 @@ struct Stored {
     cancelled: bool,
 }
 
+/// `[deployment, app, version, owner, fence, unless_cancelled, admits, serves, blue, green]`: that nothing is in the
+/// way of any commit that [`check`] would find. It may fail when nothing is.
+pub(super) const DEMANDS: &str = "
+    INSERT INTO quark_demands
+    SELECT NOT EXISTS (
+        SELECT 1
+        FROM (SELECT value ->> 0 AS deployment, value ->> 1 AS app, value ->> 2 AS version, value ->> 3 AS owner,
+                     value ->> 4 AS fence, value ->> 5 AS unless_cancelled, value ->> 6 AS admits,
+                     value ->> 7 AS serves, value ->> 8 AS blue, value ->> 9 AS green
+              FROM json_each(?)) AS wanted
+        WHERE NOT EXISTS (
+            SELECT 1 FROM quark_deployments AS own JOIN quark_leases AS lease ON lease.app = own.app
+            WHERE own.id = wanted.deployment AND own.app = wanted.app AND own.version = wanted.version
+                AND own.state <> 'completed' AND lease.owner = wanted.owner AND lease.fence = wanted.fence
+                AND NOT (wanted.unless_cancelled AND own.cancel_requested_by IS NOT NULL)
+                AND NOT (wanted.admits AND (
+                    EXISTS (SELECT 1 FROM quark_deployments AS other
+                            WHERE other.app = own.app AND other.state NOT IN ('queued', 'completed')
+                                AND other.id <> own.id)
+                    OR EXISTS (SELECT 1 FROM quark_deployments AS other
+                               WHERE other.app = own.app AND other.state = 'queued'
+                                   AND other.sequence < own.sequence)))
+                AND NOT (wanted.serves AND (
+                    NOT EXISTS (SELECT 1 FROM quark_apps WHERE name = own.app)
+                    OR EXISTS (SELECT 1 FROM quark_endpoints AS taken
+                               WHERE taken.endpoint IN (wanted.blue, wanted.green) AND taken.app <> own.app)))))";
+
+/// `[id, kind, kind_details, release, revision, artifact, slot, state, conclusion, failure, fence, version, started_at,
+/// finished_at]`: all that may change. Not who asked for what and when, and not the wish to cancel, which others write.
+pub(super) const DEPLOYMENTS: &str = "
+    UPDATE quark_deployments
+    SET kind = row ->> 1, kind_details = row ->> 2, release = row ->> 3, revision = row ->> 4, artifact = row ->> 5,
+        slot = row ->> 6, state = row ->> 7, conclusion = row ->> 8, failure = row ->> 9, fence = row ->> 10,
+        version = row ->> 11, started_at = row ->> 12, finished_at = row ->> 13
+    FROM (SELECT value AS row FROM json_each(?))
+    WHERE id = row ->> 0";
+
+/// `[deployment, name, attempt, phase, fence, resumed, started_at, finished_at, deadline, output, failure]`, in their
+/// order.
+pub(super) const STEPS: &str = "
+    INSERT INTO quark_steps (
+        deployment, ordinal, name, attempt, phase, fence, resumed, started_at, finished_at, deadline, output, failure)
+    SELECT deployment,
+           coalesce((SELECT max(ordinal) FROM quark_steps WHERE quark_steps.deployment = step.deployment), 0)
+               + row_number() OVER (PARTITION BY deployment ORDER BY key),
+           row ->> 1, row ->> 2, row ->> 3, row ->> 4, row ->> 5, row ->> 6, row ->> 7, row ->> 8, row ->> 9, row ->> 10
+    FROM (SELECT key, value AS row, value ->> 0 AS deployment FROM json_each(?)) AS step
+    WHERE TRUE
+    ON CONFLICT (deployment, name, attempt) DO UPDATE
+    SET phase = excluded.phase, fence = excluded.fence, resumed = excluded.resumed,
+        started_at = excluded.started_at, finished_at = excluded.finished_at, deadline = excluded.deadline, output = excluded.output,
+        failure = excluded.failure";
+
+/// `[name, app, deployment, replica, slot, state, endpoint]`
+pub(super) const INSTANCES: &str = "
+    INSERT INTO quark_instances (name, app, deployment, replica, slot, state, endpoint)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
+    FROM json_each(?) WHERE TRUE
+    ON CONFLICT (name) DO UPDATE
+    SET app = excluded.app, deployment = excluded.deployment, replica = excluded.replica, slot = excluded.slot,
+        state = excluded.state, endpoint = excluded.endpoint";
+
+/// A commit under a lease that is held, to a deployment that nobody else wrote
+/// meanwhile and that has not ended.
+pub(super) fn quickly(commit: &Commit, now: Timestamp) -> Result<Quick<Version>> {
+    let (guard, mut share) = (&commit.guard, Share::default());
+    let endpoint =
+        |slot: fn(&Serving) -> Option<&Endpoint>| commit.serving.as_ref().and_then(slot).map(Endpoint::as_str);
+    let demand = (
+        commit.deployment.id.to_string(),
+        guard.lease.app.as_str(),
+        rows::integer("version", guard.version.0)?,
+        guard.lease.owner.as_str(),
+        rows::integer("fence", guard.lease.fence.0)?,
+        guard.unless_cancelled,
+        guard.admits,
+        commit.serving.is_some(),
+        endpoint(|serving| serving.blue.as_ref()),
+        endpoint(|serving| serving.green.as_ref()),
+    );
+    share.row(Part::CommitDemands, &demand)?;
+    share.alone_with(Sole::App(guard.lease.app.clone()));
+    let version = guard.version.next();
+    write(&mut share, commit, version, now)?;
+    Ok(Quick::new(share, move |_| Ok(Some(version))))
+}
+
+/// A commit of which it is not known what is in its way, if anything is.
 pub(super) async fn commit(connection: &mut SqliteConnection, commit: Commit, now: Timestamp) -> Result<Version> {
     let Commit { guard, deployment, .. } = &commit;
     let stored = stored(connection, deployment.id, guard).await?;
     check(connection, &stored, deployment, guard).await?;
-    let version = stored.version.next();
-    update(connection, deployment, version).await?;
     if let Some(serving) = &commit.serving {
-        apps::set_serving(connection, &stored.app, serving).await?;
+        apps::check_serving(connection, &stored.app, serving).await?;
+    }
+    let version = stored.version.next();
+    let mut share = Share::default();
+    write(&mut share, &commit, version, now)?;
+    share.run(connection).await?;
+    Ok(version)
+}
+
+/// Everything that a commit writes.
+fn write(share: &mut Share, commit: &Commit, version: Version, now: Timestamp) -> Result<()> {
+    let (app, id) = (&commit.guard.lease.app, commit.deployment.id);
+    update(share, &commit.deployment, version)?;
+    if let Some(serving) = &commit.serving {
+        apps::set_serving(share, app, serving)?;
     }
     for step in &commit.steps {
-        write_step(connection, deployment.id, step).await?;
+        write_step(share, id, step)?;
     }
     for instance in &commit.instances {
-        write_instance(connection, &stored.app, instance).await?;
+        write_instance(share, app, instance)?;
     }
-    for event in &commit.events {
-        history::add_event(connection, &stored.app, deployment.id, commit.at, event).await?;
-    }
+    history::add_events(share, app, id, commit.at, &commit.events)?;
     for job in &commit.jobs {
-        jobs::enqueue(connection, job, now).await?;
+        jobs::add(share, job, now)?;
     }
     if commit.forget_app {
-        apps::forget(connection, &stored.app).await?;
+        apps::forget(share, app)?;
     }
-    Ok(version)
+    Ok(())
+}
+
+fn update(share: &mut Share, deployment: &Deployment, version: Version) -> Result<()> {
+    let columns = (
+        deployment.id.to_string(),
+        deployment.kind.as_str(),
+        rows::document("kind_details", &deployment.kind)?,
+        rows::document("release", &deployment.release)?,
+        rows::document("revision", &deployment.revision)?,
+        rows::optional_document("artifact", deployment.artifact.as_ref())?,
+        deployment.slot.map(|slot| slot.as_str()),
+        deployment.state.as_str(),
+        deployment.conclusion.map(|conclusion| conclusion.as_str()),
+        rows::optional_document("failure", deployment.failure.as_ref())?,
+        rows::integer("fence", deployment.fence.0)?,
+        rows::integer("version", version.0)?,
+        deployment.started_at.map(Timestamp::as_micros),
+        deployment.finished_at.map(Timestamp::as_micros),
+    );
+    share.row(Part::Deployments, &columns)
+}
+
+fn write_step(share: &mut Share, deployment: DeploymentId, step: &StepRecord) -> Result<()> {
+    let columns = (
+        deployment.to_string(),
+        step.name.as_str(),
+        step.attempt,
+        rows::name("phase", &step.phase)?,
+        rows::integer("fence", step.fence.0)?,
+        step.resumed,
+        step.started_at.as_micros(),
+        step.finished_at.map(Timestamp::as_micros),
+        step.deadline.as_micros(),
+        rows::optional_document("output", step.output.as_ref())?,
+        rows::optional_document("failure", step.failure.as_ref())?,
+    );
+    share.row(Part::Steps, &columns)
+}
+
+fn write_instance(share: &mut Share, app: &AppName, instance: &Instance) -> Result<()> {
+    let columns = (
+        instance.name.as_str(),
+        app.as_str(),
+        instance.deployment.to_string(),
+        instance.replica,
+        instance.slot.as_str(),
+        rows::name("state", &instance.state)?,
+        instance.endpoint.as_str(),
+    );
+    share.row(Part::Instances, &columns)
 }
 
 /// Reads what is there, if the lease gives a right to it. Time does not matter
@@ -138,81 +290,4 @@ async fn refuse_if_an_earlier_one_waits(connection: &mut SqliteConnection, store
     .await
     .map_err(failed)?;
     row.map_or(Ok(()), |row| Err(refusal::app_busy(Columns(&row).named("id")?)))
-}
-
-/// Writes all that may change: not who asked for what and when, and not the
-/// wish to cancel, which others write.
-async fn update(connection: &mut SqliteConnection, deployment: &Deployment, version: Version) -> Result<()> {
-    sqlx::query(
-        "UPDATE quark_deployments
-         SET kind = ?, kind_details = ?, release = ?, revision = ?, artifact = ?, slot = ?, state = ?,
-             conclusion = ?, failure = ?, fence = ?, version = ?, started_at = ?, finished_at = ?
-         WHERE id = ?",
-    )
-    .bind(deployment.kind.as_str())
-    .bind(rows::document("kind_details", &deployment.kind)?)
-    .bind(rows::document("release", &deployment.release)?)
-    .bind(rows::document("revision", &deployment.revision)?)
-    .bind(rows::optional_document("artifact", deployment.artifact.as_ref())?)
-    .bind(deployment.slot.map(|slot| slot.as_str()))
-    .bind(deployment.state.as_str())
-    .bind(deployment.conclusion.map(|conclusion| conclusion.as_str()))
-    .bind(rows::optional_document("failure", deployment.failure.as_ref())?)
-    .bind(rows::integer("fence", deployment.fence.0)?)
-    .bind(rows::integer("version", version.0)?)
-    .bind(deployment.started_at.map(Timestamp::as_micros))
-    .bind(deployment.finished_at.map(Timestamp::as_micros))
-    .bind(deployment.id.to_string())
-    .execute(connection)
-    .await
-    .map_err(failed)?;
-    Ok(())
-}
-
-async fn write_step(connection: &mut SqliteConnection, deployment: DeploymentId, step: &StepRecord) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO quark_steps (
-             deployment, name, attempt, ordinal, phase, fence, resumed, started_at, finished_at, deadline, output,
-             failure)
-         VALUES (?1, ?2, ?3, (SELECT coalesce(max(ordinal), 0) + 1 FROM quark_steps WHERE deployment = ?1),
-                 ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-         ON CONFLICT (deployment, name, attempt) DO UPDATE
-         SET phase = ?4, fence = ?5, resumed = ?6, started_at = ?7, finished_at = ?8, deadline = ?9, output = ?10,
-             failure = ?11",
-    )
-    .bind(deployment.to_string())
-    .bind(step.name.as_str())
-    .bind(i64::from(step.attempt))
-    .bind(rows::name("phase", &step.phase)?)
-    .bind(rows::integer("fence", step.fence.0)?)
-    .bind(i64::from(step.resumed))
-    .bind(step.started_at.as_micros())
-    .bind(step.finished_at.map(Timestamp::as_micros))
-    .bind(step.deadline.as_micros())
-    .bind(rows::optional_document("output", step.output.as_ref())?)
-    .bind(rows::optional_document("failure", step.failure.as_ref())?)
-    .execute(connection)
-    .await
-    .map_err(failed)?;
-    Ok(())
-}
-
-async fn write_instance(connection: &mut SqliteConnection, app: &AppName, instance: &Instance) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO quark_instances (name, app, deployment, replica, slot, state, endpoint)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         ON CONFLICT (name) DO UPDATE
-         SET app = ?2, deployment = ?3, replica = ?4, slot = ?5, state = ?6, endpoint = ?7",
-    )
-    .bind(instance.name.as_str())
-    .bind(app.as_str())
-    .bind(instance.deployment.to_string())
-    .bind(i64::from(instance.replica))
-    .bind(instance.slot.as_str())
-    .bind(rows::name("state", &instance.state)?)
-    .bind(instance.endpoint.as_str())
-    .execute(connection)
-    .await
-    .map_err(failed)?;
-    Ok(())
 }

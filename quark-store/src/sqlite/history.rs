@@ -4,30 +4,65 @@ use quark_core::app::AppName;
 use quark_core::backend::store::refusal;
 use quark_core::deployment::{DeploymentId, Event, EventKind, LogLine, LogStream};
 use quark_core::{Result, Timestamp};
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::SqliteConnection;
 
+use super::bulk::{Part, Share};
 use super::failure::failed;
-use super::rows::{self, Columns};
+use super::writer::Quick;
+use super::{deployments, rows};
 
-/// Lines per statement: five values each, far below SQLite's limit of 32766.
-const LINES_AT_ONCE: usize = 500;
+/// `[app, deployment, at, kind]`, in their order.
+pub(super) const EVENTS: &str = "
+    INSERT INTO quark_events (app, deployment, at, kind)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?) ORDER BY key";
 
-pub(super) async fn add_event(
-    connection: &mut SqliteConnection,
+/// `[deployment, at, stream, text]`, in their order. Their numbers go on from
+/// where the log ends.
+pub(super) const LINES: &str = "
+    INSERT INTO quark_logs (deployment, sequence, at, stream, text)
+    SELECT deployment,
+           coalesce((SELECT max(sequence) FROM quark_logs WHERE quark_logs.deployment = line.deployment), 0)
+               + row_number() OVER (PARTITION BY deployment ORDER BY place),
+           at, stream, text
+    FROM (SELECT key AS place, value ->> 0 AS deployment, value ->> 1 AS at, value ->> 2 AS stream,
+                 value ->> 3 AS text
+          FROM json_each(?)) AS line";
+
+/// Appends events, in their order.
+pub(super) fn add_events(
+    share: &mut Share,
     app: &AppName,
     deployment: DeploymentId,
     at: Timestamp,
-    kind: &EventKind,
+    kinds: &[EventKind],
 ) -> Result<()> {
-    sqlx::query("INSERT INTO quark_events (app, deployment, at, kind) VALUES (?, ?, ?, ?)")
-        .bind(app.as_str())
-        .bind(deployment.to_string())
-        .bind(at.as_micros())
-        .bind(rows::document("kind", kind)?)
-        .execute(connection)
-        .await
-        .map_err(failed)?;
+    let deployment = deployment.to_string();
+    for kind in kinds {
+        let kind = rows::document("kind", kind)?;
+        share.row(Part::Events, &(app.as_str(), deployment.as_str(), at.as_micros(), kind))?;
+    }
     Ok(())
+}
+
+/// Appends lines to the log of a deployment that is there.
+pub(super) fn append_log(deployment: DeploymentId, lines: &[(Timestamp, LogStream, String)]) -> Result<Quick<()>> {
+    let (id, mut share) = (deployment.to_string(), Share::default());
+    for (at, stream, text) in lines {
+        share.row(Part::LogLines, &(id.as_str(), at.as_micros(), stream.as_str(), text))?;
+    }
+    Ok(Quick::new(share, |_| Ok(Some(()))))
+}
+
+/// As [`append_log`], for a deployment that may not be there.
+pub(super) async fn append_log_if_known(
+    connection: &mut SqliteConnection,
+    deployment: DeploymentId,
+    lines: &[(Timestamp, LogStream, String)],
+) -> Result<()> {
+    if deployments::find(connection, deployment).await?.is_none() {
+        return Err(refusal::deployment_not_found(deployment));
+    }
+    append_log(deployment, lines)?.run(connection).await
 }
 
 pub(super) async fn events(
@@ -53,38 +88,6 @@ pub(super) async fn events(
     };
     let found = query.fetch_all(connection).await.map_err(failed)?;
     found.iter().map(rows::event).collect()
-}
-
-pub(super) async fn append_log(
-    connection: &mut SqliteConnection,
-    deployment: DeploymentId,
-    lines: Vec<(Timestamp, LogStream, String)>,
-) -> Result<()> {
-    let id = deployment.to_string();
-    let row = sqlx::query(
-        "SELECT (SELECT count(*) FROM quark_deployments WHERE id = ?1) AS found,
-                (SELECT coalesce(max(sequence), 0) FROM quark_logs WHERE deployment = ?1) AS newest",
-    )
-    .bind(id.as_str())
-    .fetch_one(&mut *connection)
-    .await
-    .map_err(failed)?;
-    if !Columns(&row).flag("found")? {
-        return Err(refusal::deployment_not_found(deployment));
-    }
-    let mut sequence: i64 = Columns(&row).number("newest")?;
-    for some in lines.chunks(LINES_AT_ONCE) {
-        let mut insert =
-            QueryBuilder::<Sqlite>::new("INSERT INTO quark_logs (deployment, sequence, at, stream, text) ");
-        insert.push_values(some, |mut values, (at, stream, text)| {
-            sequence += 1;
-            values.push_bind(id.as_str()).push_bind(sequence).push_bind(at.as_micros());
-            values.push_bind(stream.as_str()).push_bind(text.as_str());
-        });
-        // Each number of lines is another statement: not worth keeping.
-        insert.build().persistent(false).execute(&mut *connection).await.map_err(failed)?;
-    }
-    Ok(())
 }
 
 pub(super) async fn log(

@@ -4,6 +4,7 @@ use quark_core::Result;
 use sqlx::SqliteConnection;
 
 use super::apps;
+use super::bulk::Share;
 use super::failure::failed;
 use super::rows::{self, Columns};
 
@@ -44,11 +45,13 @@ pub(super) async fn leap(connection: &mut SqliteConnection) -> Result<()> {
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
+    let mut share = Share::default();
     for app in apps::all(connection).await? {
         let mut serving = app.serving;
         serving.generation.0 += LEAP;
-        apps::write_serving(connection, &app.spec.name, &serving).await?;
+        apps::write_serving(&mut share, &app.spec.name, &serving)?;
     }
+    share.run(connection).await?;
     // Without an event so far there is no row.
     sqlx::query("DELETE FROM sqlite_sequence WHERE name = 'quark_events'")
         .execute(&mut *connection)

@@ -29,8 +29,11 @@
 //! clock, which they share. Files on network file systems are not supported.
 
 mod apps;
+mod batch;
+mod bulk;
 mod commit;
 mod config;
+mod creation;
 mod deployments;
 mod failure;
 mod history;
@@ -40,6 +43,7 @@ mod leases;
 mod migrate;
 mod open;
 mod queue;
+mod readers;
 mod rows;
 mod store;
 mod supersede;

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quark_core::{Error, ErrorKind, Result};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::config::{BUSY_TIMEOUT, SqliteConfig, Synchronous};
 use super::failure::{failed, is_busy, is_no_database};
 use super::migrate;
+use super::readers::Readers;
 
-/// Connections that read at the same time.
-const READERS: u32 = 4;
+/// Prepared statements that each connection keeps: more than there are texts.
+const PREPARED: usize = 256;
 /// The log is cut to this size when it has been copied into the file.
 const LARGEST_IDLE_LOG: &str = "67108864";
 
@@ -23,7 +24,7 @@ pub(super) struct Opened {
     pub(super) writer: SqliteConnection,
     /// To connect the writer again.
     pub(super) options: SqliteConnectOptions,
-    pub(super) readers: SqlitePool,
+    pub(super) readers: Readers,
 }
 
 pub(super) async fn open(config: &SqliteConfig) -> Result<Opened> {
@@ -38,16 +39,7 @@ pub(super) async fn open(config: &SqliteConfig) -> Result<Opened> {
     check_format(&mut writer, &path).await?;
     migrate::migrate(&mut writer, &path, config.shared_file).await?;
     write_ahead(&mut writer, &path).await?;
-    let readers = SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .acquire_timeout(BUSY_TIMEOUT)
-        // A local file does not go away like a server does.
-        .test_before_acquire(false)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .connect_with(options.clone().pragma("query_only", "ON"))
-        .await
-        .map_err(failed)?;
+    let readers = Readers::new(options.clone().pragma("query_only", "ON"));
     Ok(Opened { writer, options, readers })
 }
 
@@ -70,6 +62,7 @@ fn options(config: &SqliteConfig, path: &Path) -> SqliteConnectOptions {
             Synchronous::Normal => SqliteSynchronous::Normal,
         })
         .pragma("journal_size_limit", LARGEST_IDLE_LOG)
+        .statement_cache_capacity(PREPARED)
         .thread_name(|number| format!("quark-sqlite-{number}"))
         .disable_statement_logging()
 }
@@ -177,7 +170,8 @@ mod tests {
                 let foreign_keys = "SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys";
                 assert_eq!(setting(connection, foreign_keys).await, "1");
             }
-            let refused = sqlx::query("DELETE FROM quark_meta").execute(&readers).await;
+            let mut reader = readers.get().await.unwrap();
+            let refused = sqlx::query("DELETE FROM quark_meta").execute(reader.connection().unwrap()).await;
             assert!(refused.is_err(), "readers do not write");
         }
     }

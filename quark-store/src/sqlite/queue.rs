@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use quark_core::backend::{Claim, ClaimToken, ClaimedJob, DeadJob, Enqueued, NewJob, Queue, QueueDepth};
 use quark_core::deployment::OwnerId;
-use quark_core::{Clock, Result, Timestamp};
+use quark_core::{Result, Timestamp};
 
 use super::jobs::{self, Nack};
 use super::store::Shared;
@@ -31,13 +31,12 @@ impl SqliteQueue {
         Self { shared }
     }
 
-    /// Read when a write begins, not when it is asked for.
-    fn clock(&self) -> Arc<dyn Clock> {
-        Arc::clone(&self.shared.clock)
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>> {
-        jobs::next_due(&mut *self.shared.reader().await?).await
+        jobs::next_due(self.shared.readers.get().await?.connection()?).await
     }
 }
 
@@ -50,59 +49,42 @@ impl fmt::Debug for SqliteQueue {
 #[async_trait]
 impl Queue for SqliteQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Enqueued> {
-        let clock = self.clock();
-        let write = self
-            .shared
-            .writer
-            .write(move |connection| Box::pin(async move { jobs::enqueue(connection, &job, clock.now()).await }));
-        let enqueued = write.await?;
+        let enqueued = self.shared.writer.only_quick(jobs::enqueue(&job, self.now())?).await?;
         self.shared.jobs.notify_waiters();
         Ok(enqueued)
     }
 
     async fn claim(&self, owner: &OwnerId, most: usize, visibility: Duration) -> Result<Vec<ClaimedJob>> {
-        let (owner, clock) = (owner.clone(), self.clock());
-        self.shared
-            .writer
-            .write(move |connection| Box::pin(jobs::claim(connection, owner, most, visibility, clock.now())))
-            .await
+        self.shared.writer.only_quick(jobs::claim(owner, most, visibility, self.now())?).await
     }
 
     async fn heartbeat(&self, token: ClaimToken, visibility: Duration) -> Result<Claim> {
-        let clock = self.clock();
-        self.shared
-            .writer
-            .write(move |connection| Box::pin(jobs::heartbeat(connection, token, visibility, clock.now())))
-            .await
+        self.shared.writer.only_quick(jobs::heartbeat(token, visibility, self.now())?).await
     }
 
     async fn ack(&self, token: ClaimToken) -> Result<Claim> {
-        let clock = self.clock();
-        self.shared.writer.write(move |connection| Box::pin(jobs::ack(connection, token, clock.now()))).await
+        self.shared.writer.only_quick(jobs::ack(token, self.now())?).await
     }
 
     async fn nack(&self, token: ClaimToken, delay: Duration, counted: bool, reason: &str) -> Result<Claim> {
-        let (clock, nack) = (self.clock(), Nack { delay, counted, reason: reason.to_owned() });
-        let write =
-            self.shared.writer.write(move |connection| Box::pin(jobs::nack(connection, token, nack, clock.now())));
-        let claim = write.await?;
+        let nack = Nack { delay, counted, reason };
+        let claim = self.shared.writer.only_quick(jobs::nack(token, &nack, self.now())?).await?;
         self.shared.jobs.notify_waiters();
         Ok(claim)
     }
 
     async fn reclaim(&self, owner: &OwnerId) -> Result<u64> {
-        let owner = owner.clone();
-        let freed = self.shared.writer.write(move |connection| Box::pin(jobs::reclaim(connection, owner))).await?;
+        let freed = self.shared.writer.only_quick(jobs::reclaim(owner)?).await?;
         self.shared.jobs.notify_waiters();
         Ok(freed)
     }
 
     async fn dead(&self, most: usize) -> Result<Vec<DeadJob>> {
-        jobs::dead(&mut *self.shared.reader().await?, most, self.shared.clock.now()).await
+        jobs::dead(self.shared.readers.get().await?.connection()?, most, self.shared.clock.now()).await
     }
 
     async fn depth(&self) -> Result<QueueDepth> {
-        jobs::depth(&mut *self.shared.reader().await?, self.shared.clock.now()).await
+        jobs::depth(self.shared.readers.get().await?.connection()?, self.shared.clock.now()).await
     }
 
     async fn wait(&self, longest: Duration) {

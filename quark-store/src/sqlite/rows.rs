@@ -50,6 +50,11 @@ pub(super) fn name<T: Serialize>(column: &'static str, value: &T) -> Result<Stri
 pub(super) struct Columns<'r>(pub(super) &'r SqliteRow);
 
 impl Columns<'_> {
+    /// The text in the first column.
+    pub(super) fn first(&self) -> Result<&str> {
+        self.0.try_get(0).map_err(failed)
+    }
+
     pub(super) fn text(&self, column: &'static str) -> Result<String> {
         self.0.try_get(column).map_err(failed)
     }

@@ -13,33 +13,25 @@ use quark_core::deployment::{
     SupersedePolicy, Version,
 };
 use quark_core::{Clock, Result, Timestamp};
-use sqlx::Sqlite;
-use sqlx::pool::PoolConnection;
-use sqlx::sqlite::SqlitePool;
 use tokio::sync::Notify;
 
 use super::config::SqliteConfig;
 use super::failure::failed;
 use super::queue::SqliteQueue;
+use super::readers::Readers;
 use super::rows::Columns;
 use super::writer::Writer;
-use super::{apps, commit, deployments, history, leap, leases, open, supersede};
+use super::{apps, commit, creation, deployments, history, leap, leases, open, supersede};
 
 /// What store and queue have in common.
 pub(super) struct Shared {
     pub(super) path: PathBuf,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) writer: Writer,
-    pub(super) readers: SqlitePool,
+    pub(super) readers: Readers,
     /// Wakes those who wait for jobs.
     pub(super) jobs: Notify,
     installation: String,
-}
-
-impl Shared {
-    pub(super) async fn reader(&self) -> Result<PoolConnection<Sqlite>> {
-        self.readers.acquire().await.map_err(failed)
-    }
 }
 
 /// A [`Store`] in one SQLite file. See the [module](super) for what it promises.
@@ -62,9 +54,9 @@ impl SqliteStore {
     /// [`ErrorKind::Unavailable`](quark_core::ErrorKind::Unavailable) if another process holds it for long.
     pub async fn open(config: SqliteConfig) -> Result<Self> {
         let opened = open::open(&config).await?;
-        let mut reader = opened.readers.acquire().await.map_err(failed)?;
+        let mut reader = opened.readers.get().await?;
         let row = sqlx::query("SELECT value FROM quark_meta WHERE key = 'installation'")
-            .fetch_one(&mut *reader)
+            .fetch_one(reader.connection()?)
             .await
             .map_err(failed)?;
         let installation = Columns(&row).text("value")?;
@@ -131,11 +123,11 @@ impl Store for SqliteStore {
     }
 
     async fn app(&self, name: &AppName) -> Result<Option<AppRecord>> {
-        apps::find(&mut *self.shared.reader().await?, name).await
+        apps::find(self.shared.readers.get().await?.connection()?, name).await
     }
 
     async fn apps(&self) -> Result<Vec<AppRecord>> {
-        apps::all(&mut *self.shared.reader().await?).await
+        apps::all(self.shared.readers.get().await?.connection()?).await
     }
 
     async fn create_deployment(
@@ -145,10 +137,10 @@ impl Store for SqliteStore {
         policy: SupersedePolicy,
     ) -> Result<CreatedDeployment> {
         let clock = Arc::clone(&self.shared.clock);
-        let write = self
-            .shared
-            .writer
-            .write(move |connection| Box::pin(deployments::create(connection, deployment, job, policy, clock.now())));
+        let quick = creation::quickly(&deployment, &job, clock.now());
+        let write = self.shared.writer.quick(quick, move |connection| {
+            Box::pin(creation::create(connection, deployment, job, policy, clock.now()))
+        });
         let created = write.await?;
         if !created.existing {
             self.shared.jobs.notify_waiters();
@@ -157,49 +149,45 @@ impl Store for SqliteStore {
     }
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
-        deployments::find(&mut *self.shared.reader().await?, id).await
+        deployments::find(self.shared.readers.get().await?.connection()?, id).await
     }
 
     async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
-        supersede::by_key(&mut *self.shared.reader().await?, app, key).await
+        supersede::by_key(self.shared.readers.get().await?.connection()?, app, key).await
     }
 
     async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {
-        deployments::of_app(&mut *self.shared.reader().await?, app, before, most).await
+        deployments::of_app(self.shared.readers.get().await?.connection()?, app, before, most).await
     }
 
     async fn snapshot(&self, id: DeploymentId) -> Result<Option<Snapshot>> {
-        deployments::snapshot(&mut *self.shared.reader().await?, id).await
+        deployments::snapshot(&self.shared.readers, id).await
     }
 
     async fn unfinished(&self) -> Result<Vec<Deployment>> {
-        deployments::unfinished(&mut *self.shared.reader().await?).await
+        deployments::unfinished(self.shared.readers.get().await?.connection()?).await
     }
 
     async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {
-        let (app, owner, clock) = (app.clone(), owner.clone(), Arc::clone(&self.shared.clock));
-        let write = self
-            .shared
-            .writer
-            .write(move |connection| Box::pin(leases::acquire(connection, app, owner, ttl, clock.now())));
-        write.await
+        self.shared.writer.only_quick(leases::acquire(app, owner, ttl, self.shared.clock.now())?).await?
     }
 
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<()> {
-        let (lease, clock) = (lease.clone(), Arc::clone(&self.shared.clock));
-        self.shared.writer.write(move |connection| Box::pin(leases::renew(connection, lease, ttl, clock.now()))).await
+        self.shared.writer.only_quick(leases::renew(lease, ttl, self.shared.clock.now())?).await?
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
-        let lease = lease.clone();
-        self.shared.writer.write(move |connection| Box::pin(leases::release(connection, lease))).await
+        self.shared.writer.only_quick(leases::release(lease)?).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<Version> {
         let clock = Arc::clone(&self.shared.clock);
         let queues = !commit.jobs.is_empty();
-        let write =
-            self.shared.writer.write(move |connection| Box::pin(commit::commit(connection, commit, clock.now())));
+        let quick = commit::quickly(&commit, clock.now());
+        let write = self
+            .shared
+            .writer
+            .quick(quick, move |connection| Box::pin(commit::commit(connection, commit, clock.now())));
         let version = write.await?;
         if queues {
             self.shared.jobs.notify_waiters();
@@ -214,7 +202,7 @@ impl Store for SqliteStore {
     }
 
     async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
-        deployments::instances(&mut *self.shared.reader().await?, app).await
+        deployments::instances(self.shared.readers.get().await?.connection()?, app).await
     }
 
     async fn now(&self) -> Result<Timestamp> {
@@ -222,7 +210,7 @@ impl Store for SqliteStore {
     }
 
     async fn position(&self) -> Result<u64> {
-        leap::position(&mut *self.shared.reader().await?).await
+        leap::position(self.shared.readers.get().await?.connection()?).await
     }
 
     async fn leap(&self) -> Result<()> {
@@ -230,14 +218,18 @@ impl Store for SqliteStore {
     }
 
     async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>> {
-        history::events(&mut *self.shared.reader().await?, deployment, after, most).await
+        history::events(self.shared.readers.get().await?.connection()?, deployment, after, most).await
     }
 
     async fn append_log(&self, id: DeploymentId, lines: Vec<(Timestamp, LogStream, String)>) -> Result<()> {
-        self.shared.writer.write(move |connection| Box::pin(history::append_log(connection, id, lines))).await
+        let quick = history::append_log(id, &lines);
+        let write = self.shared.writer.quick(quick, move |connection| {
+            Box::pin(async move { history::append_log_if_known(connection, id, &lines).await })
+        });
+        write.await
     }
 
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
-        history::log(&mut *self.shared.reader().await?, id, after, most).await
+        history::log(self.shared.readers.get().await?.connection()?, id, after, most).await
     }
 }

@@ -10,6 +10,7 @@ use quark_core::deployment::{
 use quark_core::{Result, Timestamp};
 use sqlx::SqliteConnection;
 
+use super::bulk::Share;
 use super::deployments::columns;
 use super::failure::failed;
 use super::{history, rows};
@@ -107,9 +108,9 @@ pub(super) async fn ask_to_stop(
         events.extend(deployment.conclusion.map(|conclusion| EventKind::Completed { conclusion, failure: None }));
     }
     write_stop(connection, deployment).await?;
-    for event in &events {
-        history::add_event(connection, &deployment.app, deployment.id, at, event).await?;
-    }
+    let mut share = Share::default();
+    history::add_events(&mut share, &deployment.app, deployment.id, at, &events)?;
+    share.run(connection).await?;
     Ok(if waited { CancelOutcome::Ended } else { CancelOutcome::Requested })
 }
 

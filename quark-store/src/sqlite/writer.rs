@@ -1,28 +1,62 @@
 //! The one writer: takes what many callers want to write, and commits it in groups.
 //!
 //! A commit that reaches the disk costs milliseconds, whatever it holds. So
-//! everything that waits when the writer is free goes into one transaction, each
-//! write under a savepoint of its own, and all are answered after the one commit.
+//! everything that waits when the writer is free goes into one transaction, and
+//! all are answered after the one commit.
+//!
+//! Most writes are known beforehand to their last row if all is as expected.
+//! Those take the [`Quick`] way: all of a group are one call of the driver. The
+//! others, and all of a group in which something was not as expected, take the
+//! long way: one after the other, each under a savepoint of its own.
+
+mod task;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::pin::Pin;
 
 use async_trait::async_trait;
-use quark_core::{Error, ErrorClass, Result};
+use quark_core::{Error, ErrorClass, ErrorKind, Result};
+use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::failure::{commit_failed, failed, is_busy};
+use self::task::Task;
+use super::bulk::{Answers, Share};
 use crate::error::closed;
 
-/// Writes that share one transaction, at most: bounds how long the first waits.
-const LARGEST_GROUP: usize = 128;
 /// Writes that wait, at most; further callers wait for room.
 const WAITING: usize = 512;
 
 /// What a write yields, in the making.
 pub(super) type Writing<'c, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'c>>;
+
+/// A write as rows, for when all is as expected. They are written together with
+/// those of other writes.
+///
+/// When it is not as expected, the statements fail, or `read` finds nothing in
+/// their answers; the rows must have changed nothing in the latter case. Then
+/// the long way is taken, which finds out what is wrong and tells.
+pub(super) struct Quick<T> {
+    share: Share,
+    read: ReadAnswers<T>,
+}
+
+type ReadAnswers<T> = Box<dyn FnOnce(&Answers) -> Result<Option<T>> + Send>;
+
+impl<T> Quick<T> {
+    pub(super) fn new(share: Share, read: impl FnOnce(&Answers) -> Result<Option<T>> + Send + 'static) -> Self {
+        Self { share, read: Box::new(read) }
+    }
+
+    /// Does it in the transaction that is open.
+    pub(super) async fn run(self, connection: &mut SqliteConnection) -> Result<T> {
+        let answers = self.share.run(connection).await?;
+        let unexpected = || Error::new(ErrorKind::Internal, "the database gave an unexpected answer");
+        (self.read)(&answers)?.ok_or_else(unexpected)
+    }
+}
 
 /// Hands writes to the task that does them.
 #[derive(Clone, Debug)]
@@ -38,7 +72,7 @@ enum Order {
 impl Writer {
     pub(super) fn spawn(connection: SqliteConnection, options: SqliteConnectOptions) -> Self {
         let (sender, orders) = mpsc::channel(WAITING);
-        tokio::spawn(Task { connection: Some(connection), options, orders, closing: None }.run());
+        tokio::spawn(Task::new(connection, options, orders).run());
         Self { orders: sender }
     }
 
@@ -49,8 +83,32 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Writing<'c, T> + Send + 'static,
     {
+        self.order(None, Some(work)).await
+    }
+
+    /// As [`write`](Self::write), but tries the quick way first, if there is one.
+    pub(super) async fn quick<T, F>(&self, quick: Result<Quick<T>>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Writing<'c, T> + Send + 'static,
+    {
+        // What cannot be put together fails the long way too, and is told there.
+        self.order(quick.ok(), Some(work)).await
+    }
+
+    /// Does a write to which there is no other way.
+    pub(super) async fn only_quick<T: Send + 'static>(&self, quick: Quick<T>) -> Result<T> {
+        let no_other: Option<for<'c> fn(&'c mut SqliteConnection) -> Writing<'c, T>> = None;
+        self.order(Some(quick), no_other).await
+    }
+
+    async fn order<T, F>(&self, quick: Option<Quick<T>>, work: Option<F>) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Writing<'c, T> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
-        let write = Box::new(Waiting { work: Some(work), result: None, answer });
+        let write = Box::new(Waiting { quick, work, result: None, answer });
         self.orders.send(Order::Write(write)).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed().with_class(ErrorClass::Unknown))?
     }
@@ -71,7 +129,11 @@ impl Writer {
 trait Write: Send {
     /// Whether nobody waits for it any more.
     fn is_abandoned(&self) -> bool;
-    /// Does it and keeps the result.
+    /// What it writes, if that is known beforehand.
+    fn share(&self) -> Option<&Share>;
+    /// Keeps the result of the quick way; whether there is one.
+    fn settle(&mut self, answers: &Answers) -> bool;
+    /// Does it the long way and keeps the result.
     async fn run(&mut self, connection: &mut SqliteConnection);
     /// Why it failed, if it did.
     fn error(&self) -> Option<&Error>;
@@ -80,6 +142,7 @@ trait Write: Send {
 }
 
 struct Waiting<T, F> {
+    quick: Option<Quick<T>>,
     work: Option<F>,
     result: Option<Result<T>>,
     answer: oneshot::Sender<Result<T>>,
@@ -95,10 +158,23 @@ where
         self.answer.is_closed()
     }
 
+    fn share(&self) -> Option<&Share> {
+        self.quick.as_ref().map(|quick| &quick.share)
+    }
+
+    fn settle(&mut self, answers: &Answers) -> bool {
+        let Some(Quick { read, .. }) = self.quick.take() else { return false };
+        let Ok(Some(value)) = read(answers) else { return false };
+        self.result = Some(Ok(value));
+        true
+    }
+
     async fn run(&mut self, connection: &mut SqliteConnection) {
-        if let Some(work) = self.work.take() {
-            self.result = Some(work(connection).await);
-        }
+        self.result = match (self.work.take(), self.quick.take()) {
+            (Some(work), _) => Some(work(connection).await),
+            (None, Some(quick)) => Some(quick.run(connection).await),
+            (None, None) => None,
+        };
     }
 
     fn error(&self) -> Option<&Error> {
@@ -109,261 +185,9 @@ where
         let result = match (failure, self.result) {
             (Some(failure), _) => Err(failure),
             (None, Some(result)) => result,
-            (None, None) => Err(closed()),
+            (None, None) => Err(Error::new(ErrorKind::Internal, "the database gave an unexpected answer")),
         };
         // A caller that has gone does not want to know.
         let _ = self.answer.send(result);
-    }
-}
-
-struct Task {
-    /// `None` after a failure that leaves the state of the connection unclear.
-    connection: Option<SqliteConnection>,
-    options: SqliteConnectOptions,
-    orders: mpsc::Receiver<Order>,
-    /// Who wants the task to end.
-    closing: Option<oneshot::Sender<Result<()>>>,
-}
-
-impl Task {
-    async fn run(mut self) {
-        while self.closing.is_none() {
-            match self.orders.recv().await {
-                Some(Order::Write(first)) => self.group(first).await,
-                Some(Order::Close(answer)) => self.closing = Some(answer),
-                None => break,
-            }
-        }
-        self.orders.close();
-        let result = match self.connection.take() {
-            Some(connection) => connection.close().await.map_err(failed),
-            None => Ok(()),
-        };
-        if let Some(answer) = self.closing.take() {
-            let _ = answer.send(result);
-        }
-    }
-
-    /// Another write that waits already.
-    fn next(&mut self) -> Option<Box<dyn Write>> {
-        match self.orders.try_recv().ok()? {
-            Order::Write(write) => Some(write),
-            Order::Close(answer) => {
-                self.closing = Some(answer);
-                None
-            }
-        }
-    }
-
-    /// Does `first` and all that waits in one transaction.
-    async fn group(&mut self, first: Box<dyn Write>) {
-        let mut group = Vec::new();
-        let outcome = match self.begin().await {
-            Ok(connection) => self.transaction(connection, first, &mut group).await,
-            Err(error) => {
-                // What came meanwhile has waited as long; it would only wait that long again.
-                group.push(first);
-                while group.len() < LARGEST_GROUP
-                    && let Some(write) = self.next()
-                {
-                    group.push(write);
-                }
-                Err(error)
-            }
-        };
-        if let Err(error) = &outcome {
-            tracing::error!(error = %error.report(), writes = group.len(), "a group of writes was not committed");
-        }
-        let mut original = outcome.err();
-        let copy = original.as_ref().map(without_source);
-        for write in group {
-            // The first is told the cause as well, which cannot be copied.
-            write.answer(original.take().or_else(|| copy.as_ref().map(without_source)));
-        }
-    }
-
-    async fn begin(&mut self) -> Result<SqliteConnection> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.options.connect().await.map_err(failed)?,
-        };
-        match execute(&mut connection, "BEGIN IMMEDIATE").await {
-            Ok(()) => Ok(connection),
-            Err(error) if is_busy(&error) => {
-                self.connection = Some(connection);
-                Err(failed(error))
-            }
-            Err(error) => Err(failed(error)),
-        }
-    }
-
-    /// Fills `group` with what was done. Keeps the connection if all went well;
-    /// otherwise it is dropped, which undoes what is open.
-    async fn transaction(
-        &mut self,
-        mut connection: SqliteConnection,
-        first: Box<dyn Write>,
-        group: &mut Vec<Box<dyn Write>>,
-    ) -> Result<()> {
-        let mut next = Some(first);
-        while let Some(mut write) = next.take() {
-            if !write.is_abandoned() {
-                let done = under_savepoint(&mut connection, write.as_mut()).await;
-                group.push(write);
-                done?;
-            }
-            if group.len() < LARGEST_GROUP {
-                next = self.next();
-            }
-            if next.is_none() && self.closing.is_none() && group.len() < LARGEST_GROUP {
-                // Those who were answered last may be about to ask for more.
-                tokio::task::yield_now().await;
-                next = self.next();
-            }
-        }
-        execute(&mut connection, "COMMIT").await.map_err(commit_failed)?;
-        self.connection = Some(connection);
-        Ok(())
-    }
-}
-
-/// Does one write. An error means that the whole transaction is lost.
-async fn under_savepoint(connection: &mut SqliteConnection, write: &mut dyn Write) -> Result<()> {
-    execute(connection, "SAVEPOINT quark_write").await.map_err(failed)?;
-    write.run(connection).await;
-    if let Some(error) = write.error() {
-        // When the disk is full or fails, SQLite may have undone the whole transaction already.
-        execute(connection, "ROLLBACK TO quark_write").await.map_err(|_| without_source(error))?;
-    }
-    execute(connection, "RELEASE quark_write").await.map_err(failed)
-}
-
-async fn execute(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), sqlx::Error> {
-    sqlx::query(statement).execute(connection).await.map(|_| ())
-}
-
-/// The same error for one more caller.
-fn without_source(error: &Error) -> Error {
-    let copy = Error::new(error.kind(), error.message()).with_class(error.class()).with_code(error.code().to_owned());
-    match error.hint() {
-        Some(hint) => copy.with_hint(hint),
-        None => copy,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-    use std::task::Poll;
-    use std::time::Duration;
-
-    use quark_core::ErrorKind;
-
-    use super::*;
-    use crate::sqlite::{SqliteConfig, open};
-
-    struct Opened {
-        writer: Writer,
-        _folder: tempfile::TempDir,
-        options: SqliteConnectOptions,
-    }
-
-    async fn opened() -> Opened {
-        let folder = tempfile::tempdir().unwrap();
-        let opened = open::open(&SqliteConfig::new(folder.path().join("quark.db"))).await.unwrap();
-        let options = opened.options.busy_timeout(Duration::from_millis(50));
-        let writer = Writer::spawn(options.connect().await.unwrap(), options.clone());
-        Opened { writer, _folder: folder, options }
-    }
-
-    async fn run(writer: &Writer, statement: &'static str) -> Result<()> {
-        writer
-            .write(move |connection| Box::pin(async move { execute(connection, statement).await.map_err(failed) }))
-            .await
-    }
-
-    async fn count(writer: &Writer) -> i64 {
-        let read = writer.write(move |connection| {
-            Box::pin(async move {
-                sqlx::query_scalar("SELECT count(*) FROM quark_meta WHERE key LIKE 'k%'")
-                    .fetch_one(connection)
-                    .await
-                    .map_err(failed)
-            })
-        });
-        read.await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_is_told_and_survived() {
-        let Opened { writer, _folder, .. } = opened().await;
-        run(&writer, "PRAGMA max_page_count = 1").await.unwrap();
-        run(&writer, "INSERT INTO quark_meta VALUES ('k1', 'small')").await.unwrap();
-        let large = "INSERT INTO quark_meta VALUES ('k2', hex(zeroblob(1000000)))";
-        let error = run(&writer, large).await.unwrap_err();
-        assert_eq!((error.kind(), error.code()), (ErrorKind::ResourceExhausted, "disk_full"));
-        assert_eq!(error.class(), ErrorClass::Retryable);
-        assert_eq!(count(&writer).await, 1);
-        run(&writer, "PRAGMA max_page_count = 1000000").await.unwrap();
-        run(&writer, large).await.unwrap();
-        assert_eq!(count(&writer).await, 2);
-    }
-
-    #[tokio::test]
-    async fn a_transaction_that_is_lost_fails_all_of_its_writes_and_no_later_one() {
-        let Opened { writer, _folder, .. } = opened().await;
-        // Queued before the task runs, on a runtime of one thread: they share a transaction.
-        let (before, broken, after) = tokio::join!(
-            run(&writer, "INSERT INTO quark_meta VALUES ('k1', '')"),
-            run(&writer, "ROLLBACK"),
-            run(&writer, "INSERT INTO quark_meta VALUES ('k3', '')"),
-        );
-        assert!(before.is_err() && broken.is_err());
-        assert!(after.is_ok());
-        assert_eq!(count(&writer).await, 1);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_stays_locked_fails_all_who_waited_together() {
-        let Opened { writer, _folder, options } = opened().await;
-        let mut other = options.connect().await.unwrap();
-        execute(&mut other, "BEGIN IMMEDIATE").await.unwrap();
-        let (one, two) = tokio::join!(
-            run(&writer, "INSERT INTO quark_meta VALUES ('k1', '')"),
-            run(&writer, "INSERT INTO quark_meta VALUES ('k2', '')"),
-        );
-        for error in [one.unwrap_err(), two.unwrap_err()] {
-            assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "database_busy"));
-            assert_eq!(error.class(), ErrorClass::Retryable);
-        }
-        execute(&mut other, "ROLLBACK").await.unwrap();
-        run(&writer, "INSERT INTO quark_meta VALUES ('k9', '')").await.unwrap();
-        assert_eq!(count(&writer).await, 1);
-    }
-
-    #[tokio::test]
-    async fn a_write_that_nobody_waits_for_is_not_begun() {
-        let Opened { writer, _folder, .. } = opened().await;
-        let (begin, begun) = oneshot::channel();
-        let (release, released) = oneshot::channel::<()>();
-        let busy = writer.clone();
-        let busy = tokio::spawn(async move {
-            busy.write(move |_| {
-                Box::pin(async move {
-                    begin.send(()).unwrap();
-                    released.await.unwrap();
-                    Ok(())
-                })
-            })
-            .await
-        });
-        begun.await.unwrap();
-        let mut queued = Box::pin(run(&writer, "INSERT INTO quark_meta VALUES ('k1', '')"));
-        let pending = poll_fn(|context| Poll::Ready(queued.as_mut().poll(context).is_pending())).await;
-        assert!(pending);
-        drop(queued);
-        release.send(()).unwrap();
-        busy.await.unwrap().unwrap();
-        assert_eq!(count(&writer).await, 0);
     }
 }

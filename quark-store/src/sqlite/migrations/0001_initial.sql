@@ -170,3 +170,11 @@ CREATE INDEX quark_jobs_waiting ON quark_jobs (priority, ready_at, position) WHE
 CREATE INDEX quark_jobs_next ON quark_jobs (ready_at) WHERE state = 'waiting';
 
 CREATE INDEX quark_jobs_claimed ON quark_jobs (visible_until) WHERE state = 'claimed';
+
+-- Breaks a batch of statements off: what is inserted here must be true.
+CREATE VIEW quark_demands AS SELECT TRUE AS met;
+
+CREATE TRIGGER quark_demands_must_be_met INSTEAD OF INSERT ON quark_demands WHEN NOT NEW.met
+BEGIN
+    SELECT RAISE(ABORT, 'not as it was expected');
+END;
