@@ -22,6 +22,8 @@ use crate::deployment::{DeploymentId, State};
 
 /// How long the world may take to come to rest once nothing goes wrong any more.
 const TO_REST: Duration = Duration::from_secs(600);
+/// After how long a person looks at what is left over.
+const LOOKED_AT: Duration = Duration::from_secs(240);
 /// How long all must stay as it should be.
 const REST: Duration = Duration::from_secs(15);
 /// Polls without any time passing after which a run counts as spinning.
