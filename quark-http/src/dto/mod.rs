@@ -3,6 +3,7 @@
 
 mod apps;
 mod deployments;
+mod garbage;
 mod leftovers;
 
 pub use apps::{
@@ -11,6 +12,7 @@ pub use apps::{
 pub use deployments::{
     CreateDeployment, CreateRollback, DeploymentList, DeploymentView, FailureView, LogLineView, StepView, TriggerBody,
 };
+pub use garbage::{GarbageView, OrphanView};
 pub use leftovers::{InstanceView, LeftoversView};
 
 /// Whether the engine only looks, because its store seems to have gone back in

@@ -76,6 +76,8 @@ fn guarded() -> OpenApiRouter<ApiState> {
         .routes(routes!(deployments::log))
         .routes(routes!(system::safe_mode))
         .routes(routes!(system::resume))
+        .routes(routes!(system::garbage))
+        .routes(routes!(system::collect_garbage))
         .routes(routes!(system::metrics))
 }
 

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use quark_core::{Error, ErrorKind};
 
 use super::ApiState;
-use crate::dto::{ProblemBody, SafeModeView};
+use crate::dto::{GarbageView, ProblemBody, SafeModeView};
 use crate::problem::Problem;
 
 /// Whether the server runs.
@@ -52,6 +52,25 @@ pub(super) async fn safe_mode(State(state): State<ApiState>) -> Json<SafeModeVie
 pub(super) async fn resume(state: State<ApiState>) -> Result<Json<SafeModeView>, Problem> {
     state.engine.resume().await?;
     Ok(safe_mode(state).await)
+}
+
+/// Containers that nothing refers to: what would be removed.
+#[utoipa::path(
+    get, path = "/api/v1/garbage", tag = "system",
+    responses((status = 200, body = GarbageView), (status = 503, body = ProblemBody))
+)]
+pub(super) async fn garbage(State(state): State<ApiState>) -> Result<Json<GarbageView>, Problem> {
+    Ok(Json(state.engine.garbage().await?.into()))
+}
+
+/// Removes containers that nothing refers to, also when they are so many that
+/// the engine does not dare to. Answers with what they were.
+#[utoipa::path(
+    post, path = "/api/v1/garbage/collect", tag = "system",
+    responses((status = 200, body = GarbageView), (status = 503, body = ProblemBody))
+)]
+pub(super) async fn collect_garbage(State(state): State<ApiState>) -> Result<Json<GarbageView>, Problem> {
+    Ok(Json(state.engine.collect_garbage().await?.into()))
 }
 
 /// Numbers about the engine, in the text format of Prometheus.

@@ -49,6 +49,12 @@ async fn it_is_abandoned() {
     let abandoned = world.post(&of(&stuck, "abandon"), &json!({})).await;
     assert_eq!(abandoned.status.as_u16(), 200);
     assert_eq!(abandoned.json()["conclusion"], "failed");
+    // What is left of it is garbage now.
+    let garbage = world.get("/api/v1/garbage").await.json();
+    let orphan = json!({"name": world.runtime.containers()[0].name.as_str(), "deployment": stuck["id"]});
+    assert_eq!(garbage, json!({"orphans": [orphan], "managed": 1, "suspicious": false}));
+    assert_eq!(world.post("/api/v1/garbage/collect", &json!({})).await.json(), garbage);
+    assert_eq!(world.runtime.containers(), []);
     assert_eq!(world.deploy("shop:1").await["conclusion"], "succeeded");
 }
 

@@ -1,5 +1,6 @@
 //! Containers of ours that nothing refers to are removed, with care.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -181,6 +182,26 @@ async fn so_many_orphans_that_the_store_must_be_wrong_are_left_alone() {
     world.runtime.remove(&call, &observed.id, &observed.labels).await.unwrap();
     world.pass(PASS).await;
     assert!(orphans.iter().all(|orphan| !is_there(&world, orphan)));
+    world.check_rest().await;
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_who_has_looked_may_have_them_removed() {
+    let (world, engine) = engine().await;
+    let live = deploy_well(&engine, &world.good()).await;
+    let mut orphans = BTreeSet::new();
+    for _ in 0..7 {
+        let ended = failed(&world, &engine).await;
+        orphans.insert(plant(&world, ended.id, 0).await);
+    }
+    let garbage = engine.garbage().await.unwrap();
+    assert_eq!((garbage.managed, garbage.is_suspicious()), (8, true));
+    assert_eq!(garbage.orphans.iter().map(|orphan| orphan.name.clone()).collect::<BTreeSet<_>>(), orphans);
+    assert_eq!(world.runtime.containers().len(), 8, "looking removes nothing");
+    assert_eq!(engine.collect_garbage().await.unwrap(), garbage);
+    assert_eq!(engine.garbage().await.unwrap().orphans, []);
+    assert_eq!(world.app().await.serving.live.unwrap().deployment, live.id);
     world.check_rest().await;
     engine.shutdown().await;
 }

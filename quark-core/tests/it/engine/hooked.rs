@@ -87,7 +87,9 @@ impl Gate {
 
     /// Waits until a call is held back.
     pub(crate) async fn reached(&self) {
-        self.state.subscribe().wait_for(|state| state.waiting > 0).await.unwrap();
+        let mut state = self.state.subscribe();
+        let reached = state.wait_for(|state| state.waiting > 0);
+        tokio::time::timeout(Duration::from_secs(3600), reached).await.expect("nobody comes this way").unwrap();
     }
 
     pub(crate) fn hook(&self) -> Hook {

@@ -186,9 +186,10 @@ async fn two_engines_do_not_fight() {
 async fn nothing_happens_while_a_deployment_is_promoted() {
     let world = World::paused();
     let gate = Gate::new("apply");
-    let router = Arc::new(Hooked::new(world.router.clone(), gate.hook()));
-    let engine = world.start("test", Parts { router, ..world.parts() }).await;
-    let other = world.start("other", world.parts()).await;
+    // Either of them may get the deployment, and both look at the world.
+    let parts = || Parts { router: Arc::new(Hooked::new(world.router.clone(), gate.hook())), ..world.parts() };
+    let engine = world.start("test", parts()).await;
+    let other = world.start("other", parts()).await;
     engine.create_app(app()).await.unwrap();
     let live = deploy_well(&engine, &world.good()).await;
     // The switch is done; that the old version stands in is held back.

@@ -226,6 +226,7 @@ async fn nothing_that_writes_is_accepted() {
         ("retry", engine.retry(waiting.id).await),
         ("abandon", engine.abandon(waiting.id, "alice").await),
         ("cancel", engine.cancel(waiting.id, "alice").await),
+        ("collect_garbage", engine.collect_garbage().await.map(drop)),
         ("update_app", engine.update_app(record.spec.clone(), record.version).await.map(drop)),
         ("create_app", engine.create_app(quark_core::App { name: "b".parse().unwrap(), ..app() }).await.map(drop)),
     ];

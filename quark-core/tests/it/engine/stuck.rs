@@ -232,6 +232,8 @@ async fn a_route_that_is_left_is_put_back_after_it_was_abandoned() {
         world.pass(Duration::from_secs(30)).await;
         assert!(is_served(&world).await, "what users are sent to was taken away");
     }
+    engine.collect_garbage().await.unwrap();
+    assert!(is_served(&world).await, "what users are sent to was taken for garbage");
     broken.set(false);
     world.pass(PASS).await;
     assert_eq!(world.router.route(&name()).unwrap().active, world.app().await.serving.live.unwrap().slot);
