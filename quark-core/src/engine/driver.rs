@@ -40,7 +40,7 @@ const STUCK: Duration = Duration::from_secs(5);
 /// How long to wait for a store that does not answer.
 const AWAY: Duration = Duration::from_millis(500);
 
-/// How long a backend may go on after it was told to stop.
+/// How long a backend may go on after its time, and after it was told to stop.
 const UNHEARD: Duration = Duration::from_secs(120);
 
 /// Drives one deployment while the lease lasts.
@@ -308,7 +308,8 @@ impl Driver {
             () = self.lost.cancelled() => None,
             () = self.cancelled.cancelled(), if step::can_be_cancelled(step) => None,
             () = self.shared.stopping.cancelled(), if step::is_interruptible(step) => None,
-            () = self.shared.clock.sleep(timeout) => None,
+            // It measures its time itself; this is for a backend that does not.
+            () = self.shared.clock.sleep(timeout.saturating_add(UNHEARD)) => None,
         };
         let joined = match joined {
             Some(joined) => joined,
