@@ -23,8 +23,8 @@ pub enum Fault {
     Partial,
     /// The disk is full.
     NoSpace,
-    /// The answer is that it was done, and it was not. No backend that keeps
-    /// its contract does this, so no profile of ours has it.
+    /// The answer is that it was done, and it was not: of a router, which may
+    /// take a configuration and go on with the one before.
     Ignored,
 }
 

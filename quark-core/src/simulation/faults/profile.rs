@@ -51,9 +51,7 @@ impl Profile {
             let rate = chance.rate(4, 100, 100_000);
             // A slow or late call takes minutes: few of them fill a run.
             let rate = if matches!(fault, Fault::Slow | Fault::Late) { rate / 10 } else { rate };
-            if fault != Fault::Ignored {
-                profile.set_rate(fault, rate);
-            }
+            profile.set_rate(fault, rate);
         }
         for spared in &mut profile.spared {
             *spared = chance.below(10) < 3;
