@@ -18,7 +18,7 @@ use quark_core::{
 ///
 /// None that a number could cause.
 pub fn names(apps: usize) -> Result<Vec<AppName>> {
-    (1..=apps).map(|number| AppName::parse(&format!("app-{number}"))).collect()
+    (1..=apps).map(|number| AppName::parse(format!("app-{number}"))).collect()
 }
 
 /// An engine over `store` that works on so many apps at once, and the apps.

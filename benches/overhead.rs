@@ -82,23 +82,21 @@ async fn measure(row: &str, engine: &DeploymentEngine, at_once: usize, deploymen
     Ok(())
 }
 
-fn lane(engine: DeploymentEngine, app: AppName, left: Arc<AtomicU64>) -> impl Future<Output = Result<Lane>> {
-    async move {
-        let mut lane = Lane::default();
-        let one_less = |left: u64| left.checked_sub(1);
-        let mut last = None;
-        while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
-            let began = Instant::now();
-            let ended = deploy(&engine, &app).await?;
-            lane.took.push(began.elapsed());
-            lane.commits += ended.version.0;
-            last = Some(ended.id);
-        }
-        if let Some(last) = last {
-            lane.steps = engine.steps(last).await?.len();
-        }
-        Ok(lane)
+async fn lane(engine: DeploymentEngine, app: AppName, left: Arc<AtomicU64>) -> Result<Lane> {
+    let mut lane = Lane::default();
+    let one_less = |left: u64| left.checked_sub(1);
+    let mut last = None;
+    while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+        let began = Instant::now();
+        let ended = deploy(&engine, &app).await?;
+        lane.took.push(began.elapsed());
+        lane.commits += ended.version.0;
+        last = Some(ended.id);
     }
+    if let Some(last) = last {
+        lane.steps = engine.steps(last).await?.len();
+    }
+    Ok(lane)
 }
 
 #[allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "the figures are what this program is for")]

@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
+use quark_core::deployment::IdempotencyKey;
 use quark_core::{AppName, DeploymentId, Error, ErrorKind};
 use serde::de::DeserializeOwned;
 
@@ -40,6 +41,36 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             let code = if message.starts_with("unknown field") { "unknown_field" } else { "invalid_json" };
             Problem::new(StatusCode::BAD_REQUEST, Error::new(ErrorKind::InvalidInput, message).with_code(code))
         })
+    }
+}
+
+/// The key of a wish, from the header `Idempotency-Key`.
+pub(crate) struct WishKey(Option<IdempotencyKey>);
+
+impl WishKey {
+    /// The one key of a request whose body may name one too.
+    pub(crate) fn or(self, body: Option<IdempotencyKey>) -> Result<Option<IdempotencyKey>, Problem> {
+        match (self.0, body) {
+            (Some(header), Some(body)) if header != body => {
+                Err(Error::invalid("key", "key_mismatch", "the header and the body name the wish differently")
+                    .with_hint("send one of them")
+                    .into())
+            }
+            (header, body) => Ok(header.or(body)),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for WishKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut values = parts.headers.get_all("idempotency-key").iter();
+        let Some(value) = values.next() else { return Ok(Self(None)) };
+        // What is no text, or is said twice, is no key: a check says so in the words of all others.
+        let text = if values.next().is_some() { "" } else { value.to_str().unwrap_or_default() };
+        let key = IdempotencyKey::parse(text).map_err(|error| error.with_field("idempotency-key"))?;
+        Ok(Self(Some(key)))
     }
 }
 

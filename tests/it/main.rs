@@ -10,6 +10,7 @@
 
 mod contracts;
 mod crashes;
+mod fault_matrix;
 mod layering;
 mod readme;
 mod refusals;

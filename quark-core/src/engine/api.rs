@@ -7,10 +7,11 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::builder::DeploymentEngineBuilder;
+use super::drift::Garbage;
 use super::requests::{DeployRequest, RollbackRequest};
 use super::shared::Shared;
 use super::stuck::{self, Leftovers};
-use super::{sweep, watch as live};
+use super::{reconcile, sweep, watch as live};
 use crate::app::{App, AppName, Source};
 use crate::backend::store::refusal;
 use crate::backend::{CancelOutcome, ContainerRuntime, LogChunk, LogSelection, Metric, Queue, Router, Store};
@@ -105,6 +106,7 @@ impl DeploymentEngine {
     ///
     /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] if it is being removed already.
     pub async fn remove_app(&self, name: &AppName, by: &str) -> Result<Deployment> {
+        self.shared.refuse_in_safe_mode()?;
         let app = self.app(name).await?;
         self.submit(self.draft(&app, DeploymentKind::Remove, Some(by))).await
     }
@@ -118,6 +120,7 @@ impl DeploymentEngine {
     /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidInput`] if the request does
     /// not fit the app, [`ErrorKind::Conflict`] if the app is being removed.
     pub async fn deploy(&self, name: &AppName, request: DeployRequest) -> Result<Deployment> {
+        self.shared.refuse_in_safe_mode()?;
         let app = self.app(name).await?;
         if let Some(known) = self.known(name, request.key.as_ref()).await? {
             return Ok(known);
@@ -159,6 +162,7 @@ impl DeploymentEngine {
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] with code
     /// `nothing_to_roll_back_to`, `deployment_not_of_app`, `not_a_release` or `already_live`.
     pub async fn rollback(&self, name: &AppName, request: RollbackRequest) -> Result<Deployment> {
+        self.shared.refuse_in_safe_mode()?;
         let app = self.app(name).await?;
         if let Some(known) = self.known(name, request.key.as_ref()).await? {
             return Ok(known);
@@ -251,6 +255,28 @@ impl DeploymentEngine {
     /// As [`retry`](Self::retry).
     pub async fn abandon(&self, id: DeploymentId, by: &str) -> Result<()> {
         stuck::abandon(&self.shared, id, by).await
+    }
+
+    /// Containers that carry our labels and that nothing refers to. A dry run of
+    /// what is collected every minute, and of [`collect_garbage`](Self::collect_garbage).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if the runtime or the store cannot be read.
+    pub async fn garbage(&self) -> Result<Garbage> {
+        reconcile::survey(&self.shared).await
+    }
+
+    /// Removes all of it, also when it is [suspiciously
+    /// much](Garbage::is_suspicious), because a person has looked at it.
+    /// Returns what it was; what an app that is being worked on has left stays
+    /// for later.
+    ///
+    /// # Errors
+    ///
+    /// As [`garbage`](Self::garbage); [`ErrorKind::Unavailable`] (`safe_mode`).
+    pub async fn collect_garbage(&self) -> Result<Garbage> {
+        reconcile::collect_all(&self.shared).await
     }
 
     /// Why the engine touches nothing, if it does not: the store has gone back

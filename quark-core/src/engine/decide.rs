@@ -117,8 +117,7 @@ fn hopeless(snapshot: &Snapshot, now: Timestamp) -> Option<Failure> {
 }
 
 /// Engines died again and again while a deployment was in `state`.
-#[must_use]
-pub fn poisoned(state: State) -> Failure {
+fn poisoned(state: State) -> Failure {
     let error = Error::new(ErrorKind::Internal, format!("engines died again and again while it was {state}"))
         .with_code("poisoned")
         .with_hint("look into the engine's log, mend the cause and deploy again");

@@ -1,6 +1,6 @@
 //! What is not as the store says: pure, so that it can be tested by the thousand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::backend::{ContainerState, EffectiveRoute, ObservedContainer, container_runtime::label};
 use crate::deployment::{AppRecord, ContainerName, DeploymentId, Instance, Slot};
@@ -94,23 +94,30 @@ const AT_ONCE: usize = 5;
 /// machine has three containers in all.
 const A_FEW: usize = 3;
 
-/// The orphans to remove now, by the deployment that made them. An error says
-/// how many there are when they are so many (over 30 %) that the store is more
-/// likely to be wrong than the machine.
-///
-/// # Errors
-///
-/// The number of orphans.
-pub fn to_collect(orphans: Vec<Orphan>, managed: usize) -> Result<BTreeMap<DeploymentId, usize>, usize> {
-    let count = orphans.len();
-    if count > A_FEW && count * 10 > managed * 3 {
-        return Err(count);
+/// What carries our labels and nothing refers to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Garbage {
+    /// The containers.
+    pub orphans: Vec<Orphan>,
+    /// How many containers carry our labels in all.
+    pub managed: usize,
+}
+
+impl Garbage {
+    /// Whether there is so much of it (over 30 %, and more than a few) that the
+    /// store is more likely to be wrong than the machine. Nothing is removed
+    /// then until a person says so.
+    #[must_use]
+    pub fn is_suspicious(&self) -> bool {
+        let count = self.orphans.len();
+        count > A_FEW && count * 10 > self.managed * 3
     }
-    let mut chosen = BTreeMap::new();
-    for orphan in orphans.into_iter().take(AT_ONCE) {
-        *chosen.entry(orphan.deployment).or_default() += 1;
+
+    /// The deployments whose orphans are removed in one pass.
+    #[must_use]
+    pub fn at_once(&self) -> BTreeSet<DeploymentId> {
+        self.orphans.iter().take(AT_ONCE).map(|orphan| orphan.deployment).collect()
     }
-    Ok(chosen)
 }
 
 #[cfg(test)]
@@ -126,17 +133,22 @@ mod tests {
         (0..count).map(orphan).collect()
     }
 
-    #[test]
-    fn too_many_orphans_stop_the_collection() {
-        assert_eq!(to_collect(many(4), 12), Err(4));
-        assert_eq!(to_collect(many(60), 100), Err(60));
-        assert_eq!(to_collect(many(4), 14).unwrap().len(), 4);
+    fn garbage(orphans: usize, managed: usize) -> Garbage {
+        Garbage { orphans: many(orphans), managed }
     }
 
     #[test]
-    fn a_few_are_collected_a_few_at_a_time() {
-        assert_eq!(to_collect(many(3), 3).unwrap().len(), 3);
-        assert_eq!(to_collect(many(20), 100).unwrap().len(), AT_ONCE);
-        assert_eq!(to_collect(Vec::new(), 0), Ok(BTreeMap::new()));
+    fn too_many_orphans_are_suspicious() {
+        assert!(garbage(4, 12).is_suspicious());
+        assert!(garbage(60, 100).is_suspicious());
+        assert!(!garbage(4, 14).is_suspicious());
+        assert!(!garbage(3, 3).is_suspicious());
+    }
+
+    #[test]
+    fn orphans_are_collected_a_few_at_a_time() {
+        assert_eq!(garbage(3, 3).at_once().len(), 3);
+        assert_eq!(garbage(20, 100).at_once().len(), AT_ONCE);
+        assert_eq!(garbage(0, 0).at_once(), BTreeSet::new());
     }
 }

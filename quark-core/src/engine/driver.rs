@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{Decision, deadline, decide, decide_retirement, poisoned};
+use super::decide::{Decision, deadline, decide, decide_retirement};
 use super::draft::Draft;
 use super::log::DeploymentLog;
 use super::settle;
@@ -16,9 +16,7 @@ use super::shared::Shared;
 use super::step::{self, StepContext};
 use crate::backend::{Call, JobKind, Lease, Metric, Snapshot};
 use crate::clock::Timestamp;
-use crate::deployment::{
-    DeploymentId, DeploymentKind, EventKind, Failure, State, StepName, StepOutput, StepPhase, StepRecord,
-};
+use crate::deployment::{DeploymentId, DeploymentKind, EventKind, Failure, State, StepName, StepOutput, StepRecord};
 use crate::planted::planted;
 use crate::platform::Task;
 use crate::{Error, ErrorClass, ErrorKind, Result};
@@ -49,8 +47,6 @@ pub(super) struct Driver {
     pub(super) cancelled: CancellationToken,
     /// The lease is lost.
     pub(super) lost: CancellationToken,
-    /// Engines have died over this job again and again.
-    pub(super) poisoned: bool,
 }
 
 /// What became of a write.
@@ -81,7 +77,7 @@ impl Driver {
             }
             let now = self.shared.now();
             let decision = match kind {
-                JobKind::Deploy => self.unless_poisoned(draft.snapshot(), decide(draft.snapshot(), now)),
+                JobKind::Deploy => decide(draft.snapshot(), now),
                 JobKind::Retire => decide_retirement(draft.snapshot(), now, self.is_busy(draft.snapshot()).await?),
             };
             tracing::debug!(deployment = %id, state = %draft.snapshot().deployment.state, ?decision, "decided");
@@ -215,6 +211,9 @@ impl Driver {
         if step::is_cleanup(step) {
             // Cleaning up gets its time anew: it must happen.
             record.deadline = until;
+        }
+        if record.resumed > 0 && self.shared.was_broken_off(deployment.id) {
+            record.resumed -= 1;
         }
         record.fence = self.lease.fence;
         record
@@ -357,17 +356,5 @@ impl Driver {
             () = self.lost.cancelled() => true,
             () = self.shared.stopping.cancelled() => false,
         }
-    }
-
-    /// A job that engines die of must not be tried for ever: what has not been
-    /// promoted is given up, without running any of its code again.
-    fn unless_poisoned(&self, snapshot: &Snapshot, decision: Decision) -> Decision {
-        let state = snapshot.deployment.state;
-        // What has got further since the last death is not what engines die of.
-        let progress = snapshot.steps.last().is_some_and(|step| step.phase != StepPhase::Intent);
-        if !self.poisoned || progress || !state.can_cancel() || state == State::Queued {
-            return decision;
-        }
-        Decision::Go(State::Unwinding, Some(poisoned(state)))
     }
 }

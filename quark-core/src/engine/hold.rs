@@ -71,7 +71,7 @@ impl Hold {
     }
 
     /// Something that works on a deployment under this right.
-    pub(super) fn driver(&mut self, deployment: &Deployment, poisoned: bool) -> Driver {
+    pub(super) fn driver(&mut self, deployment: &Deployment) -> Driver {
         let shared = &self.shared;
         let target = LogTarget {
             store: Arc::clone(&shared.store),
@@ -88,7 +88,6 @@ impl Hold {
             log,
             cancelled: self.cancelled.clone(),
             lost: self.lost.clone(),
-            poisoned,
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) struct Kept {
     pub(super) deployment: DeploymentId,
     /// Set when a cancel request is seen in the store.
     pub(super) cancelled: CancellationToken,
-    /// Set when the lease or the claim is lost.
+    /// Set when the lease is lost.
     pub(super) lost: CancellationToken,
 }
 
@@ -51,7 +51,10 @@ pub(super) fn keep(platform: &Arc<dyn Platform>, kept: Kept) -> Leash {
                 () = kept.clock.sleep(rest) => Round::Unanswered,
             };
             match round {
-                Round::Renewed => renewed = sent,
+                Round::Renewed => {
+                    renewed = sent;
+                    beat(&kept, look).await;
+                }
                 Round::Lost | Round::Unanswered if planted!(WorkAfterLoss) => {}
                 Round::Lost => break,
                 Round::NotDue => {}
@@ -74,7 +77,23 @@ enum Round {
     Unanswered,
 }
 
-/// Looks for a cancel request and, if it is due, renews lease and claim.
+/// Keeps the claim of the job. The queue is a hint: without an answer from it,
+/// or when the job was handed to somebody else, the work goes on under the
+/// lease, which nobody else can have.
+async fn beat(kept: &Kept, longest: Duration) {
+    let Some(token) = kept.token else { return };
+    tokio::select! {
+        biased;
+        beat = kept.queue.heartbeat(token, kept.ttl) => match beat {
+            Ok(Claim::Held) => {}
+            Ok(Claim::Lost) => tracing::debug!(deployment = %kept.deployment, "the claim of the job has run out"),
+            Err(error) => tracing::debug!(deployment = %kept.deployment, %error, "the queue could not be told"),
+        },
+        () = kept.clock.sleep(longest) => {}
+    }
+}
+
+/// Looks for a cancel request and, if it is due, renews the lease.
 async fn round(kept: &Kept, due: bool) -> Round {
     if let Ok(Some(deployment)) = kept.store.deployment(kept.deployment).await
         && deployment.cancel.is_some()
@@ -83,12 +102,6 @@ async fn round(kept: &Kept, due: bool) -> Round {
     }
     if !due {
         return Round::NotDue;
-    }
-    // The queue is a hint: without an answer from it the work goes on.
-    if let Some(token) = kept.token
-        && let Ok(Claim::Lost) = kept.queue.heartbeat(token, kept.ttl).await
-    {
-        return Round::Lost;
     }
     match kept.store.renew_lease(&kept.lease, kept.ttl).await {
         Ok(()) => Round::Renewed,

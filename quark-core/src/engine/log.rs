@@ -13,6 +13,8 @@ use crate::platform::Platform;
 
 /// Lines that may wait for the store before further ones are dropped.
 const WAITING: usize = 8192;
+/// How long the end of a deployment waits for its last lines.
+const LONGEST_FLUSH: std::time::Duration = std::time::Duration::from_secs(2);
 /// Lines that are written at once.
 const BATCH: usize = 256;
 /// Shorter values are not redacted: they would blacken ordinary words.
@@ -56,12 +58,20 @@ impl DeploymentLog {
         self.write(LogStream::System, text);
     }
 
-    /// Waits until everything said so far is in the store.
+    /// Waits until everything said so far is in the store, but not for long: a
+    /// deployment does not wait for its log.
     pub(super) async fn flush(&self) {
-        let (sender, receiver) = oneshot::channel();
-        if self.entries.send(Entry::Flush(sender)).await.is_ok() {
-            // An error means that the writer has ended, which says so itself.
-            let _ = receiver.await;
+        let written = async {
+            let (sender, receiver) = oneshot::channel();
+            if self.entries.send(Entry::Flush(sender)).await.is_ok() {
+                // An error means that the writer has ended, which says so itself.
+                let _ = receiver.await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = written => {}
+            () = self.clock.sleep(LONGEST_FLUSH) => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::draft::Draft;
-use super::drift::{Drift, drift, epoch, orphans, to_collect};
+use super::drift::{Drift, Garbage, drift, epoch, orphans};
 use super::hold::Hold;
 use super::shared::Shared;
 use crate::Result;
@@ -153,13 +153,14 @@ fn is_switching(state: State) -> bool {
 
 /// Does one step for a deployment that has ended, and writes what became of it.
 async fn perform(hold: &mut Hold, shared: &Shared, draft: &mut Draft, step: StepName) -> Result<bool> {
-    hold.driver(&draft.snapshot().deployment, false).step(draft, step).await?;
+    hold.driver(&draft.snapshot().deployment).step(draft, step).await?;
     shared.write(draft, &hold.lease).await?;
     let last = super::decide::last(draft.snapshot(), step);
     Ok(last.is_some_and(|record| record.phase == StepPhase::Done))
 }
 
-/// Removes containers that carry our labels and that nothing refers to.
+/// Removes containers that carry our labels and that nothing refers to, unless
+/// they are so many that the store is more likely to be wrong.
 async fn collect(
     shared: &Arc<Shared>,
     containers: &[ObservedContainer],
@@ -168,22 +169,51 @@ async fn collect(
     if planted!(YoungIsGarbage) {
         return collect_the_young(shared, containers).await;
     }
+    let garbage = garbage_of(shared, containers, &known).await?;
+    if garbage.is_suspicious() {
+        let (count, managed) = (garbage.orphans.len(), garbage.managed);
+        tracing::error!(
+            count,
+            managed,
+            "so many containers look orphaned that none is removed; is this the right store? `collect_garbage` removes them"
+        );
+        return Ok(());
+    }
+    dispose_of(shared, garbage.at_once()).await
+}
+
+async fn garbage_of(
+    shared: &Shared,
+    containers: &[ObservedContainer],
+    known: &BTreeSet<crate::ContainerName>,
+) -> Result<Garbage> {
     // What was there before a person resumed, and the store does not know, is that person's to remove.
     let epoch = epoch(shared.store.position().await?);
-    let orphans = orphans(containers, &known).into_iter().filter(|orphan| orphan.epoch == epoch).collect();
-    let chosen = match to_collect(orphans, containers.len()) {
-        Ok(chosen) => chosen,
-        Err(count) => {
-            let managed = containers.len();
-            tracing::error!(
-                count,
-                managed,
-                "so many containers look orphaned that none is removed; is this the right store?"
-            );
-            return Ok(());
-        }
-    };
-    for id in chosen.into_keys() {
+    let orphans = orphans(containers, known).into_iter().filter(|orphan| orphan.epoch == epoch).collect();
+    Ok(Garbage { orphans, managed: containers.len() })
+}
+
+/// What carries our labels and nothing refers to, now.
+pub(super) async fn survey(shared: &Shared) -> Result<Garbage> {
+    // Read before the store: see `orphans`.
+    let containers = shared.runtime.list(&shared.labels()).await?;
+    let mut known = BTreeSet::new();
+    for app in shared.store.apps().await? {
+        known.extend(shared.store.instances(&app.spec.name).await?.into_iter().map(|instance| instance.name));
+    }
+    garbage_of(shared, &containers, &known).await
+}
+
+/// Removes what a person has looked at, however much it is.
+pub(super) async fn collect_all(shared: &Arc<Shared>) -> Result<Garbage> {
+    shared.refuse_in_safe_mode()?;
+    let garbage = survey(shared).await?;
+    dispose_of(shared, garbage.orphans.iter().map(|orphan| orphan.deployment).collect()).await?;
+    Ok(garbage)
+}
+
+async fn dispose_of(shared: &Arc<Shared>, deployments: BTreeSet<crate::DeploymentId>) -> Result<()> {
+    for id in deployments {
         // Deployments are never deleted: a store that does not know one went back in time.
         let Some(deployment) = shared.store.deployment(id).await? else {
             shared

@@ -52,6 +52,9 @@ pub(super) struct Shared {
     pub(super) running: Mutex<HashMap<DeploymentId, (u64, CancellationToken)>>,
     /// Tells one registration of a driver from the next.
     pub(super) registrations: AtomicU64,
+    /// Deployments whose work was broken off by an error, such as a store that
+    /// is away: whoever goes on with them has not died of them.
+    pub(super) broken_off: Mutex<HashSet<DeploymentId>>,
     /// The apps that this engine is at work on.
     pub(super) claimed: Mutex<HashSet<AppName>>,
     /// Wakes those who wait for an app that this engine is at work on.
@@ -88,6 +91,16 @@ impl Shared {
         let elapsed = i64::try_from(self.clock.monotonic().as_micros()).unwrap_or(i64::MAX);
         self.ahead.store(now.as_micros().saturating_sub(elapsed), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Remembers that the work on a deployment was broken off.
+    pub(super) fn break_off(&self, id: DeploymentId) {
+        self.broken_off.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    /// Whether the work on a deployment was broken off; asked once.
+    pub(super) fn was_broken_off(&self, id: DeploymentId) -> bool {
+        self.broken_off.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
     }
 
     /// Runs a task that [`shutdown`](super::DeploymentEngine::shutdown) waits for.

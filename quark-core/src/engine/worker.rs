@@ -14,9 +14,6 @@ use crate::{ErrorKind, Result};
 
 /// How long to wait for a hint before looking into the queue anyway.
 const LOOK: Duration = Duration::from_secs(1);
-/// Claims after which a job counts as one that engines die of, wherever they
-/// do. Deaths in the middle of one step are counted by its journal.
-const POISONED: u32 = 25;
 /// The shortest wait for an app that somebody else works on.
 const MOMENT: Duration = Duration::from_millis(10);
 /// How long a job waits for the end of what this engine does to its app, before
@@ -157,8 +154,12 @@ async fn drive(shared: &Arc<Shared>, claimed: &ClaimedJob) -> Result<Burst> {
     let burst = match shared.store.snapshot(id).await {
         Ok(None) => Ok(Burst::Finished),
         Ok(Some(snapshot)) => {
-            let driver = hold.driver(&snapshot.deployment, claimed.attempt > POISONED);
-            driver.run(claimed.job.kind, snapshot).await
+            let driver = hold.driver(&snapshot.deployment);
+            let burst = driver.run(claimed.job.kind, snapshot).await;
+            if burst.is_err() {
+                shared.break_off(id);
+            }
+            burst
         }
         Err(error) => Err(error),
     };

@@ -63,4 +63,6 @@ pub struct Circumstances {
     pub now: Timestamp,
     /// The process that asked for it.
     pub process: ProcessId,
+    /// Whether nobody waits for it any more: it comes late, or for a second time.
+    pub straggles: bool,
 }

@@ -92,7 +92,7 @@ impl Happening {
 
     /// Whether it belongs to what the engine is known to come through.
     pub(crate) fn is_usual(self) -> bool {
-        !matches!(self, Self::LiveKilled | Self::LiveRemoved)
+        true
     }
 }
 
@@ -107,7 +107,7 @@ pub(crate) async fn chaos(world: World, profile: Profile, mut chance: Chance) {
     loop {
         let step = Duration::from_millis(chance.between(200, 1800));
         world.sleep(step).await;
-        world.fulfil_fates().await;
+        world.fulfil_fates();
         for happening in Happening::ALL {
             // The rate is per second, and a step is a second on average.
             if chance.happens(profile.happening(happening)) {

@@ -5,7 +5,7 @@
 //! can go on, the virtual clock jumps to the next time that somebody waits for.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -48,6 +48,8 @@ pub(crate) struct Executor {
     inbox: Arc<Inbox>,
     timers: Timers,
     polls: AtomicU64,
+    /// The process whose task is polled.
+    current: AtomicU32,
 }
 
 struct Core {
@@ -110,7 +112,13 @@ impl Executor {
     /// No tasks, and the world's process.
     pub(crate) fn new(chance: Chance) -> Self {
         let core = Core { tasks: Vec::new(), ready: Vec::new(), processes: vec![Process::default()], chance };
-        Self { core: Mutex::new(core), inbox: Arc::default(), timers: Timers::default(), polls: AtomicU64::new(0) }
+        Self {
+            core: Mutex::new(core),
+            inbox: Arc::default(),
+            timers: Timers::default(),
+            polls: AtomicU64::new(0),
+            current: AtomicU32::new(0),
+        }
     }
 
     /// The virtual time since the beginning.
@@ -120,6 +128,11 @@ impl Executor {
 
     pub(crate) fn timers(&self) -> &Timers {
         &self.timers
+    }
+
+    /// The process whose task is being polled.
+    pub(crate) fn current(&self) -> ProcessId {
+        ProcessId(self.current.load(Ordering::Relaxed))
     }
 
     /// How often tasks were polled.
@@ -193,6 +206,7 @@ impl Executor {
             return if self.timers.advance() { Stepped::Waited } else { Stepped::Idle };
         };
         waker.queued.store(false, Ordering::Relaxed);
+        self.current.store(process.0, Ordering::Relaxed);
         self.polls.fetch_add(1, Ordering::Relaxed);
         let waking = Waker::from(waker);
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waking))));

@@ -22,8 +22,10 @@ use crate::deployment::{DeploymentId, State};
 
 /// How long the world may take to come to rest once nothing goes wrong any more.
 const TO_REST: Duration = Duration::from_secs(600);
-/// How late an effect can be that was sent before.
-const STRAGGLERS: Duration = Duration::from_secs(130);
+/// After how long a person looks at what is left over.
+const LOOKED_AT: Duration = Duration::from_secs(240);
+/// How long all must stay as it should be.
+const REST: Duration = Duration::from_secs(15);
 /// Polls without any time passing after which a run counts as spinning.
 const SPINNING: u64 = 200_000;
 
@@ -47,6 +49,7 @@ pub struct Simulation {
     keeps_calls: bool,
     #[cfg(feature = "planted-bugs")]
     planted: Option<crate::planted::Bug>,
+    restarts: Option<bool>,
 }
 
 impl fmt::Debug for Simulation {
@@ -71,6 +74,7 @@ impl Simulation {
             keeps_calls: false,
             #[cfg(feature = "planted-bugs")]
             planted: None,
+            restarts: None,
         }
     }
 
@@ -119,6 +123,14 @@ impl Simulation {
     /// That many engines, each on a machine of its own, on the same backends.
     pub fn with_engines(mut self, engines: usize) -> Self {
         self.engines = Some(engines.max(1));
+        self
+    }
+
+    /// Whether all engines are started anew when nothing goes wrong any more.
+    /// Some seeds of the random scenario leave them running, unless it is said
+    /// here; every other run starts them anew unless nothing went wrong at all.
+    pub fn with_restart(mut self, restarts: bool) -> Self {
+        self.restarts = Some(restarts);
         self
     }
 
@@ -249,7 +261,9 @@ impl Simulation {
         }
         world.with_faults(Faults::heal);
         world.tell("nothing goes wrong any more");
-        if self.scenario == Scenario::Random || !self.script.faults.is_empty() {
+        let calm = profile.is_calm() && self.script == Script::new();
+        let by_chance = self.scenario != Scenario::Random || chance.fork("restart").one_in(2);
+        if self.restarts.unwrap_or(!calm && by_chance) {
             world.restart_all();
         }
         if let Err(how) = come_to_rest(world).await {
@@ -262,8 +276,10 @@ impl Simulation {
         if let Err(how) = rest::secrets_are_kept(world, world.secrets()).await {
             world.sim().violate("no-secrets", how);
         }
-        let calm = profile.is_calm() && self.script == Script::new() && self.story.is_none();
-        if calm && let Err(how) = world.with_ledger(|ledger| self.scenario.ends_well(ledger)) {
+        if calm
+            && self.story.is_none()
+            && let Err(how) = world.with_ledger(|ledger| self.scenario.ends_well(ledger))
+        {
             world.fail(how);
         }
     }
@@ -317,7 +333,10 @@ async fn come_to_rest(world: &World) -> Result<(), String> {
             Ok(()) => {
                 rested = true;
                 world.tell("all is as it should be");
-                world.sleep(STRAGGLERS).await;
+                while world.sim().with(|state| state.underway > 0) {
+                    world.sleep(Duration::from_secs(1)).await;
+                }
+                world.sleep(REST).await;
                 continue;
             }
             Err(how) if world.now() > began + TO_REST => return Err(how),
@@ -330,6 +349,10 @@ async fn come_to_rest(world: &World) -> Result<(), String> {
         for id in stuck {
             // Somebody looks after what is stuck; the lease may be held just now.
             let _ = world.retry(id).await;
+        }
+        if world.now() > began + LOOKED_AT {
+            // So much may be left that the engines do not dare to remove it.
+            let _ = world.collect_garbage().await;
         }
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct State {
     /// How often each thing happened to the world.
     pub(crate) happened: [u64; Happening::ALL.len()],
     pub(crate) effects: u64,
+    /// How many effects are still on their way that nobody waits for.
+    pub(crate) underway: u64,
 }
 
 impl Sim {
@@ -57,6 +59,7 @@ impl Sim {
             processes: vec!["world".to_owned()],
             happened: [0; Happening::ALL.len()],
             effects: 0,
+            underway: 0,
         };
         Self {
             clock: SimClock::new(Arc::clone(&executor)),
@@ -91,10 +94,20 @@ impl Sim {
         self.with(|state| state.tell(at, polls, process, what));
     }
 
+    /// Writes a line that only those see who want to see all.
+    pub(crate) fn remark(&self, process: ProcessId, what: fmt::Arguments<'_>) {
+        let (at, polls) = (self.executor.now(), self.executor.polls());
+        self.with(|state| {
+            let who = state.processes.get(process.index()).map_or("", String::as_str);
+            state.trace.remark(at, polls, who, what);
+        });
+    }
+
     /// Writes down what has become true, and checks that it may.
     pub(crate) fn change(&self, process: ProcessId, change: &Change<'_>) {
         let (at, polls) = (self.executor.now(), self.executor.polls());
-        let circumstances = Circumstances { at, now: self.clock.now(), process };
+        let straggles = self.executor.current() != process;
+        let circumstances = Circumstances { at, now: self.clock.now(), process, straggles };
         self.with(|state| {
             // A container that is looked at and has not changed is no change.
             if let Change::ContainerSeen(observed) = change

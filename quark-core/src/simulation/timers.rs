@@ -12,7 +12,8 @@ use super::executor::lock;
 /// The virtual time, and who waits for which.
 #[derive(Default)]
 pub(crate) struct Timers {
-    /// Nanoseconds since the beginning: a wait of 1 ns is one.
+    /// Microseconds since the beginning, the precision of every time of day: a
+    /// wait for less would be over before a store or queue can tell.
     now: AtomicU64,
     waiting: Mutex<Waiting>,
 }
@@ -28,14 +29,14 @@ type Alarm = (u64, u64);
 
 impl Timers {
     pub(crate) fn now(&self) -> Duration {
-        Duration::from_nanos(self.now.load(Ordering::Relaxed))
+        Duration::from_micros(self.now.load(Ordering::Relaxed))
     }
 
-    /// Waits. Nobody waits for less than a nanosecond, so that a loop of waits
+    /// Waits. Nobody waits for less than a microsecond, so that a loop of waits
     /// for nothing does not keep the time from passing.
     pub(crate) fn sleep(&self, duration: Duration) -> Sleep<'_> {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).max(1);
-        Sleep { timers: self, at: self.now.load(Ordering::Relaxed).saturating_add(nanos), alarm: None }
+        let micros = u64::try_from(duration.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
+        Sleep { timers: self, at: self.now.load(Ordering::Relaxed).saturating_add(micros), alarm: None }
     }
 
     /// Jumps to the next time that somebody waits for; whether there is one.

@@ -34,16 +34,32 @@ impl Trace {
     /// Writes a line about `who`. `polls` is part of the hash: two runs that
     /// did the same in another order are not the same.
     pub(crate) fn write(&mut self, at: Duration, polls: u64, who: &str, what: fmt::Arguments<'_>) {
-        self.line.clear();
-        let (seconds, micros) = (at.as_secs(), at.subsec_micros());
-        // Writing to a string cannot fail.
-        let _ = write!(self.line, "{seconds:>5}.{micros:06} {polls:>6} {who:<6} {what}");
+        self.format(at, polls, who, what);
         self.unhashed.push_str(&self.line);
         self.unhashed.push('\n');
         if self.unhashed.len() > 8192 {
             self.hash.update(self.unhashed.as_bytes());
             self.unhashed.clear();
         }
+        self.keep();
+    }
+
+    /// Writes a line that is no part of the hash, where every line is kept.
+    pub(crate) fn remark(&mut self, at: Duration, polls: u64, who: &str, what: fmt::Arguments<'_>) {
+        if self.kept == usize::MAX {
+            self.format(at, polls, who, what);
+            self.keep();
+        }
+    }
+
+    fn format(&mut self, at: Duration, polls: u64, who: &str, what: fmt::Arguments<'_>) {
+        self.line.clear();
+        let (seconds, micros) = (at.as_secs(), at.subsec_micros());
+        // Writing to a string cannot fail.
+        let _ = write!(self.line, "{seconds:>5}.{micros:06} {polls:>6} {who:<6} {what}");
+    }
+
+    fn keep(&mut self) {
         // The string of the oldest line is used again.
         let mut kept = if self.lines.len() >= self.kept { self.lines.pop_front() } else { None }.unwrap_or_default();
         kept.clone_from(&self.line);

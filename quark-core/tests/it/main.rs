@@ -21,4 +21,5 @@ mod peer_bugs;
 mod queue_suite_bites;
 mod router_suite_bites;
 mod runtime_suite_bites;
+mod simulation;
 mod store_suite_bites;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quark_core::deployment::Occupant;
+use quark_core::deployment::{Occupant, SupersedePolicy};
 use quark_core::{
     App, AppRecord, Argv, Domain, EnvKey, HealthCheck, HealthPath, RelativePath, Resources, Result, Secret, Source,
     Timing,
@@ -44,6 +44,47 @@ pub struct CreateApp {
     /// How long the parts of a replacement may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timing: Option<TimingBody>,
+    /// What a newer deployment means for those before it; `coalesce` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersede: Option<SupersedeBody>,
+}
+
+/// What a newer deployment means for those of the same app that have not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SupersedeBody {
+    /// Only the newest counts: those that wait end, the one under way is
+    /// cancelled unless it is being promoted already.
+    Coalesce,
+    /// Those that wait end; the one under way is finished first.
+    QueuedOnly,
+    /// Every one is deployed, in the order in which they were asked for.
+    Serial,
+    /// The newer one is refused.
+    Reject,
+}
+
+impl From<SupersedeBody> for SupersedePolicy {
+    fn from(body: SupersedeBody) -> Self {
+        match body {
+            SupersedeBody::Coalesce => Self::Coalesce,
+            SupersedeBody::QueuedOnly => Self::QueuedOnly,
+            SupersedeBody::Serial => Self::Serial,
+            SupersedeBody::Reject => Self::Reject,
+        }
+    }
+}
+
+/// `None` for a policy of a later version of quark-core, which has no word here yet.
+fn supersede(policy: SupersedePolicy) -> Option<SupersedeBody> {
+    match policy {
+        SupersedePolicy::Coalesce => Some(SupersedeBody::Coalesce),
+        SupersedePolicy::QueuedOnly => Some(SupersedeBody::QueuedOnly),
+        SupersedePolicy::Serial => Some(SupersedeBody::Serial),
+        SupersedePolicy::Reject => Some(SupersedeBody::Reject),
+        _ => None,
+    }
 }
 
 /// What an app is made from.
@@ -135,6 +176,9 @@ impl CreateApp {
         }
         if let Some(timing) = self.timing {
             app.timing = timing.into_timing();
+        }
+        if let Some(policy) = self.supersede {
+            app.supersede = policy.into();
         }
         app.check()?;
         Ok(app)
@@ -230,6 +274,8 @@ pub struct AppView {
     pub health: HealthBody,
     /// How long the parts of a replacement may take.
     pub timing: TimingBody,
+    /// What a newer deployment means for those before it.
+    pub supersede: Option<SupersedeBody>,
     /// What serves.
     pub live: Option<OccupantView>,
     /// The version before, kept warm for an instant rollback.
@@ -244,7 +290,7 @@ pub struct AppView {
 
 impl From<AppRecord> for AppView {
     fn from(record: AppRecord) -> Self {
-        let App { name, source, domains, port, env, resources, health, timing, .. } = record.spec;
+        let App { name, source, domains, port, env, resources, health, timing, supersede: policy, .. } = record.spec;
         Self {
             name: name.into(),
             source: source.into(),
@@ -270,6 +316,7 @@ impl From<AppRecord> for AppView {
                 stop_ms: to_millis(timing.stop),
                 build_ms: to_millis(timing.build),
             },
+            supersede: supersede(policy),
             live: record.serving.live.map(Into::into),
             standby: record.serving.standby.map(|standby| standby.occupant.into()),
             version: record.version.0,

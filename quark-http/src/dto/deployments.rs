@@ -1,6 +1,6 @@
 //! Deployments on the wire.
 
-use quark_core::deployment::{Failure, StepRecord};
+use quark_core::deployment::{Failure, IdempotencyKey, StepRecord, Trigger};
 use quark_core::{
     BranchName, CommitSha, DeployRequest, Deployment, DeploymentKind, ImageRef, LogLine, Result, RollbackRequest,
 };
@@ -17,6 +17,41 @@ pub struct CreateDeployment {
     pub commit: Option<String>,
     /// Another image, for an app that is an image.
     pub image: Option<String>,
+    /// What made somebody want it; `request` by default.
+    pub trigger: Option<TriggerBody>,
+    /// Names the wish, as the header `Idempotency-Key` does: whoever wishes again
+    /// under the same key gets the same deployment. 1 to 255 visible ASCII characters.
+    pub key: Option<String>,
+}
+
+/// What made somebody want a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TriggerBody {
+    /// Somebody asked for it.
+    Request,
+    /// The branch moved. Pushes are told late, twice and out of order: one that
+    /// is older than what the branch points at does not go live.
+    Push,
+}
+
+impl From<TriggerBody> for Trigger {
+    fn from(body: TriggerBody) -> Self {
+        match body {
+            TriggerBody::Request => Self::Request,
+            TriggerBody::Push => Self::Push,
+        }
+    }
+}
+
+/// `None` for a trigger of a later version of quark-core, which has no word here yet.
+fn trigger(trigger: Trigger) -> Option<TriggerBody> {
+    match trigger {
+        Trigger::Request => Some(TriggerBody::Request),
+        Trigger::Push => Some(TriggerBody::Push),
+        _ => None,
+    }
 }
 
 impl CreateDeployment {
@@ -31,7 +66,8 @@ impl CreateDeployment {
             commit: self.commit.map(CommitSha::parse).transpose()?,
             image: self.image.map(ImageRef::parse).transpose()?,
             by: Some("api".to_owned()),
-            ..DeployRequest::default()
+            trigger: self.trigger.map(Into::into).unwrap_or_default(),
+            key: self.key.map(IdempotencyKey::parse).transpose()?,
         })
     }
 }
@@ -42,6 +78,8 @@ impl CreateDeployment {
 pub struct CreateRollback {
     /// This deployment.
     pub to: Option<String>,
+    /// Names the wish, as the header `Idempotency-Key` does.
+    pub key: Option<String>,
 }
 
 impl CreateRollback {
@@ -49,10 +87,11 @@ impl CreateRollback {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](quark_core::ErrorKind::InvalidInput) if it names no deployment.
+    /// [`InvalidInput`](quark_core::ErrorKind::InvalidInput) with the field at fault.
     pub fn into_request(self) -> Result<RollbackRequest> {
         let to = self.to.map(|id| id.parse()).transpose()?;
-        Ok(RollbackRequest { to, by: Some("api".to_owned()), ..RollbackRequest::default() })
+        let key = self.key.map(IdempotencyKey::parse).transpose()?;
+        Ok(RollbackRequest { to, by: Some("api".to_owned()), key })
     }
 }
 
@@ -98,7 +137,7 @@ pub struct DeploymentView {
     pub restores: Option<String>,
     /// Where it stands: `queued` to `completed`.
     pub status: String,
-    /// How it ended: `succeeded`, `failed` or `cancelled`.
+    /// How it ended: `succeeded`, `failed`, `cancelled` or `superseded`.
     pub conclusion: Option<String>,
     /// The branch it was asked for with.
     pub branch: Option<String>,
@@ -112,6 +151,10 @@ pub struct DeploymentView {
     pub failure: Option<FailureView>,
     /// Whether somebody asked it to stop.
     pub cancel_requested: bool,
+    /// The newer deployment because of which it was asked to stop.
+    pub superseded_by: Option<String>,
+    /// What made somebody want it.
+    pub trigger: Option<TriggerBody>,
     /// Who wanted it.
     pub created_by: String,
     /// In RFC 3339.
@@ -141,6 +184,8 @@ impl From<Deployment> for DeploymentView {
             slot: deployment.slot.map(|slot| slot.to_string()),
             failure: deployment.failure.map(Into::into),
             cancel_requested: deployment.cancel.is_some(),
+            superseded_by: deployment.cancel.and_then(|cancel| cancel.superseded_by).map(|newer| newer.to_string()),
+            trigger: trigger(deployment.trigger),
             created_by: deployment.created_by,
             created_at: deployment.created_at.to_string(),
             started_at: deployment.started_at.map(|at| at.to_string()),

@@ -3,11 +3,25 @@
 
 mod apps;
 mod deployments;
+mod leftovers;
 
-pub use apps::{AppList, AppView, CreateApp, HealthBody, OccupantView, ResourcesBody, SourceBody, TimingBody};
-pub use deployments::{
-    CreateDeployment, CreateRollback, DeploymentList, DeploymentView, FailureView, LogLineView, StepView,
+pub use apps::{
+    AppList, AppView, CreateApp, HealthBody, OccupantView, ResourcesBody, SourceBody, SupersedeBody, TimingBody,
 };
+pub use deployments::{
+    CreateDeployment, CreateRollback, DeploymentList, DeploymentView, FailureView, LogLineView, StepView, TriggerBody,
+};
+pub use leftovers::{InstanceView, LeftoversView};
+
+/// Whether the engine only looks, because its store seems to have gone back in
+/// time, as after the restore of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct SafeModeView {
+    /// Whether it does.
+    pub on: bool,
+    /// What has shown it.
+    pub reason: Option<String>,
+}
 
 /// A failure, as `application/problem+json` (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::ApiState;
-use crate::body::{AppPath, DeploymentPath, JsonBody};
+use crate::body::{AppPath, DeploymentPath, JsonBody, WishKey};
 use crate::dto::{
-    CreateDeployment, CreateRollback, DeploymentList, DeploymentView, LogLineView, ProblemBody, StepView,
+    CreateDeployment, CreateRollback, DeploymentList, DeploymentView, LeftoversView, LogLineView, ProblemBody, StepView,
 };
 use crate::problem::Problem;
 use crate::stream;
@@ -35,41 +35,53 @@ fn accepted(deployment: Deployment) -> Response {
     response
 }
 
-/// Asks for a version of the app to be brought into service.
+/// Asks for a version of the app to be brought into service. The same wish
+/// under the same key is the same deployment, however often it is sent.
 #[utoipa::path(
-    post, path = "/api/v1/apps/{app}/deployments", tag = "deployments", params(("app" = String, Path)),
+    post, path = "/api/v1/apps/{app}/deployments", tag = "deployments",
+    params(("app" = String, Path), ("Idempotency-Key" = Option<String>, Header, description = "Names the wish")),
     request_body = CreateDeployment,
     responses(
         (status = 202, body = DeploymentView),
         (status = 404, body = ProblemBody),
-        (status = 409, body = ProblemBody),
+        (status = 409, description = "Another one is under way and the app refuses a second", body = ProblemBody),
         (status = 422, body = ProblemBody),
+        (status = 503, description = "The engine is in safe mode", body = ProblemBody),
     )
 )]
 pub(super) async fn create(
     State(state): State<ApiState>,
     AppPath(app): AppPath,
+    key: WishKey,
     JsonBody(body): JsonBody<CreateDeployment>,
 ) -> Result<Response, Problem> {
-    Ok(accepted(state.engine.deploy(&app, body.into_request()?).await?))
+    let mut request = body.into_request()?;
+    request.key = key.or(request.key)?;
+    Ok(accepted(state.engine.deploy(&app, request).await?))
 }
 
 /// Asks for an earlier version to be brought back, exactly as it was.
 #[utoipa::path(
-    post, path = "/api/v1/apps/{app}/rollback", tag = "deployments", params(("app" = String, Path)),
+    post, path = "/api/v1/apps/{app}/rollback", tag = "deployments",
+    params(("app" = String, Path), ("Idempotency-Key" = Option<String>, Header, description = "Names the wish")),
     request_body = CreateRollback,
     responses(
         (status = 202, body = DeploymentView),
         (status = 404, body = ProblemBody),
         (status = 409, description = "There is nothing to roll back to", body = ProblemBody),
+        (status = 422, body = ProblemBody),
+        (status = 503, description = "The engine is in safe mode", body = ProblemBody),
     )
 )]
 pub(super) async fn rollback(
     State(state): State<ApiState>,
     AppPath(app): AppPath,
+    key: WishKey,
     JsonBody(body): JsonBody<CreateRollback>,
 ) -> Result<Response, Problem> {
-    Ok(accepted(state.engine.rollback(&app, body.into_request()?).await?))
+    let mut request = body.into_request()?;
+    request.key = key.or(request.key)?;
+    Ok(accepted(state.engine.rollback(&app, request).await?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -136,6 +148,59 @@ pub(super) async fn cancel(
 ) -> Result<Response, Problem> {
     state.engine.cancel(id, "api").await?;
     Ok(accepted(state.engine.deployment(id).await?))
+}
+
+/// What is left of a stuck deployment, and why.
+#[utoipa::path(
+    get, path = "/api/v1/deployments/{id}/leftovers", tag = "deployments", params(("id" = String, Path)),
+    responses(
+        (status = 200, body = LeftoversView),
+        (status = 404, body = ProblemBody),
+        (status = 409, description = "It is not stuck", body = ProblemBody),
+    )
+)]
+pub(super) async fn leftovers(
+    State(state): State<ApiState>,
+    DeploymentPath(id): DeploymentPath,
+) -> Result<Json<LeftoversView>, Problem> {
+    Ok(Json(state.engine.leftovers(id).await?.into()))
+}
+
+/// Tries once more to clean up after a stuck deployment.
+#[utoipa::path(
+    post, path = "/api/v1/deployments/{id}/retry", tag = "deployments", params(("id" = String, Path)),
+    responses(
+        (status = 202, body = DeploymentView),
+        (status = 404, body = ProblemBody),
+        (status = 409, description = "It is not stuck", body = ProblemBody),
+        (status = 503, description = "The engine is in safe mode", body = ProblemBody),
+    )
+)]
+pub(super) async fn retry(
+    State(state): State<ApiState>,
+    DeploymentPath(id): DeploymentPath,
+) -> Result<Response, Problem> {
+    state.engine.retry(id).await?;
+    Ok(accepted(state.engine.deployment(id).await?))
+}
+
+/// Ends a stuck deployment as it is. What is left of it is taken away once that
+/// can be done.
+#[utoipa::path(
+    post, path = "/api/v1/deployments/{id}/abandon", tag = "deployments", params(("id" = String, Path)),
+    responses(
+        (status = 200, body = DeploymentView),
+        (status = 404, body = ProblemBody),
+        (status = 409, description = "It is not stuck, or removes its app", body = ProblemBody),
+        (status = 503, description = "The engine is in safe mode", body = ProblemBody),
+    )
+)]
+pub(super) async fn abandon(
+    State(state): State<ApiState>,
+    DeploymentPath(id): DeploymentPath,
+) -> Result<Json<DeploymentView>, Problem> {
+    state.engine.abandon(id, "api").await?;
+    Ok(Json(state.engine.deployment(id).await?.into()))
 }
 
 /// The steps of a deployment, in the order in which they were begun.

@@ -68,9 +68,14 @@ fn guarded() -> OpenApiRouter<ApiState> {
         .routes(routes!(deployments::rollback))
         .routes(routes!(deployments::read))
         .routes(routes!(deployments::cancel))
+        .routes(routes!(deployments::leftovers))
+        .routes(routes!(deployments::retry))
+        .routes(routes!(deployments::abandon))
         .routes(routes!(deployments::steps))
         .routes(routes!(deployments::events))
         .routes(routes!(deployments::log))
+        .routes(routes!(system::safe_mode))
+        .routes(routes!(system::resume))
         .routes(routes!(system::metrics))
 }
 

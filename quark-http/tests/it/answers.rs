@@ -99,12 +99,17 @@ async fn the_document_names_every_route_and_the_token() {
         "/api/v1/apps/{app}/logs",
         "/api/v1/deployments/{id}",
         "/api/v1/deployments/{id}/cancel",
+        "/api/v1/deployments/{id}/leftovers",
+        "/api/v1/deployments/{id}/retry",
+        "/api/v1/deployments/{id}/abandon",
+        "/api/v1/safe-mode",
+        "/api/v1/resume",
         "/api/v1/deployments/{id}/steps",
         "/api/v1/deployments/{id}/events",
         "/api/v1/deployments/{id}/logs",
     ] {
         assert!(paths.contains_key(path), "{path} is not documented");
     }
-    assert_eq!(paths.len(), 13, "this test does not know a route");
+    assert_eq!(paths.len(), 18, "this test does not know a route");
     assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");
 }

@@ -10,5 +10,8 @@
 
 mod answers;
 mod refusals;
+mod safe_mode;
 mod streams;
+mod stuck;
+mod wishes;
 mod world;

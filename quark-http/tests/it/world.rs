@@ -7,6 +7,7 @@ use axum::http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use quark_core::memory::{Behaviour, Health, MemoryProber, MemoryQueue, MemoryRouter, MemoryRuntime, MemoryStore};
 use quark_core::metrics::PrometheusMetrics;
+use quark_core::testing::TokioClock;
 use quark_core::{Clock, DeploymentEngine, ImageRef, SystemClock};
 use quark_http::{ApiConfig, ApiToken};
 use serde_json::{Value, json};
@@ -16,6 +17,8 @@ pub(crate) struct World {
     pub(crate) engine: DeploymentEngine,
     pub(crate) api: axum::Router,
     pub(crate) token: ApiToken,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: MemoryStore,
     pub(crate) runtime: MemoryRuntime,
     _folder: tempfile::TempDir,
 }
@@ -41,29 +44,41 @@ impl Answer {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        Self::in_the_time_of(Arc::new(SystemClock::new())).await
+    }
+
+    /// A world whose time jumps when nothing is left to do. For tests whose
+    /// tokio runtime is paused.
+    pub(crate) async fn paused() -> Self {
+        Self::in_the_time_of(Arc::new(TokioClock::new())).await
+    }
+
+    async fn in_the_time_of(clock: Arc<dyn Clock>) -> Self {
         let queue = MemoryQueue::new(Arc::clone(&clock));
-        let store = MemoryStore::with_queue(clock, queue.clone());
-        let runtime = MemoryRuntime::new();
+        let store = MemoryStore::with_queue(Arc::clone(&clock), queue.clone());
+        let runtime = MemoryRuntime::with_clock(Arc::clone(&clock));
         for (image, behaviour) in [
             ("shop:1", Behaviour::healthy().printing(["hello from one"])),
             ("shop:2", Behaviour::healthy()),
+            ("shop:silent", Behaviour::with_health(Health::NeverListens)),
             ("shop:bad", Behaviour::with_health(Health::ExitsAtOnce(1)).printing(["no database"])),
         ] {
             runtime.publish(&ImageRef::parse(image).unwrap(), behaviour);
         }
         let metrics = Arc::new(PrometheusMetrics::new().unwrap());
         let folder = tempfile::tempdir().unwrap();
-        let engine = DeploymentEngine::builder(store, queue, runtime.clone(), MemoryRouter::new())
+        let router = MemoryRouter::with_clock(Arc::clone(&clock));
+        let engine = DeploymentEngine::builder(store.clone(), queue, runtime.clone(), router)
             .with_prober(MemoryProber::new(&runtime))
             .with_metrics(Arc::<PrometheusMetrics>::clone(&metrics))
             .with_work_dir(folder.path())
+            .with_clock(Arc::clone(&clock))
             .start()
             .await
             .unwrap();
         let token = ApiToken::generate();
         let api = quark_http::api(engine.clone(), ApiConfig::new(token.hash()).with_metrics(metrics));
-        Self { engine, api, token, runtime, _folder: folder }
+        Self { engine, api, token, clock, store, runtime, _folder: folder }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> axum::http::request::Builder {
@@ -90,12 +105,17 @@ impl World {
     }
 
     pub(crate) async fn create_shop(&self) {
-        let body = json!({
+        self.create_shop_with("health", json!({"interval_ms": 10, "deadline_ms": 400})).await;
+    }
+
+    /// Makes the app with something of it said otherwise.
+    pub(crate) async fn create_shop_with(&self, key: &str, value: Value) {
+        let mut body = json!({
             "name": "shop",
             "source": {"type": "image", "image": "shop:1"},
             "env": {"TOKEN": "hunter2-hunter2"},
-            "health": {"interval_ms": 10, "deadline_ms": 400},
         });
+        body[key] = value;
         let answer = self.post("/api/v1/apps", &body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
     }

@@ -175,8 +175,13 @@ fn labels(installation: &str, deployment: DeploymentId) -> Labels {
 async fn dispose(context: &StepContext, instance: &Instance, call: &Call, grace: Duration) -> Result<()> {
     let runtime = &context.shared.runtime;
     let Some(observed) = runtime.inspect(&instance.name).await? else { return Ok(()) };
+    let expected = labels(&context.shared.installation, instance.deployment);
+    if expected.iter().any(|(name, value)| observed.labels.get(name) != Some(value)) {
+        context.log.say(&format!("{} belongs to somebody else and is left alone", instance.name));
+        return Ok(());
+    }
     context.reassure().await?;
     let outcome = runtime.stop(call, &observed.id, grace).await?;
     context.log.say(&format!("stopped {} ({outcome:?})", instance.name));
-    runtime.remove(call, &observed.id, &labels(&context.shared.installation, instance.deployment)).await
+    runtime.remove(call, &observed.id, &expected).await
 }

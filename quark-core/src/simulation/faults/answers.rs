@@ -2,13 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
-use crate::simulation::executor::lock;
+use super::gate::Gate;
+use super::op::{Fault, Op};
+use crate::Result;
+use crate::simulation::executor::{lock, yield_now};
+
+/// How old an answer may be: as old as what lies in the caches of the world.
+const OLDEST: Duration = Duration::from_secs(10);
 
 /// The last answer to each question, for a fault that gives it once more.
 #[derive(Debug)]
 pub(crate) struct Answers<K, V> {
-    last: Mutex<BTreeMap<K, V>>,
+    last: Mutex<BTreeMap<K, (Duration, V)>>,
 }
 
 impl<K, V> Default for Answers<K, V> {
@@ -17,14 +24,34 @@ impl<K, V> Default for Answers<K, V> {
     }
 }
 
-impl<K: Ord + Clone, V: Clone> Answers<K, V> {
-    /// The answer that was given last.
-    pub(crate) fn old(&self, question: &K) -> Option<V> {
-        lock(&self.last).get(question).cloned()
-    }
-
-    /// Keeps an answer.
-    pub(crate) fn keep(&self, question: &K, answer: &V) {
-        lock(&self.last).insert(question.clone(), answer.clone());
+impl<K: Ord + Clone + Sync, V: Clone + Send> Answers<K, V> {
+    /// Asks a question through `gate`; the answer may be an older one.
+    pub(crate) async fn ask(
+        &self,
+        gate: &Gate,
+        op: Op,
+        question: &K,
+        work: impl Future<Output = Result<V>> + Send,
+    ) -> Result<V> {
+        let verdict = gate.begin(op);
+        gate.travel(verdict.lag).await;
+        match verdict.fault {
+            None => {}
+            Some(Fault::Slow) => gate.dawdle(verdict.delay).await,
+            Some(Fault::Stale) => {
+                let now = gate.sim.executor.now();
+                let old = lock(&self.last).get(question).filter(|(at, _)| *at + OLDEST >= now).cloned();
+                if let Some((_, old)) = old {
+                    return Ok(old);
+                }
+            }
+            Some(fault) => return Err(gate.failure(op, fault, verdict)),
+        }
+        let answer = work.await?;
+        if gate.sim.with(|state| state.faults.may_be_stale()) {
+            lock(&self.last).insert(question.clone(), (gate.sim.executor.now(), answer.clone()));
+        }
+        yield_now().await;
+        Ok(answer)
     }
 }

@@ -38,8 +38,8 @@ impl Gate {
         let verdict = self.begin(op);
         self.travel(verdict.lag).await;
         match verdict.fault {
-            Some(Fault::Slow) => self.sim.sleep(verdict.delay.min(PATIENCE)).await,
-            Some(Fault::Stale) | None => {}
+            Some(Fault::Slow) => self.dawdle(verdict.delay).await,
+            None => {}
             Some(fault) => return Err(self.failure(op, fault, verdict)),
         }
         let answer = work.await;
@@ -113,6 +113,7 @@ impl Gate {
     pub(crate) fn begin(&self, op: Op) -> Verdict {
         let now = self.sim.executor.now();
         let verdict = self.sim.with(|state| state.faults.decide(op, now));
+        self.sim.remark(self.process, format_args!("  {op}"));
         if let Some(fault) = verdict.fault {
             let away = if verdict.away { " (away)" } else { "" };
             self.sim.tell(self.process, format_args!("{op} meets {fault}{away}"));
@@ -127,6 +128,11 @@ impl Gate {
         } else {
             self.sim.sleep(lag).await;
         }
+    }
+
+    /// Takes long, but no longer than a caller who names no time waits.
+    pub(crate) async fn dawdle(&self, delay: Duration) {
+        self.sim.sleep(delay.min(PATIENCE)).await;
     }
 
     /// Waits as long as the caller does.
@@ -149,9 +155,11 @@ impl Gate {
     /// Does something later, whatever becomes of the process that wanted it.
     fn detach<T: Send + 'static>(&self, op: Op, delay: Duration, effect: BoxFuture<'static, Result<T>>) {
         let (sim, process) = (Arc::clone(&self.sim), self.process);
+        let underway = Underway::begin(&sim);
         let task = async move {
             sim.sleep(delay).await;
             let done = effect.await;
+            drop(underway);
             match done {
                 Ok(_) => sim.tell(process, format_args!("{op} done late or again")),
                 Err(error) => sim.tell(process, format_args!("{op} late or again: {}", error.code())),
@@ -178,5 +186,21 @@ impl Gate {
             _ => Error::new(ErrorKind::Unavailable, "the connection was refused"),
         };
         error.with_operation(op.as_str())
+    }
+}
+
+/// Counts what is still on its way, until it is dropped.
+struct Underway(Arc<Sim>);
+
+impl Underway {
+    fn begin(sim: &Arc<Sim>) -> Self {
+        sim.with(|state| state.underway += 1);
+        Self(Arc::clone(sim))
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.with(|state| state.underway = state.underway.saturating_sub(1));
     }
 }

@@ -18,6 +18,7 @@ pub use op::{Fault, Op};
 pub use plan::Script;
 pub use profile::Profile;
 
+pub(crate) use answers::Answers;
 pub(crate) use builder::FaultyBuilder;
 pub(crate) use gate::Gate;
 pub(crate) use op::Backend;

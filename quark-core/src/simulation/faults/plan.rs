@@ -160,7 +160,7 @@ impl Faults {
             self.full -= 1;
             return Some(Fault::NoSpace);
         }
-        if self.profile.is_calm() || self.profile.spares(op.backend()) {
+        if self.profile.has_no_faults() || self.profile.spares(op.backend()) {
             return None;
         }
         let mut drawn = u32::try_from(self.chance.below(1_000_000)).unwrap_or(u32::MAX);

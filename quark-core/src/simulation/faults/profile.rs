@@ -51,7 +51,7 @@ impl Profile {
             let rate = chance.rate(4, 100, 100_000);
             // A slow or late call takes minutes: few of them fill a run.
             let rate = if matches!(fault, Fault::Slow | Fault::Late) { rate / 10 } else { rate };
-            if fault != Fault::Ignored && fault != Fault::Stale {
+            if fault != Fault::Ignored {
                 profile.set_rate(fault, rate);
             }
         }
@@ -100,7 +100,13 @@ impl Profile {
         self.happenings.get(happening.index()).copied().unwrap_or(0)
     }
 
-    pub(crate) fn is_calm(&self) -> bool {
+    /// Whether nothing goes wrong.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.has_no_faults() && self.happenings.iter().all(|rate| *rate == 0)
+    }
+
+    pub(crate) fn has_no_faults(&self) -> bool {
         self.rates.iter().all(|rate| *rate == 0)
     }
 

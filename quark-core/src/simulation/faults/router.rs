@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::answers::Answers;
 use super::gate::Gate;
 use super::op::{Fault, Op};
 use super::store::boxed;
@@ -19,6 +20,7 @@ use crate::{Error, ErrorKind, Result};
 pub(crate) struct FaultyRouter {
     pub(crate) gate: Gate,
     pub(crate) inner: Arc<dyn Router>,
+    pub(crate) observed: Answers<AppName, Option<EffectiveRoute>>,
 }
 
 #[async_trait]
@@ -46,7 +48,7 @@ impl Router for FaultyRouter {
     }
 
     async fn observe(&self, app: &AppName) -> Result<Option<EffectiveRoute>> {
-        self.gate.read(Op::RouterObserve, self.inner.observe(app)).await
+        self.observed.ask(&self.gate, Op::RouterObserve, app, self.inner.observe(app)).await
     }
 
     async fn drained(&self, app: &AppName, slot: Slot, endpoint: &Endpoint, longest: Duration) -> Result<Drained> {

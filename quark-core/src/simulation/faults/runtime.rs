@@ -8,7 +8,7 @@ use futures_util::stream::BoxStream;
 
 use super::answers::Answers;
 use super::gate::Gate;
-use super::op::{Fault, Op};
+use super::op::Op;
 use super::store::boxed;
 use crate::app::{AppName, Artifact, ImageRef};
 use crate::backend::{
@@ -26,12 +26,13 @@ pub(crate) struct FaultyRuntime {
     pub(crate) inner: Arc<dyn ContainerRuntime>,
     /// The addresses that there are, if they are few.
     pub(crate) ports: Option<u32>,
-    pub(crate) answers: Answers<ContainerName, Option<ObservedContainer>>,
+    seen: Answers<ContainerName, Option<ObservedContainer>>,
+    listed: Answers<Labels, Vec<ObservedContainer>>,
 }
 
 impl FaultyRuntime {
     pub(crate) fn new(gate: Gate, inner: Arc<dyn ContainerRuntime>, ports: Option<u32>) -> Self {
-        Self { gate, inner, ports, answers: Answers::default() }
+        Self { gate, inner, ports, seen: Answers::default(), listed: Answers::default() }
     }
 
     /// The name of a container, which is how the ledger knows it.
@@ -116,23 +117,7 @@ impl ContainerRuntime for FaultyRuntime {
     }
 
     async fn inspect(&self, name: &ContainerName) -> Result<Option<ObservedContainer>> {
-        let verdict = self.gate.begin(Op::RuntimeInspect);
-        self.gate.travel(verdict.lag).await;
-        match verdict.fault {
-            Some(Fault::Stale) => {
-                if let Some(old) = self.answers.old(name) {
-                    return Ok(old);
-                }
-            }
-            Some(Fault::Slow) => self.gate.sim.sleep(verdict.delay).await,
-            Some(fault) => return Err(self.gate.failure(Op::RuntimeInspect, fault, verdict)),
-            None => {}
-        }
-        let observed = self.inner.inspect(name).await?;
-        if self.gate.sim.with(|state| state.faults.may_be_stale()) {
-            self.answers.keep(name, &observed);
-        }
-        Ok(observed)
+        self.seen.ask(&self.gate, Op::RuntimeInspect, name, self.inner.inspect(name)).await
     }
 
     async fn listening(&self, id: &ContainerId, endpoint: &Endpoint) -> Result<Listening> {
@@ -140,7 +125,7 @@ impl ContainerRuntime for FaultyRuntime {
     }
 
     async fn list(&self, labels: &Labels) -> Result<Vec<ObservedContainer>> {
-        self.gate.read(Op::RuntimeList, self.inner.list(labels)).await
+        self.listed.ask(&self.gate, Op::RuntimeList, labels, self.inner.list(labels)).await
     }
 
     async fn stop(&self, call: &Call, id: &ContainerId, grace: Duration) -> Result<StopOutcome> {

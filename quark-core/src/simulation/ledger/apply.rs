@@ -5,7 +5,9 @@ use crate::app::AppName;
 use crate::backend::{
     CancelOutcome, Commit, ContainerSpec, ContainerState, CreatedDeployment, ObservedContainer, Route,
 };
-use crate::deployment::{AppRecord, Conclusion, DeploymentId, DeploymentKind, Fence, InstanceState, State, StepRecord};
+use crate::deployment::{
+    AppRecord, Conclusion, ContainerName, DeploymentId, DeploymentKind, Fence, InstanceState, State, StepRecord,
+};
 use crate::simulation::change::{Change, Circumstances};
 
 impl Ledger {
@@ -36,6 +38,7 @@ impl Ledger {
             Change::ContainerSeen(observed) => self.container_seen(observed),
             Change::ContainerRemoved(name) => drop(self.containers.remove(*name)),
             Change::ContainerHarmed(name) => {
+                self.harmed.insert(ContainerName::clone(name));
                 if let Some(entry) = self.containers.get_mut(*name) {
                     entry.harmed = true;
                 }
@@ -134,7 +137,7 @@ impl Ledger {
             state: ContainerState::Created,
             started_at: None,
             found_well: false,
-            harmed: false,
+            harmed: self.harmed.contains(&spec.name),
         };
         self.containers.entry(spec.name.clone()).or_insert(entry);
     }
@@ -143,7 +146,6 @@ impl Ledger {
         let Some(entry) = self.containers.get_mut(&observed.name) else { return };
         if entry.started_at != observed.started_at {
             entry.found_well = false;
-            entry.harmed = false;
         }
         entry.state = observed.state.clone();
         entry.started_at = observed.started_at;

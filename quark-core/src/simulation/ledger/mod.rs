@@ -3,7 +3,7 @@
 mod apply;
 mod told;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::app::{AppName, CommitSha};
@@ -22,6 +22,8 @@ pub struct Ledger {
     apps: BTreeMap<AppName, AppEntry>,
     deployments: BTreeMap<DeploymentId, DeploymentEntry>,
     containers: BTreeMap<ContainerName, ContainerEntry>,
+    /// What the world has harmed, also what is gone by now.
+    harmed: BTreeSet<ContainerName>,
     /// Counts the changes.
     version: u64,
 }
@@ -132,7 +134,7 @@ pub struct ContainerEntry {
     pub started_at: Option<Timestamp>,
     /// Whether this process was found well.
     pub found_well: bool,
-    /// Whether the world has harmed it.
+    /// Whether the world has harmed it, or one of its name before it.
     pub harmed: bool,
 }
 

@@ -222,6 +222,15 @@ impl World {
         self.ask(move |engine| Box::pin(async move { engine.retry(id).await })).await
     }
 
+    /// Lets a person remove what looks like garbage, however much it is.
+    ///
+    /// # Errors
+    ///
+    /// As the engine's own call.
+    pub async fn collect_garbage(&self) -> Result<()> {
+        self.ask(|engine| Box::pin(async move { engine.collect_garbage().await.map(|_| ()) })).await
+    }
+
     /// Waits until a deployment has ended; `None` if it is stuck, or has not
     /// ended within an hour.
     pub async fn ended(&self, id: DeploymentId) -> Option<Conclusion> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::World;
 use super::program::Fate;
 use crate::app::CommitSha;
-use crate::backend::{Call, ContainerRuntime, Labels};
+use crate::backend::{Call, Labels};
 use crate::deployment::{ContainerName, DeploymentId, Fence};
 use crate::memory::Health;
 use crate::simulation::chance::Chance;
@@ -38,14 +38,19 @@ impl World {
     /// Kills the process of a container.
     pub async fn kill(&self, name: &ContainerName) {
         self.inner.sim.change(ProcessId::WORLD, &Change::ContainerHarmed(name));
-        self.inner.memory.runtime.kill(name);
+        if !self.inner.memory.runtime.kill(name)
+            && let Ok(Some(observed)) = self.backends().runtime.inspect(name).await
+        {
+            // Another runtime: nobody waits for what it runs to end by itself.
+            let _ = self.backends().runtime.stop(&self.by_hand(), &observed.id, Duration::ZERO).await;
+        }
         self.look(name).await;
     }
 
     /// Kills and removes a container behind the engines' backs.
     pub async fn remove_by_hand(&self, name: &ContainerName) {
         self.kill(name).await;
-        let runtime = &self.inner.memory.runtime;
+        let runtime = &self.backends().runtime;
         if let Ok(Some(observed)) = runtime.inspect(name).await {
             // It does not run any more, and carries no label that is asked for.
             let _ = runtime.remove(&self.by_hand(), &observed.id, &Labels::new()).await;
@@ -61,7 +66,7 @@ impl World {
         for name in &running {
             self.kill(name).await;
         }
-        let runtime = &self.inner.memory.runtime;
+        let runtime = &self.backends().runtime;
         for name in &running {
             if let Ok(Some(observed)) = runtime.inspect(name).await {
                 // One whose address is taken stays down, as it would.
@@ -72,7 +77,7 @@ impl World {
     }
 
     async fn look(&self, name: &ContainerName) {
-        match self.inner.memory.runtime.inspect(name).await {
+        match self.backends().runtime.inspect(name).await {
             Ok(Some(observed)) => self.inner.sim.change(ProcessId::WORLD, &Change::ContainerSeen(&observed)),
             _ => self.inner.sim.change(ProcessId::WORLD, &Change::ContainerRemoved(name)),
         }
@@ -83,7 +88,7 @@ impl World {
         Call::new("by hand", Fence::default(), Duration::from_secs(60)).with_clock(clock)
     }
 
-    /// Loses all jobs.
+    /// Loses all jobs of the queue in memory.
     pub fn flush_queue(&self) {
         self.inner.memory.queue.flush();
     }
@@ -95,7 +100,7 @@ impl World {
     }
 
     /// Lets happen to what serves what its program was made for.
-    pub(crate) async fn fulfil_fates(&self) {
+    pub(crate) fn fulfil_fates(&self) {
         let fates = lock(&self.inner.fates).clone();
         if fates.is_empty() {
             return;

@@ -9,8 +9,8 @@ use crate::engine::{DeploymentEngine, EngineConfig};
 use crate::simulation::clock::{SimClock, SimPlatform};
 use crate::simulation::executor::{ProcessId, lock};
 use crate::simulation::faults::{
-    FaultyBuilder, FaultyProber, FaultyQueue, FaultyRouter, FaultyRuntime, FaultySource, FaultyStore, FaultyWorkspace,
-    Gate,
+    Answers, FaultyBuilder, FaultyProber, FaultyQueue, FaultyRouter, FaultyRuntime, FaultySource, FaultyStore,
+    FaultyWorkspace, Gate,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -94,7 +94,7 @@ impl World {
             Arc::new(FaultyStore { gate: gate.clone(), inner: backends.store }),
             Arc::new(FaultyQueue { gate: gate.clone(), inner: backends.queue }),
             Arc::new(runtime),
-            Arc::new(FaultyRouter { gate: gate.clone(), inner: backends.router }),
+            Arc::new(FaultyRouter { gate: gate.clone(), inner: backends.router, observed: Answers::default() }),
         )
         .with_config(config)
         .with_clock(Arc::new(clock))

@@ -10,7 +10,7 @@ use super::hooked::Hooked;
 use super::world::{Parts, World, app, deploy_well, name};
 
 fn push(commit: &CommitSha) -> DeployRequest {
-    let delivery = IdempotencyKey::parse(&format!("push:{commit}")).unwrap();
+    let delivery = IdempotencyKey::parse(format!("push:{commit}")).unwrap();
     DeployRequest::push(commit.clone(), delivery)
 }
 

@@ -26,6 +26,7 @@ async fn restored(scene: &Scene) -> Stage {
         clock: stage.clock.clone(),
         installation: Some(stage.store.installation().await.unwrap()),
         folder: Arc::clone(&stage.folder),
+        fates: std::sync::Mutex::default(),
     }
 }
 

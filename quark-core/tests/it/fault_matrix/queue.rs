@@ -243,3 +243,22 @@ async fn row_28_deaths_in_the_clean_up_do_not_end_it() {
     fail(&next, wanted.id, "exited").await;
     scene.stage.at_rest().await;
 }
+
+/// Nor is a store that goes away again and again during a long build.
+#[tokio::test(start_paused = true)]
+async fn row_28_a_lost_lease_is_no_death() {
+    let scene = Scene::new().await;
+    let commit = scene.stage.good();
+    scene.stage.builder.hold(&commit);
+    let wanted = scene.deploy(&commit).await;
+    scene.stage.builder.building(&commit).await;
+    for _ in 0..6 {
+        let outages = [scene.fate.fail(before("store."), away), scene.fate.fail(before("queue."), away)];
+        scene.stage.pass(LEASE * 2).await;
+        outages.into_iter().for_each(super::stage::Outage::end);
+        scene.stage.pass(LEASE * 2).await;
+    }
+    scene.stage.builder.release(&commit);
+    succeed(&scene.engine, wanted.id).await;
+    scene.stage.at_rest().await;
+}

@@ -50,6 +50,17 @@ pub(crate) struct Stage {
     /// The name that the store goes by, if it is a copy of another store.
     pub(crate) installation: Option<String>,
     pub(crate) folder: Arc<tempfile::TempDir>,
+    /// Of all processes that were started here.
+    pub(crate) fates: Mutex<Vec<Fate>>,
+}
+
+impl Drop for Stage {
+    /// Nothing of it is left to disturb the next one.
+    fn drop(&mut self) {
+        for fate in self.fates.lock().unwrap().drain(..) {
+            fate.kill();
+        }
+    }
 }
 
 impl Stage {
@@ -78,6 +89,7 @@ impl Stage {
             clock: time,
             installation: None,
             folder: Arc::new(tempfile::tempdir().unwrap()),
+            fates: Mutex::default(),
         }
     }
 
@@ -101,6 +113,7 @@ impl Stage {
 
     /// An engine whose time of day is `ahead` microseconds ahead.
     pub(crate) fn builder_with(&self, owner: &str, fate: &Fate, ahead: &Arc<AtomicI64>) -> DeploymentEngineBuilder {
+        self.fates.lock().unwrap().push(fate.clone());
         let fate = || fate.clone();
         let (inner, installation) = (self.store.clone(), self.installation.clone());
         DeploymentEngine::builder_dyn(
@@ -222,7 +235,7 @@ impl Stage {
         let began = self.clock.monotonic();
         while !condition().await {
             assert!(self.clock.monotonic() - began < Duration::from_secs(1800), "never: {what}");
-            self.clock.sleep(Duration::from_millis(10)).await;
+            self.clock.sleep(Duration::from_millis(100)).await;
         }
     }
 }
