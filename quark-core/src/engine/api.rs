@@ -122,7 +122,7 @@ impl DeploymentEngine {
     pub async fn deploy(&self, name: &AppName, request: DeployRequest) -> Result<Deployment> {
         self.shared.refuse_in_safe_mode()?;
         let app = self.app(name).await?;
-        if let Some(known) = self.known(name, request.key.as_ref()).await? {
+        if let Some(known) = self.known(&app, request.key.as_ref(), DeploymentKind::Deploy.as_str()).await? {
             return Ok(known);
         }
         self.check(&app.spec)?;
@@ -164,7 +164,7 @@ impl DeploymentEngine {
     pub async fn rollback(&self, name: &AppName, request: RollbackRequest) -> Result<Deployment> {
         self.shared.refuse_in_safe_mode()?;
         let app = self.app(name).await?;
-        if let Some(known) = self.known(name, request.key.as_ref()).await? {
+        if let Some(known) = self.known(&app, request.key.as_ref(), "rollback").await? {
             return Ok(known);
         }
         let conflict = |code, message: String| Err(Error::new(ErrorKind::Conflict, message).with_code(code));
@@ -177,7 +177,7 @@ impl DeploymentEngine {
             target = self.deployment(first).await?;
         }
         let to = target.id;
-        if target.app != *name {
+        if target.app != *name || target.created_at < app.created_at {
             return conflict("deployment_not_of_app", format!("deployment `{to}` belongs to another app"));
         }
         if target.conclusion != Some(Conclusion::Succeeded) || target.kind == DeploymentKind::Remove {
@@ -185,6 +185,9 @@ impl DeploymentEngine {
         }
         if app.serving.live.as_ref().is_some_and(|live| live.release() == to) {
             return conflict("already_live", format!("deployment `{to}` is live"));
+        }
+        if let Some(domain) = self.shared.domain_of_others(name, &target.release).await? {
+            return Err(refusal::domain_taken(domain.as_str()));
         }
         let mut deployment = self.draft(&app, DeploymentKind::Rollback { to }, request.by.as_deref());
         if !planted!(TodaysSettings) {
@@ -430,11 +433,16 @@ impl DeploymentEngine {
     }
 
     /// The deployment that was asked for under this key before.
-    async fn known(&self, name: &AppName, key: Option<&IdempotencyKey>) -> Result<Option<Deployment>> {
-        match key {
-            Some(key) => self.shared.store.deployment_by_key(name, key).await,
-            None => Ok(None),
+    async fn known(&self, app: &AppRecord, key: Option<&IdempotencyKey>, kind: &str) -> Result<Option<Deployment>> {
+        let Some(key) = key else { return Ok(None) };
+        let Some(known) = self.shared.store.deployment_by_key(&app.spec.name, key).await? else { return Ok(None) };
+        if known.kind.as_str() != kind || known.created_at < app.created_at {
+            return Err(Error::new(ErrorKind::Conflict, "the key was used for another wish before")
+                .with_code("key_reused")
+                .with_field("key")
+                .with_hint("a key names one wish; use a new one for a new wish"));
         }
+        Ok(Some(known))
     }
 
     fn draft(&self, app: &AppRecord, kind: DeploymentKind, by: Option<&str>) -> Deployment {

@@ -53,6 +53,7 @@ pub fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
     let state = deployment.state;
     if let Some(cancel) = &deployment.cancel
         && (state.can_cancel() || is_unpromoted(snapshot))
+        && deployment.kind != DeploymentKind::Remove
         && !(planted!(CancelIgnored) && state >= State::Probing)
     {
         return stop(state, cancel);
@@ -97,7 +98,8 @@ fn is_unpromoted(snapshot: &Snapshot) -> bool {
 fn hopeless(snapshot: &Snapshot, now: Timestamp) -> Option<Failure> {
     let deployment = &snapshot.deployment;
     let state = deployment.state;
-    if !state.can_cancel() || state == State::Queued {
+    // A removal goes through whatever it takes: half a removal is no state to be in.
+    if !state.can_cancel() || state == State::Queued || deployment.kind == DeploymentKind::Remove {
         return None;
     }
     if let Some(step) = snapshot.steps.last()

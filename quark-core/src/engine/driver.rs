@@ -35,8 +35,13 @@ pub(super) enum Burst {
 /// How long a deployment waits for another one of its app before it looks again.
 pub(super) const BUSY: Duration = Duration::from_millis(250);
 
+/// The same, when the other one waits for a person.
+const STUCK: Duration = Duration::from_secs(5);
 /// How long to wait for a store that does not answer.
 const AWAY: Duration = Duration::from_millis(500);
+
+/// How long a backend may go on after it was told to stop.
+const UNHEARD: Duration = Duration::from_secs(120);
 
 /// Drives one deployment while the lease lasts.
 pub(super) struct Driver {
@@ -141,6 +146,9 @@ impl Driver {
     /// that was decided before; its outcome is in the draft afterwards.
     pub(super) async fn step(&self, draft: &mut Draft, step: StepName) -> Result<Option<Burst>> {
         let id = draft.snapshot().deployment.id;
+        if self.shared.safe_mode.is_on() {
+            return Ok(Some(Burst::Interrupted));
+        }
         let context =
             StepContext { shared: Arc::clone(&self.shared), lease: self.lease.clone(), log: Arc::clone(&self.log) };
         let record = self.begin(draft, step);
@@ -148,6 +156,11 @@ impl Driver {
         let decided = draft.clone();
         if let Err(error) = step::plan(&context, draft, step, resumed).await {
             *draft = decided;
+            if error.code() == step::STORE_AWAY {
+                // Nothing was tried, so no try is used up.
+                self.write_or_read(draft).await?;
+                return Err(error);
+            }
             let now = self.shared.now();
             settle::fail(draft, record, Failure::from_error(step, &error), now);
             return Ok(None);
@@ -168,7 +181,8 @@ impl Driver {
                 if draft.snapshot().deployment.kind == DeploymentKind::Remove && self.make_way(draft).await? {
                     return Ok(None);
                 }
-                return Ok(Some(Burst::Parked(self.shared.now().after(BUSY))));
+                let wait = if self.waits_for_stuck(draft).await? { STUCK } else { BUSY };
+                return Ok(Some(Burst::Parked(self.shared.now().after(wait))));
             }
             Written::ReadAgain => {
                 // What was done before is written all the same.
@@ -198,6 +212,13 @@ impl Driver {
             }
         }
         Ok(false)
+    }
+
+    /// Whether what comes first waits for a person.
+    async fn waits_for_stuck(&self, draft: &Draft) -> Result<bool> {
+        let own = &draft.snapshot().deployment;
+        let unfinished = self.shared.store.unfinished().await?;
+        Ok(unfinished.iter().any(|other| other.app == own.app && other.state == State::Stuck))
     }
 
     fn begin(&self, draft: &Draft, step: StepName) -> StepRecord {
@@ -287,12 +308,21 @@ impl Driver {
             () = self.lost.cancelled() => None,
             () = self.cancelled.cancelled(), if step::can_be_cancelled(step) => None,
             () = self.shared.stopping.cancelled(), if step::is_interruptible(step) => None,
+            () = self.shared.clock.sleep(timeout) => None,
         };
         let joined = match joined {
             Some(joined) => joined,
             None => {
                 cancel.cancel();
-                task.join().await
+                // Whoever obeys neither time nor cancel is left to itself in the end.
+                tokio::select! {
+                    biased;
+                    joined = task.join() => joined,
+                    () = self.shared.clock.sleep(UNHEARD) => {
+                        let text = format!("{step} took longer than {timeout:?} and could not be stopped");
+                        Err(Error::new(ErrorKind::Timeout, text).with_code("unresponsive_backend"))
+                    }
+                }
             }
         };
         joined.map_err(|error| error.with_operation(step.as_str())).flatten()

@@ -54,7 +54,7 @@ pub(super) async fn pass(shared: &Arc<Shared>) -> Result<bool> {
     let mut known = BTreeSet::new();
     for app in shared.store.apps().await? {
         known.extend(shared.store.instances(&app.spec.name).await?.into_iter().map(|instance| instance.name));
-        if shared.stopping.is_cancelled() {
+        if shared.stopping.is_cancelled() || shared.safe_mode.is_on() {
             return Ok(false);
         }
         if !mended(shared, &app, &containers).await {
@@ -156,7 +156,7 @@ async fn perform(hold: &mut Hold, shared: &Shared, draft: &mut Draft, step: Step
     hold.driver(&draft.snapshot().deployment).step(draft, step).await?;
     shared.write(draft, &hold.lease).await?;
     let last = super::decide::last(draft.snapshot(), step);
-    Ok(last.is_some_and(|record| record.phase == StepPhase::Done))
+    Ok(last.is_some_and(|record| record.phase == StepPhase::Done && record.fence == hold.lease.fence))
 }
 
 /// Removes containers that carry our labels and that nothing refers to, unless
@@ -214,6 +214,9 @@ pub(super) async fn collect_all(shared: &Arc<Shared>) -> Result<Garbage> {
 
 async fn dispose_of(shared: &Arc<Shared>, deployments: BTreeSet<crate::DeploymentId>) -> Result<()> {
     for id in deployments {
+        if shared.safe_mode.is_on() {
+            return Ok(());
+        }
         // Deployments are never deleted: a store that does not know one went back in time.
         let Some(deployment) = shared.store.deployment(id).await? else {
             shared

@@ -11,7 +11,7 @@ use crate::Result;
 /// Brings the world to what the store says; whether that could be done at once.
 /// What could not be is tried again: one app must not keep the others waiting.
 pub(super) async fn recover(shared: &Arc<Shared>) -> Result<bool> {
-    if let Ok(Some(doubt)) = shared.doubt().await {
+    if let Some(doubt) = shared.doubt().await? {
         shared.enter_safe_mode(&doubt);
         return Ok(true);
     }

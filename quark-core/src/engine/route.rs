@@ -48,7 +48,7 @@ pub(super) fn route(
 /// seen: one whose reload was refused by its own master process.
 pub(super) async fn enforce(router: &dyn Router, call: &Call, wanted: &Route) -> Result<()> {
     router.apply(call, wanted).await?;
-    let seen = router.observe(&wanted.app).await?;
+    let seen = call.bound("router.observe", router.observe(&wanted.app)).await?;
     match seen {
         Some(seen) if seen.active == wanted.active && seen.generation >= wanted.generation => Ok(()),
         _ => Err(not_in_force(&wanted.app)),
@@ -58,7 +58,7 @@ pub(super) async fn enforce(router: &dyn Router, call: &Call, wanted: &Route) ->
 /// Takes a route away, and looks whether it is gone.
 pub(super) async fn take_away(router: &dyn Router, call: &Call, app: &AppName) -> Result<()> {
     router.remove(call, app).await?;
-    match router.observe(app).await? {
+    match call.bound("router.observe", router.observe(app)).await? {
         None => Ok(()),
         Some(_) => Err(not_in_force(app)),
     }

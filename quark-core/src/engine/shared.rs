@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::config::EngineConfig;
 use super::safe_mode::SafeMode;
-use crate::app::AppName;
+use crate::app::{App, AppName, Domain};
 use crate::backend::{
     ContainerRuntime, ImageBuilder, Labels, Metric, MetricsSink, NewJob, Prober, Queue, Router, SourceFetcher, Store,
     container_runtime::label,
@@ -91,6 +91,14 @@ impl Shared {
         let elapsed = i64::try_from(self.clock.monotonic().as_micros()).unwrap_or(i64::MAX);
         self.ahead.store(now.as_micros().saturating_sub(elapsed), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// A host name of a release that belongs to another app by now: names are
+    /// reserved for what apps say today, and a release is from another day.
+    pub(super) async fn domain_of_others(&self, name: &AppName, release: &App) -> Result<Option<Domain>> {
+        let others = self.store.apps().await?.into_iter().filter(|app| app.spec.name != *name);
+        let theirs: HashSet<Domain> = others.flat_map(|app| app.spec.domains).collect();
+        Ok(release.domains.iter().find(|domain| theirs.contains(*domain)).cloned())
     }
 
     /// Remembers that the work on a deployment was broken off.

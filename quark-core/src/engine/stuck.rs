@@ -1,11 +1,13 @@
 //! What a person can do about a deployment that could not be cleaned up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::draft::Draft;
 use super::hold::Hold;
 use super::shared::Shared;
 use super::sweep::job;
+use crate::app::AppName;
 use crate::backend::store::refusal;
 use crate::clock::Timestamp;
 use crate::deployment::{
@@ -64,7 +66,23 @@ pub(super) async fn retry(shared: &Arc<Shared>, id: DeploymentId) -> Result<()> 
         draft.queue(job);
         Ok(())
     })
-    .await
+    .await?;
+    // The worker that saw it get stuck may not have ended its job yet: this one is a duplicate then.
+    let engine = Arc::clone(shared);
+    shared.spawn(async move {
+        tokio::select! {
+            biased;
+            () = engine.stopping.cancelled() => return,
+            () = engine.clock.sleep(AGAIN) => {}
+        }
+        if let Ok(Some(deployment)) = engine.store.deployment(id).await
+            && !deployment.state.is_terminal()
+            && deployment.state != State::Stuck
+        {
+            engine.enqueue(job(&deployment, now)).await;
+        }
+    });
+    Ok(())
 }
 
 /// Ends a stuck deployment and leaves what is left to the collection of garbage.
@@ -101,6 +119,24 @@ pub(super) fn give_up(draft: &mut Draft, by: &str, now: Timestamp) {
     draft.finish(conclusion, now);
 }
 
+/// When a job is queued again that may have been queued too early.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long somebody who waits for the app is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Takes the app. Those that wait behind a stuck deployment take it for moments.
+async fn take(shared: &Arc<Shared>, app: &AppName, id: DeploymentId) -> Result<Hold> {
+    let until = shared.now().after(PATIENCE);
+    loop {
+        match Hold::take(shared, app, id, None).await {
+            Err(error) if error.code() == "lease_held" && shared.now() < until => {
+                shared.clock.sleep(Duration::from_millis(50)).await;
+            }
+            taken => return taken,
+        }
+    }
+}
+
 async fn change(
     shared: &Arc<Shared>,
     id: DeploymentId,
@@ -109,7 +145,7 @@ async fn change(
     shared.refuse_in_safe_mode()?;
     let not_found = || refusal::deployment_not_found(id);
     let deployment: Deployment = shared.store.deployment(id).await?.ok_or_else(not_found)?;
-    let hold = Hold::take(shared, &deployment.app, id, None).await?;
+    let hold = take(shared, &deployment.app, id).await?;
     let lease = hold.lease.clone();
     let changed = async {
         let snapshot = shared.store.snapshot(id).await?.ok_or_else(not_found)?;

@@ -2,14 +2,15 @@
 //! refers to: what a call made that was given up and took effect later.
 
 use super::{StepContext, labels};
-use crate::Result;
 use crate::backend::{Call, Snapshot};
 use crate::deployment::StepOutput;
 use crate::engine::reconcile::strays;
+use crate::{Error, ErrorKind, Result};
 
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
     let runtime = &context.shared.runtime;
     let deployment = &snapshot.deployment;
+    still_routed(context, snapshot, call).await?;
     for stray in strays(&context.shared, snapshot).await? {
         context.reassure().await?;
         runtime.stop(call, &stray.id, deployment.release.timing.stop).await?;
@@ -17,4 +18,17 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
         context.log.say(&format!("removed {}, which nothing referred to", stray.name));
     }
     Ok(StepOutput::default())
+}
+
+/// A route that is not as it shall be may point at what looks like garbage: it
+/// is put back first.
+async fn still_routed(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<()> {
+    let app = &snapshot.deployment.app;
+    let Some(seen) = call.bound("router.observe", context.shared.router.observe(app)).await? else { return Ok(()) };
+    let live = snapshot.app.as_ref().and_then(|app| app.serving.live.as_ref());
+    if live.is_some_and(|live| live.slot == seen.active) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unavailable, format!("requests of `{app}` may still go to what nothing refers to"))
+        .with_code("still_routed"))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{StepContext, app, dispose};
+use super::{STORE_AWAY, StepContext, app, dispose};
 use crate::app::{EnvKey, Secret};
 use crate::backend::{Call, ContainerSpec, Snapshot, container_runtime::label};
 use crate::deployment::{ContainerName, Deployment, Endpoint, Instance, InstanceState, Slot, StepName, StepOutput};
@@ -45,7 +45,7 @@ pub(super) async fn plan(context: &StepContext, draft: &mut Draft) -> Result<()>
 }
 
 async fn endpoints_in_use(context: &StepContext) -> Result<Vec<Endpoint>> {
-    let apps = context.shared.store.apps().await?;
+    let apps = context.shared.store.apps().await.map_err(|error| error.with_code(STORE_AWAY))?;
     Ok(apps.into_iter().flat_map(|app| [app.serving.blue, app.serving.green]).flatten().collect())
 }
 

@@ -3,7 +3,7 @@
 use super::StepContext;
 use crate::app::{CommitSha, Source};
 use crate::backend::{BuildKey, Call, Snapshot};
-use crate::deployment::{CancelRequest, Conclusion, Deployment, StepOutput, Trigger};
+use crate::deployment::{CancelRequest, Deployment, StepOutput, Trigger};
 use crate::planted::planted;
 use crate::{Error, ErrorClass, ErrorKind, Result};
 
@@ -18,7 +18,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
         Some(commit) => {
             if deployment.trigger == Trigger::Push {
                 let branch = deployment.revision.branch.as_ref().unwrap_or(branch);
-                newest(context, deployment, source.resolve(call, repository, branch).await, commit).await?
+                newest(context, snapshot, source.resolve(call, repository, branch).await, commit).await?
             } else {
                 commit.clone()
             }
@@ -47,7 +47,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
 /// one superseded it, this one deploys the head.
 async fn newest(
     context: &StepContext,
-    deployment: &Deployment,
+    snapshot: &Snapshot,
     head: Result<CommitSha>,
     commit: &CommitSha,
 ) -> Result<CommitSha> {
@@ -58,11 +58,14 @@ async fn newest(
         // It is the head, or the branch is gone and there is none.
         _ => return Ok(commit.clone()),
     };
+    let deployment = &snapshot.deployment;
     let store = &context.shared.store;
     let recent = store.deployments(&deployment.app, None, RECENT).await?;
     let of_head = |other: &&Deployment| other.id != deployment.id && other.revision.commit.as_ref() == Some(&head);
+    let app = super::app(snapshot)?;
+    let is_live = |other: &Deployment| app.serving.live.as_ref().is_some_and(|live| live.deployment == other.id);
     let goes_on = |other: &&Deployment| {
-        other.cancel.is_none() && !matches!(other.conclusion, Some(Conclusion::Failed | Conclusion::Cancelled))
+        other.cancel.is_none() && other.created_at >= app.created_at && (!other.state.is_terminal() || is_live(other))
     };
     if let Some(newer) = recent.iter().filter(of_head).find(goes_on) {
         context.log.say(&format!(

@@ -25,6 +25,9 @@ use crate::deployment::{AppRecord, DeploymentId, Instance, StepName, StepOutput}
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
+/// The code of an error of the store while a step was only planned.
+pub(super) const STORE_AWAY: &str = "store_away";
+
 /// What every step can reach.
 #[derive(Clone)]
 pub(super) struct StepContext {
@@ -37,6 +40,7 @@ impl StepContext {
     /// Makes sure, right before something is stopped or removed, that no other
     /// engine has taken over: a runtime does not compare fences.
     async fn reassure(&self) -> Result<()> {
+        self.shared.refuse_in_safe_mode()?;
         self.shared.store.renew_lease(&self.lease, self.shared.config.lease).await
     }
 }

@@ -2,6 +2,7 @@
 
 use super::probe::still_healthy;
 use super::{StepContext, app};
+use crate::backend::store::refusal::domain_taken;
 use crate::backend::{Call, ContainerState, Snapshot};
 use crate::deployment::{Serving, Slot, StepOutput};
 use crate::engine::route::{domains, enforce, route, take_away};
@@ -12,6 +13,11 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let deployment = &snapshot.deployment;
     let app = app(snapshot)?;
     let slot = slot_of(snapshot)?;
+    if deployment.release.domains != app.spec.domains
+        && let Some(domain) = context.shared.domain_of_others(&deployment.app, &deployment.release).await?
+    {
+        return Err(domain_taken(domain.as_str()));
+    }
     still_healthy(context, snapshot).await?;
     let base = &context.shared.config.base_domain;
     let serving = Serving { domains: domains(&deployment.release, base), ..app.serving.clone() };

@@ -7,12 +7,14 @@ use crate::backend::{BuildKey, Call, Snapshot};
 use crate::deployment::{DeploymentKind, StepName, StepOutput};
 use crate::engine::decide::last;
 use crate::engine::route::take_away;
+use crate::planted::planted;
 
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
     let deployment = &snapshot.deployment;
     let shared = &context.shared;
     let removes_app = deployment.kind == DeploymentKind::Remove;
     let timing = deployment.release.timing;
+    doubt_if_ahead(context, snapshot, call).await?;
     // It may have been given requests, if only for a moment.
     let was_routed = removes_app || last(snapshot, StepName::Promote).is_some();
     for instance in &snapshot.instances {
@@ -38,4 +40,20 @@ pub(super) async fn unroute(context: &StepContext, snapshot: &Snapshot, call: &C
     take_away(context.shared.router.as_ref(), call, &snapshot.deployment.app).await?;
     context.log.say("the app has no route any more");
     Ok(StepOutput::default())
+}
+
+/// A router that has seen more changes than the store has counted shows that
+/// the store went back in time: what looks unfinished may be what serves.
+async fn doubt_if_ahead(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<()> {
+    let shared = &context.shared;
+    let name = &snapshot.deployment.app;
+    let Some(app) = &snapshot.app else { return Ok(()) };
+    // A router that is away has been away before: then nothing was promoted.
+    let Ok(Some(seen)) = call.bound("router.observe", shared.router.observe(name)).await else { return Ok(()) };
+    if seen.generation <= app.serving.generation || planted!(DoubtIgnored) {
+        return Ok(());
+    }
+    let (seen, known) = (seen.generation.0, app.serving.generation.0);
+    shared.enter_safe_mode(&format!("the route of `{name}` is generation {seen}, the store knows {known}"));
+    shared.refuse_in_safe_mode()
 }
