@@ -335,16 +335,20 @@ impl DeploymentEngine {
     ///
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Cancelled`] if the engine shuts down meanwhile.
     pub async fn wait(&self, id: DeploymentId) -> Result<Deployment> {
-        let mut changes = self.shared.changed.subscribe();
+        let mut settled = self.shared.settled.subscribe();
         loop {
-            changes.mark_unchanged();
             let deployment = self.deployment(id).await?;
             if deployment.state.is_terminal() || deployment.state == State::Stuck {
                 return Ok(deployment);
             }
+            let told = async {
+                // Whoever was told of too many others to keep them apart looks again.
+                while settled.recv().await.is_ok_and(|other| other != id) {}
+            };
             tokio::select! {
                 biased;
-                _ = changes.changed() => {}
+                () = told => {}
+                // Another engine on the same store cannot tell.
                 () = self.shared.clock.sleep(Duration::from_millis(500)) => {}
                 () = self.shared.stopping.cancelled() => {
                     return Err(Error::new(ErrorKind::Cancelled, "the engine is shutting down"));
@@ -496,5 +500,6 @@ impl DeploymentEngine {
             let (kind, took) = (ended.kind.as_str(), at.since(ended.created_at));
             self.shared.metrics.record(Metric::DeploymentCompleted { kind, conclusion, took });
         }
+        self.shared.settle(ended.id);
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -172,11 +172,13 @@ impl DeploymentEngineBuilder {
             safe_mode: SafeMode::default(),
             ahead: AtomicI64::new(0),
             changed,
+            settled: broadcast::channel(64).0,
             stopping: CancellationToken::new(),
             running: std::sync::Mutex::default(),
             registrations: std::sync::atomic::AtomicU64::new(0),
             broken_off: std::sync::Mutex::default(),
             claimed: std::sync::Mutex::default(),
+            freed: Notify::new(),
             tasks: TaskTracker::new(),
         });
         shared.set_time().await?;

@@ -5,8 +5,9 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -44,6 +45,8 @@ pub(super) struct Shared {
     pub(super) ahead: AtomicI64,
     /// Counts what was written, to wake those who read.
     pub(super) changed: watch::Sender<u64>,
+    /// Names the deployments that have ended or are stuck, for those who wait for one.
+    pub(super) settled: broadcast::Sender<DeploymentId>,
     pub(super) stopping: CancellationToken,
     /// How to reach the driver of a deployment at once when it is cancelled.
     pub(super) running: Mutex<HashMap<DeploymentId, (u64, CancellationToken)>>,
@@ -54,6 +57,8 @@ pub(super) struct Shared {
     pub(super) broken_off: Mutex<HashSet<DeploymentId>>,
     /// The apps that this engine is at work on.
     pub(super) claimed: Mutex<HashSet<AppName>>,
+    /// Wakes those who wait for an app that this engine is at work on.
+    pub(super) freed: Notify,
     pub(super) tasks: TaskTracker,
 }
 
@@ -152,6 +157,34 @@ impl Shared {
         }
     }
 
+    /// Wakes those who wait for the end of a deployment.
+    pub(super) fn settle(&self, id: DeploymentId) {
+        // Nobody has to wait.
+        let _ = self.settled.send(id);
+    }
+
+    /// Waits until this engine is not at work on an app, for `longest` at most:
+    /// who has seen a deployment end and asks for the next one meets the first
+    /// while it is tidied up.
+    pub(super) async fn until_free(&self, app: &AppName, longest: Duration) {
+        let mut over = self.clock.sleep(longest);
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            // From here on nothing is missed.
+            freed.as_mut().enable();
+            if !self.claimed.lock().unwrap_or_else(PoisonError::into_inner).contains(app) {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = freed => {}
+                () = self.stopping.cancelled() => return,
+                () = &mut over => return,
+            }
+        }
+    }
+
     /// Makes this the only work of this engine on an app for as long as the
     /// result lives; `None` if there is other work on it.
     pub(super) fn claim_app(self: &Arc<Self>, app: &AppName) -> Option<AppClaim> {
@@ -179,6 +212,8 @@ impl Drop for AppClaim {
     fn drop(&mut self) {
         let mut claimed = self.shared.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         claimed.remove(&self.app);
+        drop(claimed);
+        self.shared.freed.notify_waiters();
     }
 }
 

@@ -16,6 +16,9 @@ use crate::{ErrorKind, Result};
 const LOOK: Duration = Duration::from_secs(1);
 /// The shortest wait for an app that somebody else works on.
 const MOMENT: Duration = Duration::from_millis(10);
+/// How long a job waits for the end of what this engine does to its app, before
+/// it is given back.
+const TIDYING: Duration = Duration::from_millis(50);
 /// How long to wait for a queue that does not answer.
 const AWAY: Duration = Duration::from_millis(500);
 /// How often lost jobs are looked for.
@@ -146,6 +149,7 @@ async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
 
 async fn drive(shared: &Arc<Shared>, claimed: &ClaimedJob) -> Result<Burst> {
     let id = claimed.job.deployment;
+    shared.until_free(&claimed.job.app, TIDYING).await;
     let mut hold = Hold::take(shared, &claimed.job.app, id, Some(claimed.token)).await?;
     let burst = match shared.store.snapshot(id).await {
         Ok(None) => Ok(Burst::Finished),

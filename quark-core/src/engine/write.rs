@@ -3,7 +3,7 @@
 use super::draft::Draft;
 use super::shared::Shared;
 use crate::backend::{Commit, Lease, Metric};
-use crate::deployment::{EventKind, Version};
+use crate::deployment::{EventKind, State, Version};
 use crate::error::{ErrorClass, ErrorKind};
 use crate::{Error, Result};
 
@@ -19,7 +19,7 @@ impl Shared {
             conclusion,
             took: at.since(deployment.created_at),
         });
-        let jobs = commit.jobs.clone();
+        let (id, state, jobs) = (deployment.id, deployment.state, commit.jobs.clone());
         let version = self.commit(commit).await?;
         draft.written(lease, version);
         if !self.store.queues_jobs() {
@@ -31,6 +31,9 @@ impl Shared {
             self.metrics.record(metric);
         }
         self.announce();
+        if state.is_terminal() || state == State::Stuck {
+            self.settle(id);
+        }
         Ok(())
     }
 
