@@ -41,7 +41,7 @@ const STUCK: Duration = Duration::from_secs(5);
 const AWAY: Duration = Duration::from_millis(500);
 
 /// How long a backend may go on after its time, and after it was told to stop.
-const UNHEARD: Duration = Duration::from_secs(120);
+const UNHEARD: Duration = Duration::from_secs(600);
 
 /// Drives one deployment while the lease lasts.
 pub(super) struct Driver {
