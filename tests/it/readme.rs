@@ -15,6 +15,7 @@ use crate::world::{nginx_or_skip, workspace};
 const QUICKSTART: &str = "cargo run --example quickstart";
 const QUICKSTART_REAL: &str = "cargo run --example quickstart --features docker,nginx -- --docker --nginx";
 const SERVER: &str = "cargo run --example server --features server -- --state ./quark-state";
+const SIMULATE: &str = "cargo run --release --example simulate -- --seeds 1000";
 /// Runs these very tests.
 const TESTS: &str = "./tests/run";
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -54,11 +55,11 @@ async fn output(command: &mut Command) -> String {
 #[test]
 fn these_tests_know_every_command() {
     let known = |line: &String| {
-        [QUICKSTART, QUICKSTART_REAL, SERVER, TESTS].contains(&line.as_str()) || line.starts_with("curl -sS")
+        [QUICKSTART, QUICKSTART_REAL, SERVER, SIMULATE, TESTS].contains(&line.as_str()) || line.starts_with("curl -sS")
     };
     let unknown: Vec<_> = commands().into_iter().filter(|line| !known(line)).collect();
     assert!(unknown.is_empty(), "nobody runs {unknown:?}");
-    for line in [QUICKSTART, QUICKSTART_REAL, SERVER, TESTS] {
+    for line in [QUICKSTART, QUICKSTART_REAL, SERVER, SIMULATE, TESTS] {
         assert!(commands().iter().any(|command| command == line), "`{line}` is not in the README any more");
     }
 }
@@ -74,6 +75,12 @@ fn assert_lossless(out: &str) {
 #[tokio::test]
 async fn the_quickstart_loses_nothing() {
     assert_lossless(&output(&mut command(QUICKSTART)).await);
+}
+
+#[tokio::test]
+async fn the_simulation_finds_nothing() {
+    let out = output(&mut command(SIMULATE)).await;
+    assert!(out.lines().any(|line| line == "0 violations"), "{out}");
 }
 
 #[tokio::test]
