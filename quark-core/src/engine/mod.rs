@@ -12,7 +12,7 @@
 //! - `api` writes wishes down, `worker` takes their jobs, `hold` takes the app;
 //! - `recovery` is done once when an engine starts, `sweep` finds lost jobs,
 //!   `reconcile` finds what is not as the store says (`drift`, pure);
-//! - `safe_mode` and `stuck` are where a person decides.
+//! - `person`: what only a person decides, about `stuck` deployments and `safe_mode`.
 
 mod api;
 mod builder;
@@ -24,6 +24,7 @@ mod driver;
 mod hold;
 mod lease;
 mod log;
+mod person;
 mod reconcile;
 mod recovery;
 mod requests;
