@@ -136,15 +136,15 @@ pub trait Router: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As the contract says; [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the router cannot be reached,
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if it could not be confirmed.
+    /// As the contract says; [`ErrorKind::Unavailable`] if the router cannot be reached,
+    /// [`ErrorKind::Timeout`] if it could not be confirmed.
     async fn apply(&self, call: &Call, route: &Route) -> Result<()>;
 
     /// Tells what is in force. Safe to drop.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
+    /// [`ErrorKind::Unavailable`].
     async fn observe(&self, app: &AppName) -> Result<Option<EffectiveRoute>>;
 
     /// Waits until no request is left at a slot that gets no new ones, at most
@@ -152,14 +152,14 @@ pub trait Router: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
+    /// [`ErrorKind::Unavailable`].
     async fn drained(&self, app: &AppName, slot: Slot, endpoint: &Endpoint, longest: Duration) -> Result<Drained>;
 
     /// Takes the route of an app away. Idempotent.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) if the call's fence is lower than one seen before;
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
+    /// [`ErrorKind::Fenced`] if the call's fence is lower than one seen before;
+    /// [`ErrorKind::Unavailable`].
     async fn remove(&self, call: &Call, app: &AppName) -> Result<()>;
 }

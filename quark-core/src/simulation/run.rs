@@ -33,7 +33,7 @@ type Story = Arc<dyn Fn(World) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 type Refit = Arc<dyn Fn(Backends) -> Backends + Send + Sync>;
 type Check = Arc<dyn Fn() -> Box<dyn Invariant> + Send + Sync>;
 
-/// One run of engines in a simulated world; see the [module](self).
+/// One run of engines in a simulated world; see the [module](crate::simulation).
 #[derive(Clone)]
 #[must_use = "a simulation does nothing before it is run"]
 pub struct Simulation {
