@@ -6,7 +6,6 @@
 //! `deploy-overhead 2000 sqlite,sqlite-full,memory`. `TMPDIR` says where the
 //! database files are; a folder in memory would measure no disk.
 
-use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
