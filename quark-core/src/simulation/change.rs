@@ -46,6 +46,8 @@ pub enum Change<'a> {
     ContainerRemoved(&'a ContainerName),
     /// A container was harmed by the world: what becomes of it is no fault of an engine.
     ContainerHarmed(&'a ContainerName),
+    /// Somebody was told how a container was, and not how it is.
+    Misled(&'a ContainerName),
     /// What listens at an endpoint was found well.
     FoundWell(&'a Endpoint),
     /// A route is in force.

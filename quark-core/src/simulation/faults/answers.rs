@@ -25,14 +25,15 @@ impl<K, V> Default for Answers<K, V> {
 }
 
 impl<K: Ord + Clone + Sync, V: Clone + Send> Answers<K, V> {
-    /// Asks a question through `gate`; the answer may be an older one.
+    /// Asks a question through `gate`; the answer may be an older one, and it
+    /// is said whether it is.
     pub(crate) async fn ask(
         &self,
         gate: &Gate,
         op: Op,
         question: &K,
         work: impl Future<Output = Result<V>> + Send,
-    ) -> Result<V> {
+    ) -> Result<(V, bool)> {
         let verdict = gate.begin(op);
         gate.travel(verdict.lag).await;
         match verdict.fault {
@@ -42,7 +43,7 @@ impl<K: Ord + Clone + Sync, V: Clone + Send> Answers<K, V> {
                 let now = gate.sim.executor.now();
                 let old = lock(&self.last).get(question).filter(|(at, _)| *at + OLDEST >= now).cloned();
                 if let Some((_, old)) = old {
-                    return Ok(old);
+                    return Ok((old, true));
                 }
             }
             Some(fault) => return Err(gate.failure(op, fault, verdict)),
@@ -52,6 +53,6 @@ impl<K: Ord + Clone + Sync, V: Clone + Send> Answers<K, V> {
             lock(&self.last).insert(question.clone(), (gate.sim.executor.now(), answer.clone()));
         }
         yield_now().await;
-        Ok(answer)
+        Ok((answer, false))
     }
 }

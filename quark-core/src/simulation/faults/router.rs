@@ -48,7 +48,7 @@ impl Router for FaultyRouter {
     }
 
     async fn observe(&self, app: &AppName) -> Result<Option<EffectiveRoute>> {
-        self.observed.ask(&self.gate, Op::RouterObserve, app, self.inner.observe(app)).await
+        Ok(self.observed.ask(&self.gate, Op::RouterObserve, app, self.inner.observe(app)).await?.0)
     }
 
     async fn drained(&self, app: &AppName, slot: Slot, endpoint: &Endpoint, longest: Duration) -> Result<Drained> {

@@ -117,7 +117,11 @@ impl ContainerRuntime for FaultyRuntime {
     }
 
     async fn inspect(&self, name: &ContainerName) -> Result<Option<ObservedContainer>> {
-        self.seen.ask(&self.gate, Op::RuntimeInspect, name, self.inner.inspect(name)).await
+        let (answer, stale) = self.seen.ask(&self.gate, Op::RuntimeInspect, name, self.inner.inspect(name)).await?;
+        if stale {
+            self.gate.sim.change(self.gate.process, &Change::Misled(name));
+        }
+        Ok(answer)
     }
 
     async fn listening(&self, id: &ContainerId, endpoint: &Endpoint) -> Result<Listening> {
@@ -125,7 +129,7 @@ impl ContainerRuntime for FaultyRuntime {
     }
 
     async fn list(&self, labels: &Labels) -> Result<Vec<ObservedContainer>> {
-        self.listed.ask(&self.gate, Op::RuntimeList, labels, self.inner.list(labels)).await
+        Ok(self.listed.ask(&self.gate, Op::RuntimeList, labels, self.inner.list(labels)).await?.0)
     }
 
     async fn stop(&self, call: &Call, id: &ContainerId, grace: Duration) -> Result<StopOutcome> {

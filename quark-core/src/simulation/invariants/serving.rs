@@ -84,8 +84,9 @@ impl Invariant for StartedOnce {
         let Change::ContainerSeen(observed) = change else { return Ok(()) };
         let Some(known) = ledger.container(&observed.name) else { return Ok(()) };
         let again = known.started_at.is_some() && known.started_at != observed.started_at;
-        // An order that arrives a second time may start what has ended meanwhile.
-        if again && !known.harmed && !when.straggles && when.process != ProcessId::WORLD {
+        // An order that arrives a second time, or after an old answer, may start
+        // what has ended meanwhile.
+        if again && !known.harmed && !known.misled && !when.straggles && when.process != ProcessId::WORLD {
             return Err(format!("{} was started again", ledger.label(known.deployment)));
         }
         Ok(())

@@ -43,6 +43,11 @@ impl Ledger {
                     entry.harmed = true;
                 }
             }
+            Change::Misled(name) => {
+                if let Some(entry) = self.containers.get_mut(*name) {
+                    entry.misled = true;
+                }
+            }
             Change::FoundWell(endpoint) => {
                 let asked = self.containers.values_mut().filter(|entry| entry.is_running());
                 for entry in asked.filter(|entry| entry.endpoint == **endpoint) {
@@ -137,6 +142,7 @@ impl Ledger {
             state: ContainerState::Created,
             started_at: None,
             found_well: false,
+            misled: false,
             harmed: self.harmed.contains(&spec.name),
         };
         self.containers.entry(spec.name.clone()).or_insert(entry);

@@ -134,6 +134,8 @@ pub struct ContainerEntry {
     pub started_at: Option<Timestamp>,
     /// Whether this process was found well.
     pub found_well: bool,
+    /// Whether somebody was told how it was, and not how it is.
+    pub misled: bool,
     /// Whether the world has harmed it, or one of its name before it.
     pub harmed: bool,
 }

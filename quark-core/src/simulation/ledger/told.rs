@@ -52,6 +52,10 @@ impl fmt::Display for Told<'_> {
                 named(f, ledger, name)?;
                 f.write_str(" harmed")
             }
+            Change::Misled(name) => {
+                f.write_str("gets an old answer about ")?;
+                named(f, ledger, name)
+            }
             Change::FoundWell(endpoint) => write!(f, "{endpoint} is well"),
             Change::Routed(route) => routed(f, route),
             Change::Unrouted(app) => write!(f, "{app} has no route"),
