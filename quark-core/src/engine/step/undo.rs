@@ -48,7 +48,8 @@ async fn doubt_if_ahead(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let shared = &context.shared;
     let name = &snapshot.deployment.app;
     let Some(app) = &snapshot.app else { return Ok(()) };
-    // A router that is away has been away before: then nothing was promoted.
+    // Without an answer the clean-up goes on: it must not depend on a router
+    // that it does not need. The comparison with the world doubts again.
     let Ok(Some(seen)) = call.bound("router.observe", shared.router.observe(name)).await else { return Ok(()) };
     if seen.generation <= app.serving.generation || planted!(DoubtIgnored) {
         return Ok(());
