@@ -17,7 +17,7 @@ use crate::{Error, ErrorKind};
 
 /// How long a deployment may take until it is promoted, however often it was
 /// taken up again (`engine.md` 1.6).
-pub const TOTAL: Duration = Duration::from_secs(60 * 60);
+pub(super) const TOTAL: Duration = Duration::from_secs(60 * 60);
 
 /// How often engines die in the middle of one step before the step counts as
 /// what they die of.
@@ -29,7 +29,7 @@ const ADDRESSES: usize = 3;
 
 /// What the driver shall do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(super) enum Decision {
     /// Become the app's one active deployment.
     Admit,
     /// Do a step under the write-ahead protocol.
@@ -47,8 +47,7 @@ pub enum Decision {
 }
 
 /// The next step of a deployment.
-#[must_use]
-pub fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
+pub(super) fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
     let deployment = &snapshot.deployment;
     let state = deployment.state;
     if let Some(cancel) = &deployment.cancel
@@ -128,16 +127,14 @@ fn poisoned(state: State) -> Failure {
 
 /// When a deployment must have been promoted, once it was begun. A moment, so
 /// it does not move when an engine restarts.
-#[must_use]
-pub fn deadline(deployment: &Deployment) -> Option<Timestamp> {
+pub(super) fn deadline(deployment: &Deployment) -> Option<Timestamp> {
     deployment.started_at.map(|started| started.after(TOTAL))
 }
 
 /// The next step of the retirement of the standby that this deployment left.
 /// `busy` says that another deployment of the app is active: it may be about
 /// to roll back to this very standby.
-#[must_use]
-pub fn decide_retirement(snapshot: &Snapshot, now: Timestamp, busy: bool) -> Decision {
+pub(super) fn decide_retirement(snapshot: &Snapshot, now: Timestamp, busy: bool) -> Decision {
     // Who removes the app takes the standby away too, and the route before.
     let app = snapshot.app.as_ref().filter(|app| app.removed_at.is_none());
     let standby = app.and_then(|app| app.serving.standby.as_ref());
@@ -157,8 +154,7 @@ pub fn decide_retirement(snapshot: &Snapshot, now: Timestamp, busy: bool) -> Dec
 }
 
 /// Where a deployment goes when a step has failed for good.
-#[must_use]
-pub fn after_failure(snapshot: &Snapshot, step: StepName, failure: &Failure) -> State {
+pub(super) fn after_failure(snapshot: &Snapshot, step: StepName, failure: &Failure) -> State {
     let is_git = matches!(snapshot.deployment.release.source, Source::Git { .. });
     let tried = |code: &str| failures(snapshot, code);
     match step {
@@ -193,8 +189,7 @@ fn failures(snapshot: &Snapshot, code: &str) -> usize {
 }
 
 /// Whether the deployment rolls back to instances that still run.
-#[must_use]
-pub fn is_warm(snapshot: &Snapshot) -> bool {
+pub(super) fn is_warm(snapshot: &Snapshot) -> bool {
     let deployment = &snapshot.deployment;
     let Some(slot) = deployment.slot else { return false };
     let is_rollback = matches!(deployment.kind, DeploymentKind::Rollback { .. });
@@ -202,8 +197,7 @@ pub fn is_warm(snapshot: &Snapshot) -> bool {
 }
 
 /// The last record of a step.
-#[must_use]
-pub fn last(snapshot: &Snapshot, step: StepName) -> Option<&StepRecord> {
+pub(super) fn last(snapshot: &Snapshot, step: StepName) -> Option<&StepRecord> {
     snapshot.steps.iter().rev().find(|record| record.name == step)
 }
 
@@ -228,8 +222,7 @@ fn first_state(snapshot: &Snapshot) -> State {
 }
 
 /// Whether what the deployment rolls back to still runs in the idle slot.
-#[must_use]
-pub fn warm_standby(snapshot: &Snapshot) -> bool {
+pub(super) fn warm_standby(snapshot: &Snapshot) -> bool {
     let DeploymentKind::Rollback { to } = snapshot.deployment.kind else { return false };
     let standby = snapshot.app.as_ref().and_then(|app| app.serving.standby.as_ref());
     standby.is_some_and(|standby| standby.occupant.release() == to && (!standby.retiring || planted!(RetiringIsTaken)))

@@ -7,8 +7,7 @@ use crate::deployment::{AppRecord, ContainerName, DeploymentId, Instance, Slot};
 
 /// One thing about an app that is not as the store says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Drift {
+pub(super) enum Drift {
     /// A live instance has no container.
     Missing(ContainerName),
     /// The container of a live instance does not run.
@@ -23,8 +22,7 @@ pub enum Drift {
 
 /// What is not as it shall be with what is live of an app. `switching` says
 /// that a deployment is changing the route right now: it finishes that itself.
-#[must_use]
-pub fn drift(
+pub(super) fn drift(
     app: &AppRecord,
     instances: &[Instance],
     containers: &[ObservedContainer],
@@ -69,16 +67,14 @@ pub struct Orphan {
 }
 
 /// How often a store has leapt that has come to this number: see `Store::leap`.
-#[must_use]
-pub fn epoch(number: u64) -> u64 {
+pub(super) fn epoch(number: u64) -> u64 {
     number >> 32
 }
 
 /// The containers that nothing refers to. `containers` must have been read
 /// before `known`: an instance is written down before its container is made, so
 /// that a young container is never an orphan.
-#[must_use]
-pub fn orphans(containers: &[ObservedContainer], known: &BTreeSet<ContainerName>) -> Vec<Orphan> {
+pub(super) fn orphans(containers: &[ObservedContainer], known: &BTreeSet<ContainerName>) -> Vec<Orphan> {
     let unknown = containers.iter().filter(|container| !known.contains(&container.name));
     let orphan = |container: &ObservedContainer| {
         let deployment = container.labels.get(label::DEPLOYMENT)?.parse().ok()?;

@@ -21,15 +21,13 @@ use crate::deployment::{Failure, StepName, StepRecord};
 use crate::error::{ErrorClass, ErrorKind};
 
 /// Whether a step that failed is tried again.
-#[must_use]
-pub fn is_worth_it(record: &StepRecord) -> bool {
+pub(super) fn is_worth_it(record: &StepRecord) -> bool {
     let Some(failure) = &record.failure else { return false };
     record.attempt < attempts(record.name, failure)
 }
 
 /// How many attempts a step is worth that fails like this.
-#[must_use]
-pub fn attempts(step: StepName, failure: &Failure) -> u32 {
+pub(super) fn attempts(step: StepName, failure: &Failure) -> u32 {
     if must_be_done(step) {
         // What must not be left half-done is tried again whatever the failure was.
         return patience(step);
@@ -70,8 +68,7 @@ fn patience(step: StepName) -> u32 {
 /// How long to wait after attempt number `attempt`: 0.5 s, 1 s, 2 s … at most
 /// 30 s, or what the backend asked for if that is longer; a retirement may
 /// wait up to 10 min.
-#[must_use]
-pub fn backoff(step: StepName, attempt: u32) -> Duration {
+pub(super) fn backoff(step: StepName, attempt: u32) -> Duration {
     let longest = if patience(step) == u32::MAX { Duration::from_secs(600) } else { Duration::from_secs(30) };
     let factor = 2_u32.saturating_pow(attempt.saturating_sub(1).min(20));
     Duration::from_millis(500).saturating_mul(factor).min(longest)

@@ -1,6 +1,6 @@
 //! Containers that nothing refers to, on the wire.
 
-use quark_core::engine::drift::{Garbage, Orphan};
+use quark_core::engine::{Garbage, Orphan};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
