@@ -12,6 +12,7 @@
 //! - `api` writes wishes down, `worker` takes their jobs, `hold` takes the app;
 //! - `recovery` is done once when an engine starts, `sweep` finds lost jobs,
 //!   `reconcile` finds what is not as the store says (`drift`, pure);
+//! - `explain` says what is, what should be, why and what comes next (pure);
 //! - `person`: what only a person decides, about `stuck` deployments and `safe_mode`.
 
 mod api;
@@ -21,6 +22,7 @@ mod decide;
 mod draft;
 mod drift;
 mod driver;
+mod explain;
 mod hold;
 mod lease;
 mod log;
@@ -44,5 +46,6 @@ pub use api::DeploymentEngine;
 pub use builder::DeploymentEngineBuilder;
 pub use config::EngineConfig;
 pub use drift::{Garbage, Orphan};
+pub use explain::{Explanation, Finding, Kept, Next, Served, Step, VersionName, Wait, Work};
 pub use requests::{DeployRequest, RollbackRequest};
 pub use stuck::Leftovers;

@@ -2,14 +2,28 @@
 
 use super::api::DeploymentEngine;
 use super::drift::Garbage;
+use super::explain::{self, Explanation};
 use super::reconcile;
 use super::stuck::{self, Leftovers};
 use crate::Result;
+use crate::app::AppName;
 use crate::deployment::DeploymentId;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 
 impl DeploymentEngine {
+    /// What an app is, what it should be, why it is not, and what comes next:
+    /// as data, and as text (`to_string`). Looks at the runtime and the router;
+    /// one that does not answer within 5 s is among the findings. Changes
+    /// nothing. Safe to drop.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::Unavailable`] if the store cannot be read.
+    pub async fn explain(&self, app: &AppName) -> Result<Explanation> {
+        Ok(explain::explain(&explain::gather(&self.shared, app).await?))
+    }
+
     /// What is left of a stuck deployment, and why.
     ///
     /// # Errors

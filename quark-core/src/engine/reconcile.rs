@@ -147,7 +147,7 @@ pub(super) async fn found(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<Dr
 }
 
 /// Whether a deployment in this state is changing the route, and will go on.
-fn is_switching(state: State) -> bool {
+pub(super) fn is_switching(state: State) -> bool {
     matches!(state, State::Promoting | State::Reverting)
 }
 

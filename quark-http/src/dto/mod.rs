@@ -3,6 +3,7 @@
 
 mod apps;
 mod deployments;
+mod explanation;
 mod garbage;
 mod leftovers;
 
@@ -12,6 +13,7 @@ pub use apps::{
 pub use deployments::{
     CreateDeployment, CreateRollback, DeploymentList, DeploymentView, FailureView, LogLineView, StepView, TriggerBody,
 };
+pub use explanation::{ExplanationView, FindingView, NextView, ServedView, StandbyView, WorkView};
 pub use garbage::{GarbageView, OrphanView};
 pub use leftovers::{InstanceView, LeftoversView};
 

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Query, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use quark_core::backend::LogSelection;
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 
 use super::ApiState;
 use crate::body::{AppPath, JsonBody};
-use crate::dto::{AppList, AppView, CreateApp, DeploymentView, LogLineView, ProblemBody};
+use crate::dto::{AppList, AppView, CreateApp, DeploymentView, ExplanationView, LogLineView, ProblemBody};
 use crate::problem::Problem;
 use crate::stream;
 
@@ -50,6 +50,25 @@ pub(super) async fn list(State(state): State<ApiState>) -> Result<Json<AppList>,
 )]
 pub(super) async fn read(State(state): State<ApiState>, AppPath(name): AppPath) -> Result<Json<AppView>, Problem> {
     Ok(Json(state.engine.app(&name).await?.into()))
+}
+
+/// What an app is, what it should be, why it is not, and what comes next; with
+/// `Accept: text/plain` as a text for people.
+#[utoipa::path(
+    get, path = "/api/v1/apps/{app}/explanation", tag = "apps", params(("app" = String, Path)),
+    responses((status = 200, body = ExplanationView), (status = 404, body = ProblemBody))
+)]
+pub(super) async fn explain(
+    State(state): State<ApiState>,
+    AppPath(name): AppPath,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let explanation = state.engine.explain(&name).await?;
+    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accepted.starts_with("text/plain") {
+        return Ok(explanation.to_string().into_response());
+    }
+    Ok(Json(ExplanationView::from(explanation)).into_response())
 }
 
 /// Takes an app out of service for good: its route, its instances, then itself.

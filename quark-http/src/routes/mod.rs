@@ -63,6 +63,7 @@ fn guarded() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(apps::create, apps::list))
         .routes(routes!(apps::read, apps::remove))
+        .routes(routes!(apps::explain))
         .routes(routes!(apps::log))
         .routes(routes!(deployments::create, deployments::list))
         .routes(routes!(deployments::rollback))

@@ -38,7 +38,13 @@ async fn no_answer_shows_a_value_of_a_variable() {
     let world = World::new().await;
     world.create_shop().await;
     world.deploy("shop:1").await;
-    for path in ["/api/v1/apps", "/api/v1/apps/shop", "/api/v1/apps/shop/deployments", "/metrics"] {
+    for path in [
+        "/api/v1/apps",
+        "/api/v1/apps/shop",
+        "/api/v1/apps/shop/deployments",
+        "/api/v1/apps/shop/explanation",
+        "/metrics",
+    ] {
         let answer = world.get(path).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
         assert!(!answer.text.contains("hunter2"), "{path}");
@@ -114,4 +120,23 @@ async fn the_document_names_every_route_and_the_token() {
     }
     assert_eq!(paths.len(), 20, "this test does not know a route");
     assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_is_explained() {
+    let world = World::paused().await;
+    world.create_shop().await;
+    let live = world.deploy("shop:1").await;
+    let failed = world.deploy("shop:bad").await;
+    assert_eq!(failed["conclusion"], "failed");
+    let told = world.get("/api/v1/apps/shop/explanation").await.json();
+    assert_eq!((&told["live"]["deployment"], &told["live"]["version"]), (&live["id"], &json!("image shop:1")));
+    assert_eq!((&told["findings"][0]["code"], &told["work"]), (&json!("last_failed"), &json!([])));
+    assert_eq!(told["next"][0]["automatic"], false);
+    let path = "/api/v1/apps/shop/explanation";
+    let text = world.request(Method::GET, path).header("accept", "text/plain").body(Body::empty()).unwrap();
+    let text = world.send(text).await;
+    assert_eq!(text.kind, "text/plain; charset=utf-8");
+    assert!(text.text.contains("#2, the newest deployment, failed and changed nothing"), "{}", text.text);
+    assert_eq!(world.get("/api/v1/apps/nobody/explanation").await.problem(), (404, "app_not_found".to_owned()));
 }

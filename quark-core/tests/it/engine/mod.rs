@@ -7,6 +7,7 @@ mod deadlines;
 mod deploy;
 mod doubts;
 mod events;
+mod explain;
 mod hooked;
 mod hooked_store;
 mod idempotency;

@@ -1,0 +1,69 @@
+//! Looks at everything that an explanation is made from. A part of the world
+//! that does not answer is a finding, not an error: that is when explanations
+//! are asked for.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::Facts;
+use crate::Result;
+use crate::app::AppName;
+use crate::backend::container_runtime::label;
+use crate::backend::store::refusal;
+use crate::deployment::Deployment;
+use crate::engine::shared::Shared;
+
+/// How long a backend is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How many deployments are looked through for the last one that has ended.
+const RECENT: usize = 20;
+
+/// Reads the store and looks at the world.
+pub(in crate::engine) async fn gather(shared: &Shared, name: &AppName) -> Result<Facts> {
+    let mut labels = shared.labels();
+    labels.insert(label::APP.to_owned(), name.to_string());
+    // Read before the store, like everywhere: what is written down is made later.
+    let containers = asked(shared, shared.runtime.list(&labels)).await;
+    let route = asked(shared, shared.router.observe(name)).await;
+    let app = shared.store.app(name).await?.ok_or_else(|| refusal::app_not_found(name))?;
+    let instances = shared.store.instances(name).await?;
+    let recent = shared.store.deployments(name, None, RECENT).await?;
+    let mut unfinished = shared.store.unfinished().await?;
+    unfinished.retain(|deployment| deployment.app == *name);
+    unfinished.sort_by_key(|deployment| deployment.sequence);
+    let steps = match unfinished.iter().find(|deployment| deployment.state.is_active()) {
+        Some(active) => shared.store.snapshot(active.id).await?.map(|snapshot| snapshot.steps).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let live = app.serving.live.as_ref().map(|live| live.deployment);
+    let standby = app.serving.standby.as_ref().map(|standby| standby.occupant.deployment);
+    let ended = |deployment: &&Deployment| deployment.state.is_terminal() && deployment.created_at >= app.created_at;
+    Ok(Facts {
+        at: shared.now(),
+        safe_mode: shared.safe_mode.reason(),
+        live: match live {
+            Some(id) => shared.store.deployment(id).await?,
+            None => None,
+        },
+        standby: match standby {
+            Some(id) => shared.store.deployment(id).await?,
+            None => None,
+        },
+        last: recent.iter().find(ended).cloned(),
+        unfinished,
+        steps,
+        instances,
+        containers,
+        route,
+        app,
+    })
+}
+
+/// What a backend answers, or why it does not.
+async fn asked<T>(shared: &Shared, question: impl Future<Output = Result<T>>) -> Result<T, String> {
+    tokio::select! {
+        biased;
+        answer = question => answer.map_err(|error| error.to_string()),
+        () = shared.clock.sleep(PATIENCE) => Err(format!("it did not answer within {} s", PATIENCE.as_secs())),
+    }
+}

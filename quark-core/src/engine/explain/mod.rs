@@ -1,0 +1,534 @@
+//! What an app is, what it should be, why it is not, and what comes next: a
+//! pure function of what the store says and what the world shows.
+
+mod gather;
+mod text;
+
+use serde::{Deserialize, Serialize};
+
+use super::drift::{Drift, drift};
+use super::reconcile::is_switching;
+use super::retry;
+use crate::app::{App, AppName, CommitSha, ImageRef, Source};
+use crate::backend::{ContainerState, EffectiveRoute, ObservedContainer};
+use crate::clock::Timestamp;
+use crate::deployment::{
+    AppRecord, Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Failure, Instance, Slot, State,
+    StepName, StepPhase, StepRecord,
+};
+
+pub(super) use gather::gather;
+
+/// What an app is, what it should be, why it is not, and what comes next.
+///
+/// Its `Display` is a text for people; `text` and data say the same, because
+/// the one is made from the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The app.
+    pub app: AppName,
+    /// When the world was looked at, in the store's time.
+    pub at: Timestamp,
+    /// What serves users.
+    pub live: Option<Served>,
+    /// What could serve in an instant, and when it is retired.
+    pub standby: Option<Kept>,
+    /// What has not ended: the one under way first, then those that wait.
+    pub work: Vec<Work>,
+    /// What is not as it should be, the gravest first.
+    pub findings: Vec<Finding>,
+    /// What happens next, and what a person could do.
+    pub next: Vec<Next>,
+}
+
+/// A version in a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Served {
+    /// The deployment that brought it into service.
+    pub deployment: DeploymentId,
+    /// Its number among the deployments of the app.
+    pub sequence: u64,
+    /// Which code.
+    pub version: VersionName,
+    /// Where.
+    pub slot: Slot,
+    /// When that deployment ended.
+    pub since: Option<Timestamp>,
+}
+
+/// A standby.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Kept {
+    /// What.
+    #[serde(flatten)]
+    pub served: Served,
+    /// When it is retired.
+    pub until: Timestamp,
+    /// Whether all of its containers run: else a rollback has to start it anew.
+    pub runs: Option<bool>,
+}
+
+/// Which code, as people call it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum VersionName {
+    /// A commit.
+    Commit(CommitSha),
+    /// The head of a branch that was not resolved yet.
+    Branch(String),
+    /// An image.
+    Image(ImageRef),
+}
+
+/// A deployment that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Work {
+    /// Which.
+    pub deployment: DeploymentId,
+    /// Its number among the deployments of the app.
+    pub sequence: u64,
+    /// What it does.
+    pub kind: DeploymentKind,
+    /// Which code.
+    pub version: VersionName,
+    /// Who wanted it.
+    pub by: String,
+    /// Where it stands.
+    pub state: State,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// Whether somebody has asked it to stop.
+    pub cancelled: bool,
+    /// The step that was begun last, for the one under way.
+    pub step: Option<Step>,
+    /// What it waits for, if it does.
+    pub waits_for: Option<Wait>,
+}
+
+/// The step that a deployment has come to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Step {
+    /// Which.
+    pub name: StepName,
+    /// From 1.
+    pub attempt: u32,
+    /// When this attempt was begun.
+    pub since: Timestamp,
+    /// When it counts as failed.
+    pub deadline: Timestamp,
+    /// Why this attempt, or the one before it, failed.
+    pub failure: Option<Failure>,
+}
+
+/// What a deployment waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Wait {
+    /// For the end of an earlier deployment of the app, by its number.
+    Earlier(u64),
+    /// For an engine with a free place.
+    Worker,
+    /// For the time of the next attempt.
+    Attempt(Timestamp),
+    /// For a person: it could not be cleaned up.
+    Person,
+    /// For the end of safe mode.
+    SafeMode,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "finding")]
+#[non_exhaustive]
+pub enum Finding {
+    /// The engine only looks: its store seems to have gone back in time.
+    SafeMode {
+        /// What has shown it.
+        reason: String,
+    },
+    /// The containers could not be looked at.
+    RuntimeAway {
+        /// Why.
+        why: String,
+    },
+    /// The route could not be looked at.
+    RouterAway {
+        /// Why.
+        why: String,
+    },
+    /// A live container is gone.
+    ContainerMissing {
+        /// Its name.
+        container: ContainerName,
+    },
+    /// A live container does not run.
+    ContainerStopped {
+        /// Its name.
+        container: ContainerName,
+    },
+    /// Something is live and the router knows no route.
+    NoRoute,
+    /// The route points at the slot that is not live.
+    WrongRoute {
+        /// Where it points.
+        at: Slot,
+        /// Where it should.
+        should: Slot,
+    },
+    /// Nothing is live and there is a route.
+    NeedlessRoute,
+    /// A deployment could not be cleaned up.
+    Stuck {
+        /// Its number.
+        sequence: u64,
+        /// What could not be done.
+        step: StepName,
+        /// Why not.
+        failure: Failure,
+    },
+    /// The newest deployment failed; what was live before still is.
+    LastFailed {
+        /// Its number.
+        sequence: u64,
+        /// Why.
+        failure: Failure,
+    },
+    /// The address of a slot belongs to something else; the next deployment
+    /// there gets another one.
+    AddressTaken {
+        /// Which slot.
+        slot: Slot,
+    },
+    /// The standby does not run: a rollback to it has to start it anew.
+    StandbyDead,
+}
+
+/// What happens next, or could.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "next")]
+#[non_exhaustive]
+pub enum Next {
+    /// The engine goes on with a deployment.
+    GoOn {
+        /// Its number.
+        sequence: u64,
+    },
+    /// The engine begins with a deployment that waits.
+    Begin {
+        /// Its number.
+        sequence: u64,
+    },
+    /// The engine brings what is live back to what it should be, within a minute.
+    Mend,
+    /// The engine retires the standby.
+    Retire {
+        /// Its number.
+        sequence: u64,
+        /// When.
+        at: Timestamp,
+    },
+    /// A person could mend the cause and try to clean up once more, or abandon it.
+    RetryOrAbandon {
+        /// Which deployment.
+        deployment: DeploymentId,
+        /// Its number.
+        sequence: u64,
+    },
+    /// A person could compare the store with what runs, and resume the engine.
+    Resume,
+    /// A person could mend what made the newest deployment fail, and deploy again.
+    MendAndDeploy,
+    /// A person could deploy something: nothing was yet.
+    Deploy,
+    /// A person could look after the runtime or the router.
+    BringBack,
+    /// A person could go back to the standby, in an instant.
+    RollBack {
+        /// The number of the version.
+        sequence: u64,
+    },
+}
+
+impl Finding {
+    /// Its stable name.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::SafeMode { .. } => "safe_mode",
+            Self::RuntimeAway { .. } => "runtime_away",
+            Self::RouterAway { .. } => "router_away",
+            Self::ContainerMissing { .. } => "container_missing",
+            Self::ContainerStopped { .. } => "container_stopped",
+            Self::NoRoute => "no_route",
+            Self::WrongRoute { .. } => "wrong_route",
+            Self::NeedlessRoute => "needless_route",
+            Self::Stuck { .. } => "stuck",
+            Self::LastFailed { .. } => "last_failed",
+            Self::AddressTaken { .. } => "address_taken",
+            Self::StandbyDead => "standby_dead",
+        }
+    }
+}
+
+impl Next {
+    /// Its stable name.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::GoOn { .. } => "go_on",
+            Self::Begin { .. } => "begin",
+            Self::Mend => "mend",
+            Self::Retire { .. } => "retire",
+            Self::RetryOrAbandon { .. } => "retry_or_abandon",
+            Self::Resume => "resume",
+            Self::MendAndDeploy => "mend_and_deploy",
+            Self::Deploy => "deploy",
+            Self::BringBack => "bring_back",
+            Self::RollBack { .. } => "roll_back",
+        }
+    }
+
+    /// When it happens, if that is known.
+    #[must_use]
+    pub fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Retire { at, .. } => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// What it is, as one says at that moment.
+    #[must_use]
+    pub fn describe(&self, now: Timestamp) -> String {
+        text::At(self, now).to_string()
+    }
+
+    /// Whether it happens by itself.
+    #[must_use]
+    pub fn is_automatic(&self) -> bool {
+        matches!(self, Self::GoOn { .. } | Self::Begin { .. } | Self::Mend | Self::Retire { .. })
+    }
+}
+
+/// What an explanation is made from.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    pub(super) at: Timestamp,
+    pub(super) app: AppRecord,
+    pub(super) safe_mode: Option<String>,
+    pub(super) live: Option<Deployment>,
+    pub(super) standby: Option<Deployment>,
+    /// The newest deployment that has ended.
+    pub(super) last: Option<Deployment>,
+    /// The deployments that have not ended, the earliest first.
+    pub(super) unfinished: Vec<Deployment>,
+    /// The journal of the active one.
+    pub(super) steps: Vec<StepRecord>,
+    pub(super) instances: Vec<Instance>,
+    /// What the runtime shows, or why it shows nothing.
+    pub(super) containers: Result<Vec<ObservedContainer>, String>,
+    /// What the router says is in force, or why it says nothing.
+    pub(super) route: Result<Option<EffectiveRoute>, String>,
+}
+
+/// Explains an app.
+pub(super) fn explain(facts: &Facts) -> Explanation {
+    let mut explanation = Explanation {
+        app: facts.app.spec.name.clone(),
+        at: facts.at,
+        live: facts.live.as_ref().zip(facts.app.serving.live.as_ref()).map(|(it, live)| served(it, live.slot)),
+        standby: standby(facts),
+        work: work(facts),
+        findings: Vec::new(),
+        next: Vec::new(),
+    };
+    explanation.findings = findings(facts, &explanation);
+    explanation.next = next(facts, &explanation);
+    explanation
+}
+
+fn version(release: &App, deployment: &Deployment) -> VersionName {
+    match (&release.source, &deployment.revision.commit) {
+        (_, Some(commit)) => VersionName::Commit(commit.clone()),
+        (Source::Git { branch, .. }, None) => {
+            VersionName::Branch(deployment.revision.branch.as_ref().unwrap_or(branch).to_string())
+        }
+        (Source::Image { image }, None) => VersionName::Image(image.clone()),
+    }
+}
+
+fn served(deployment: &Deployment, slot: Slot) -> Served {
+    Served {
+        deployment: deployment.id,
+        sequence: deployment.sequence,
+        version: version(&deployment.release, deployment),
+        slot,
+        since: deployment.finished_at,
+    }
+}
+
+fn standby(facts: &Facts) -> Option<Kept> {
+    let (standby, deployment) = facts.app.serving.standby.as_ref().zip(facts.standby.as_ref())?;
+    let own = facts.instances.iter().filter(|instance| instance.slot == standby.occupant.slot);
+    let runs = facts.containers.as_ref().ok().map(|containers| {
+        let running = |instance: &Instance| {
+            let same = |container: &&ObservedContainer| container.name == instance.name;
+            containers.iter().find(same).is_some_and(|found| found.state == ContainerState::Running)
+        };
+        let own: Vec<_> = own.collect();
+        !own.is_empty() && own.into_iter().all(running)
+    });
+    Some(Kept { served: served(deployment, standby.occupant.slot), until: standby.retire_at, runs })
+}
+
+fn work(facts: &Facts) -> Vec<Work> {
+    let first = facts.unfinished.iter().position(|deployment| deployment.state.is_active()).unwrap_or(0);
+    let mut ordered: Vec<&Deployment> = facts.unfinished.iter().collect();
+    if first < ordered.len() {
+        let active = ordered.remove(first);
+        ordered.insert(0, active);
+    }
+    let describe = |(index, deployment): (usize, &&Deployment)| {
+        let step = facts.steps.last().filter(|_| deployment.state.is_active()).map(|record| Step {
+            name: record.name,
+            attempt: record.attempt,
+            since: record.started_at,
+            deadline: record.deadline,
+            failure: last_failure(&facts.steps, record),
+        });
+        Work {
+            deployment: deployment.id,
+            sequence: deployment.sequence,
+            kind: deployment.kind.clone(),
+            version: version(&deployment.release, deployment),
+            by: deployment.created_by.clone(),
+            state: deployment.state,
+            created_at: deployment.created_at,
+            cancelled: deployment.cancel.is_some(),
+            step,
+            waits_for: waits_for(facts, deployment, index.checked_sub(1).and_then(|before| ordered.get(before))),
+        }
+    };
+    ordered.iter().enumerate().map(describe).collect()
+}
+
+/// Why an attempt failed; or, while it lasts, why the one before it did.
+fn last_failure(steps: &[StepRecord], record: &StepRecord) -> Option<Failure> {
+    let same = steps.iter().rev().filter(|step| step.name == record.name);
+    same.into_iter().find_map(|step| step.failure.clone())
+}
+
+fn waits_for(facts: &Facts, deployment: &Deployment, earlier: Option<&&Deployment>) -> Option<Wait> {
+    if facts.safe_mode.is_some() {
+        return Some(Wait::SafeMode);
+    }
+    match (deployment.state, earlier) {
+        (State::Stuck, _) => Some(Wait::Person),
+        (State::Queued, Some(earlier)) => Some(Wait::Earlier(earlier.sequence)),
+        (State::Queued, None) => Some(Wait::Worker),
+        _ => {
+            let last = facts.steps.last()?;
+            let failed = last.phase == StepPhase::Failed && retry::is_worth_it(last);
+            let at = last.finished_at.unwrap_or(last.started_at).after(retry::backoff(last.name, last.attempt));
+            (failed && at > facts.at).then_some(Wait::Attempt(at))
+        }
+    }
+}
+
+fn findings(facts: &Facts, explanation: &Explanation) -> Vec<Finding> {
+    let mut found = Vec::new();
+    found.extend(facts.safe_mode.clone().map(|reason| Finding::SafeMode { reason }));
+    found.extend(facts.containers.as_ref().err().cloned().map(|why| Finding::RuntimeAway { why }));
+    found.extend(facts.route.as_ref().err().cloned().map(|why| Finding::RouterAway { why }));
+    if let (Ok(containers), Ok(route)) = (&facts.containers, &facts.route) {
+        let switching = facts.unfinished.iter().any(|deployment| is_switching(deployment.state));
+        let drift = drift(&facts.app, &facts.instances, containers, route.clone(), switching);
+        found.extend(drift.into_iter().map(|drift| finding(&facts.app, drift)));
+    }
+    let stuck = explanation.work.iter().filter(|work| work.state == State::Stuck);
+    found.extend(stuck.filter_map(|work| {
+        let failed = facts.steps.iter().rev().find(|step| step.phase == StepPhase::Failed)?;
+        let (step, failure) = (failed.name, failed.failure.clone()?);
+        Some(Finding::Stuck { sequence: work.sequence, step, failure })
+    }));
+    let newest = facts.last.as_ref().filter(|last| last.conclusion == Some(Conclusion::Failed));
+    if let Some((last, failure)) = newest.and_then(|last| Some((last, last.failure.clone()?))) {
+        found.push(Finding::LastFailed { sequence: last.sequence, failure });
+    }
+    found.extend(facts.app.serving.contested.map(|slot| Finding::AddressTaken { slot }));
+    if explanation.standby.as_ref().is_some_and(|standby| standby.runs == Some(false)) {
+        found.push(Finding::StandbyDead);
+    }
+    found
+}
+
+fn finding(app: &AppRecord, drift: Drift) -> Finding {
+    match drift {
+        Drift::Missing(container) => Finding::ContainerMissing { container },
+        Drift::Stopped(container) => Finding::ContainerStopped { container },
+        Drift::Unrouted => Finding::NoRoute,
+        Drift::Misrouted(at) => {
+            Finding::WrongRoute { at, should: app.serving.live.as_ref().map_or(at.other(), |live| live.slot) }
+        }
+        Drift::Routed => Finding::NeedlessRoute,
+    }
+}
+
+fn next(facts: &Facts, explanation: &Explanation) -> Vec<Next> {
+    let mut next = Vec::new();
+    if facts.safe_mode.is_some() {
+        return vec![Next::Resume];
+    }
+    let away = |finding: &Finding| matches!(finding, Finding::RuntimeAway { .. } | Finding::RouterAway { .. });
+    if explanation.findings.iter().any(away) {
+        next.push(Next::BringBack);
+    }
+    for (index, work) in explanation.work.iter().enumerate() {
+        let (deployment, sequence) = (work.deployment, work.sequence);
+        next.push(match work.state {
+            State::Stuck => Next::RetryOrAbandon { deployment, sequence },
+            State::Queued => Next::Begin { sequence },
+            _ => Next::GoOn { sequence },
+        });
+        if index == 0 && work.state == State::Stuck {
+            // The others wait for it.
+            break;
+        }
+    }
+    let idle = explanation.work.is_empty();
+    if idle && explanation.findings.iter().any(is_mended) {
+        next.push(Next::Mend);
+    }
+    if let Some(standby) = explanation.standby.as_ref().filter(|_| facts.app.removed_at.is_none()) {
+        let sequence = standby.served.sequence;
+        next.push(Next::Retire { sequence, at: standby.until.max(facts.at) });
+        if idle && standby.runs != Some(false) && standby.until > facts.at {
+            next.push(Next::RollBack { sequence });
+        }
+    }
+    if idle && explanation.findings.iter().any(|finding| matches!(finding, Finding::LastFailed { .. })) {
+        next.push(Next::MendAndDeploy);
+    } else if idle && explanation.live.is_none() {
+        next.push(Next::Deploy);
+    }
+    next
+}
+
+/// Whether the engine mends this by itself.
+fn is_mended(finding: &Finding) -> bool {
+    matches!(
+        finding,
+        Finding::ContainerMissing { .. }
+            | Finding::ContainerStopped { .. }
+            | Finding::NoRoute
+            | Finding::WrongRoute { .. }
+            | Finding::NeedlessRoute
+    )
+}
