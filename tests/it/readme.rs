@@ -165,7 +165,7 @@ async fn the_server_is_driven_by_curl_and_survives_a_restart() {
     let folder = quark_tests::sample_repository().unwrap();
     let (api, apps) = (free_address(), free_address());
     let curls: Vec<_> = commands().into_iter().filter(|line| line.starts_with("curl")).collect();
-    let [create, deploy, log, visit, rollback] = curls.as_slice() else { panic!("{curls:?}") };
+    let [create, deploy, log, visit, rollback, explain] = curls.as_slice() else { panic!("{curls:?}") };
 
     let server = Server::start(folder.path(), api, apps, None).await;
     let create = create.replace("https://github.com/acme/hello", &quark_tests::url_of(&folder));
@@ -187,6 +187,11 @@ async fn the_server_is_driven_by_curl_and_survives_a_restart() {
     assert_ne!(first, second, "another instance serves");
     follow(&server, rollback).await;
     assert_eq!(server.curl(visit).await, first, "the first instance serves again");
+    let explained = server.curl(explain).await;
+    assert!(
+        explained.starts_with("`hello` serves commit ") && explained.contains("a rollback takes a moment"),
+        "{explained}"
+    );
 
     // A request that is in flight when the server is told to end is finished.
     let slow = visit.replace("8080/", "8080/slow?ms=3000");
