@@ -68,8 +68,8 @@ pub mod probe;
 mod workspace;
 
 pub use app::{
-    App, AppName, Argv, Artifact, BranchName, CommitSha, Domain, EnvKey, EnvVars, HealthCheck, HealthPath, ImageRef,
-    RelativePath, RepositoryUrl, Resources, Secret, Source, Timing,
+    App, AppName, ApprovalPolicy, Argv, Artifact, BranchName, CommitSha, Domain, EnvKey, EnvVars, HealthCheck,
+    HealthPath, ImageRef, RelativePath, RepositoryUrl, Resources, Secret, Source, Timing,
 };
 pub use backend::{ContainerRuntime, ImageBuilder, MetricsSink, Prober, Queue, Router, SourceFetcher, Store};
 pub use clock::{Clock, SystemClock, Timestamp};
@@ -77,7 +77,9 @@ pub use deployment::{
     AppRecord, Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Event, EventKind,
     Failure, LogLine, LogStream, OwnerId, Revision, Slot, State, StepName,
 };
-pub use engine::{DeployRequest, DeploymentEngine, DeploymentEngineBuilder, EngineConfig, RollbackRequest};
+pub use engine::{
+    ApprovalRequest, DeployRequest, DeploymentEngine, DeploymentEngineBuilder, EngineConfig, RollbackRequest,
+};
 pub use error::{Error, ErrorClass, ErrorKind, Result};
 
 #[cfg(feature = "git")]

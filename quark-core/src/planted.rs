@@ -153,6 +153,12 @@ mod list {
         DeadBackup = "dead-backup",
         /// A store that went back in time is believed.
         DoubtIgnored = "doubt-ignored",
+        /// One person is enough, whatever the policy says.
+        ApprovedByOne = "approved-by-one",
+        /// Nobody has answered in time, and that counts as consent.
+        ExpiryIgnored = "expiry-ignored",
+        /// People have agreed to another image than the one that is promoted.
+        OtherImageApproved = "other-image-approved",
     }
 
     #[cfg(test)]

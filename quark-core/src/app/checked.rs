@@ -1,5 +1,7 @@
 //! The shape that all checked text types share.
 
+use crate::{Error, Result};
+
 /// Defines a text type whose values are always checked.
 ///
 /// `$check` gets the text and returns `Result<String>`: the canonical form, or
@@ -91,4 +93,16 @@ pub(crate) fn excerpt(text: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+/// Checks what a person says beside the point: no control characters but line
+/// ends, at most so many characters.
+pub(crate) fn check_note(field: &'static str, text: &str, most: usize) -> Result<()> {
+    if text.chars().count() > most {
+        return Err(Error::invalid(field, "too_long", format!("at most {most} characters are allowed")));
+    }
+    if text.chars().any(|c| c.is_control() && c != '\n') {
+        return Err(Error::invalid(field, "control_character", "control characters are not allowed"));
+    }
+    Ok(())
 }

@@ -3,6 +3,8 @@
 //! Every text that comes from outside has a type of its own here. A value of
 //! such a type has been checked, so no backend checks again and none forgets.
 
+mod approval;
+mod changes;
 mod checked;
 mod command;
 mod domain;
@@ -14,6 +16,8 @@ mod resources;
 mod source;
 mod spec;
 
+pub use approval::ApprovalPolicy;
+pub use changes::Change;
 pub use command::{Argv, RelativePath};
 pub use domain::Domain;
 pub use env::{EnvKey, EnvVars, Secret};
@@ -24,7 +28,7 @@ pub use resources::Resources;
 pub use source::{BranchName, CommitSha, RepositoryUrl, Source};
 pub use spec::{App, Timing};
 
-pub(crate) use checked::checked_text;
+pub(crate) use checked::{check_note, checked_text};
 
 /// Durations as whole milliseconds, under field names that end in `_ms`.
 pub(crate) mod millis {
@@ -38,5 +42,24 @@ pub(crate) mod millis {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+
+    /// The same for one that may be left out.
+    pub(crate) mod optional {
+        use std::time::Duration;
+
+        use serde::{Deserialize, Deserializer, Serializer};
+
+        #[allow(clippy::ref_option, reason = "serde asks for this signature")]
+        pub(crate) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+            match duration {
+                Some(duration) => super::serialize(duration, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+            Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
+        }
     }
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppName, Argv, Domain, EnvKey, EnvVars, HealthCheck, RelativePath, Resources, Secret, Source};
+use super::{
+    AppName, ApprovalPolicy, Argv, Domain, EnvKey, EnvVars, HealthCheck, RelativePath, Resources, Secret, Source,
+};
 use crate::deployment::SupersedePolicy;
 use crate::{Error, Result};
 
@@ -56,6 +58,9 @@ pub struct App {
     /// What a newer deployment means for those before it.
     #[serde(default)]
     pub supersede: SupersedePolicy,
+    /// Who must agree before a version serves users; nobody if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalPolicy>,
 }
 
 /// How long the parts of a replacement may take.
@@ -115,6 +120,7 @@ impl App {
             replicas: one(),
             timing: Timing::default(),
             supersede: SupersedePolicy::default(),
+            approval: None,
         })
     }
 
@@ -169,6 +175,13 @@ impl App {
         self
     }
 
+    /// Sets who must agree before a version serves users.
+    #[must_use]
+    pub fn with_approval(mut self, policy: ApprovalPolicy) -> Self {
+        self.approval = Some(policy);
+        self
+    }
+
     /// Adds a variable.
     ///
     /// # Errors
@@ -208,6 +221,9 @@ impl App {
             if duration > Duration::from_secs(most) {
                 return Err(Error::invalid(field, "invalid_duration", format!("at most {most} s are allowed")));
             }
+        }
+        if let Some(policy) = &self.approval {
+            policy.check()?;
         }
         self.health.check()
     }

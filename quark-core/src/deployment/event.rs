@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::approval::ApprovalOutcome;
 use super::id::{DeploymentId, Generation};
 use super::record::Failure;
 use super::slot::Slot;
@@ -70,6 +71,25 @@ pub enum EventKind {
     CancelRequested {
         /// Who.
         by: String,
+    },
+    /// People are asked whether it may serve users.
+    ApprovalRequested {
+        /// Names the question.
+        nonce: String,
+        /// Until when it stands.
+        expires_at: Timestamp,
+    },
+    /// Somebody has answered.
+    ApprovalAnswered {
+        /// Who.
+        by: String,
+        /// Whether they agree.
+        approved: bool,
+    },
+    /// The question was decided, by people or by time.
+    ApprovalSettled {
+        /// How.
+        outcome: ApprovalOutcome,
     },
     /// The route points at this deployment.
     Promoted {

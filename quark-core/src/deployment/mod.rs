@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! queued → admitted → fetching → building → preparing → starting → probing → promoting → completed
+//!                          if people must agree: probing → awaiting_approval → probing
 //!             any of them before promoting, on failure or cancel → unwinding → completed
 //!             promoting, when the router refuses → reverting → unwinding → completed
 //! ```
 
+mod approval;
 mod event;
 mod id;
 mod record;
@@ -14,6 +16,7 @@ mod state;
 mod step;
 mod supersede;
 
+pub use approval::{Answer, Approval, ApprovalOutcome, ApprovalVerdict};
 pub use event::{Event, EventKind, LogLine, LogStream};
 pub use id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, OwnerId, Version};
 pub use record::{

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::approval::Approval;
 use super::id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, Version};
 use super::slot::Slot;
 use super::state::{Conclusion, State};
@@ -215,6 +216,10 @@ pub struct Deployment {
     /// deployment and no second one.
     #[serde(default)]
     pub key: Option<IdempotencyKey>,
+    /// The question whether it may serve users, once it was asked, if people
+    /// must agree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When a worker took it.

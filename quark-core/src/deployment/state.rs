@@ -27,6 +27,8 @@ pub enum State {
     /// The container must show that it is healthy.
     #[serde(alias = "health_checking")]
     Probing,
+    /// It is healthy, and people must agree before it serves. It holds no worker.
+    AwaitingApproval,
     /// The route is being pointed at it.
     #[serde(alias = "switching")]
     Promoting,
@@ -43,7 +45,7 @@ pub enum State {
 
 impl State {
     /// All states in the order of a deployment's life.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Queued,
         Self::Admitted,
         Self::Fetching,
@@ -51,6 +53,7 @@ impl State {
         Self::Preparing,
         Self::Starting,
         Self::Probing,
+        Self::AwaitingApproval,
         Self::Promoting,
         Self::Reverting,
         Self::Unwinding,
@@ -69,6 +72,7 @@ impl State {
             Self::Preparing => "preparing",
             Self::Starting => "starting",
             Self::Probing => "probing",
+            Self::AwaitingApproval => "awaiting_approval",
             Self::Promoting => "promoting",
             Self::Reverting => "reverting",
             Self::Unwinding => "unwinding",
@@ -101,6 +105,7 @@ impl State {
                 | Self::Preparing
                 | Self::Starting
                 | Self::Probing
+                | Self::AwaitingApproval
         )
     }
 
@@ -120,7 +125,11 @@ impl State {
             // Back to preparing when somebody else has the address.
             Self::Starting => matches!(next, Self::Probing | Self::Preparing | Self::Unwinding),
             // Likewise, and when the standby of a rollback turns out to be dead.
-            Self::Probing => matches!(next, Self::Promoting | Self::Preparing | Self::Unwinding),
+            Self::Probing => {
+                matches!(next, Self::AwaitingApproval | Self::Promoting | Self::Preparing | Self::Unwinding)
+            }
+            // Probed once more when people have agreed.
+            Self::AwaitingApproval => matches!(next, Self::Probing | Self::Unwinding),
             Self::Promoting => matches!(next, Self::Completed | Self::Reverting | Self::Unwinding | Self::Stuck),
             Self::Reverting => matches!(next, Self::Unwinding | Self::Stuck),
             Self::Unwinding => matches!(next, Self::Completed | Self::Stuck),

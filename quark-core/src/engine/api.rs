@@ -9,6 +9,7 @@ use futures_util::stream::BoxStream;
 use super::builder::DeploymentEngineBuilder;
 use super::requests::{DeployRequest, RollbackRequest};
 use super::shared::Shared;
+use super::worker::go_on;
 use super::{sweep, watch as live};
 use crate::app::{App, AppName, Source};
 use crate::backend::store::refusal;
@@ -206,7 +207,8 @@ impl DeploymentEngine {
     /// being promoted or has ended, or if it removes its app.
     pub async fn cancel(&self, id: DeploymentId, by: &str) -> Result<()> {
         self.shared.refuse_in_safe_mode()?;
-        if self.deployment(id).await?.kind == DeploymentKind::Remove {
+        let deployment = self.deployment(id).await?;
+        if deployment.kind == DeploymentKind::Remove {
             // From its first row on the app takes no deployments; half a removal is no state to be in.
             return Err(Error::new(ErrorKind::Conflict, "the removal of an app cannot be cancelled")
                 .with_code("too_late")
@@ -225,7 +227,9 @@ impl DeploymentEngine {
             self.count_ended(&ended);
         }
         self.shared.announce();
-        self.shared.hurry(id);
+        if outcome == CancelOutcome::Requested {
+            self.stop(&deployment.app, id);
+        }
         Ok(())
     }
 
@@ -394,6 +398,7 @@ impl DeploymentEngine {
             created_by: by.unwrap_or("engine").to_owned(),
             trigger: Trigger::default(),
             key: None,
+            approval: None,
             created_at: self.shared.now(),
             started_at: None,
             finished_at: None,
@@ -418,9 +423,17 @@ impl DeploymentEngine {
         }
         self.shared.announce();
         for stopping in created.stopping {
-            self.shared.hurry(stopping);
+            self.stop(&created.deployment.app, stopping);
         }
         Ok(created.deployment)
+    }
+
+    /// Has a deployment stop that was asked to. One that waits for people has
+    /// no driver.
+    fn stop(&self, app: &AppName, id: DeploymentId) {
+        if !self.shared.hurry(id) {
+            go_on(&self.shared, app, id);
+        }
     }
 
     /// Counts a deployment that ended before any work on it.

@@ -10,7 +10,8 @@ use crate::app::Source;
 use crate::backend::Snapshot;
 use crate::clock::Timestamp;
 use crate::deployment::{
-    CancelRequest, Conclusion, Deployment, DeploymentKind, Failure, Instance, State, StepName, StepPhase, StepRecord,
+    Approval, ApprovalOutcome, ApprovalVerdict, CancelRequest, Conclusion, Deployment, DeploymentKind, Failure,
+    Instance, State, StepName, StepPhase, StepRecord,
 };
 use crate::planted::planted;
 use crate::{Error, ErrorKind};
@@ -38,6 +39,12 @@ pub(super) enum Decision {
     Retry(StepName, Timestamp),
     /// Go to another state; nothing is done to the world.
     Go(State, Option<Failure>),
+    /// Ask people whether it may serve users.
+    Ask,
+    /// Nothing before this time but a look now and then whether it is well.
+    Watch(Timestamp),
+    /// What people were asked is decided.
+    Settle(ApprovalOutcome),
     /// End.
     Finish(Conclusion),
     /// Nothing before this time.
@@ -69,6 +76,7 @@ pub(super) fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
         State::Preparing => run(snapshot, StepName::Create),
         State::Starting => run(snapshot, StepName::Start),
         State::Probing => run(snapshot, StepName::Probe),
+        State::AwaitingApproval => approval(deployment, now),
         State::Promoting if deployment.kind == DeploymentKind::Remove => run(snapshot, StepName::Unroute),
         State::Promoting => run(snapshot, StepName::Promote),
         State::Reverting => run(snapshot, StepName::Revert),
@@ -76,6 +84,35 @@ pub(super) fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
         // Only a person moves a stuck deployment.
         State::Stuck | State::Completed => Decision::Done,
     }
+}
+
+/// What becomes of the question whether a deployment may serve users.
+fn approval(deployment: &Deployment, now: Timestamp) -> Decision {
+    let asked = deployment.approval.as_ref().filter(|approval| is_about(approval, deployment));
+    let Some(policy) = &deployment.release.approval else { return Decision::Settle(ApprovalOutcome::Approved) };
+    let Some(approval) = asked else { return Decision::Ask };
+    if planted!(ApprovedByOne) && approval.answers.iter().any(|answer| answer.approved) {
+        return Decision::Settle(ApprovalOutcome::Approved);
+    }
+    match approval.verdict(policy, &deployment.created_by, now) {
+        ApprovalVerdict::Open(until) => Decision::Watch(until),
+        ApprovalVerdict::Settled(ApprovalOutcome::Expired) if planted!(ExpiryIgnored) => {
+            Decision::Settle(ApprovalOutcome::Approved)
+        }
+        ApprovalVerdict::Settled(outcome) => Decision::Settle(outcome),
+    }
+}
+
+/// Whether a question is about the very image that would be promoted.
+fn is_about(approval: &Approval, deployment: &Deployment) -> bool {
+    deployment.artifact.as_ref() == Some(&approval.artifact) || planted!(OtherImageApproved)
+}
+
+/// Whether people must agree before a deployment serves, and have not yet.
+pub(super) fn needs_approval(deployment: &Deployment) -> bool {
+    let asked = deployment.approval.as_ref().filter(|approval| is_about(approval, deployment));
+    let agreed = asked.is_some_and(|approval| approval.decided_at.is_some());
+    deployment.kind == DeploymentKind::Deploy && deployment.release.approval.is_some() && !agreed
 }
 
 fn stop(state: State, cancel: &CancelRequest) -> Decision {
@@ -99,6 +136,10 @@ fn hopeless(snapshot: &Snapshot, now: Timestamp) -> Option<Failure> {
     let state = deployment.state;
     // A removal goes through whatever it takes: half a removal is no state to be in.
     if !state.can_cancel() || state == State::Queued || deployment.kind == DeploymentKind::Remove {
+        return None;
+    }
+    if state == State::AwaitingApproval {
+        // People have a time of their own.
         return None;
     }
     if let Some(step) = snapshot.steps.last()
@@ -128,7 +169,9 @@ fn poisoned(state: State) -> Failure {
 /// When a deployment must have been promoted, once it was begun. A moment, so
 /// it does not move when an engine restarts.
 pub(super) fn deadline(deployment: &Deployment) -> Option<Timestamp> {
-    deployment.started_at.map(|started| started.after(TOTAL))
+    let asked = deployment.approval.as_ref();
+    let waited = asked.and_then(|asked| Some(asked.decided_at?.since(asked.asked_at))).unwrap_or_default();
+    deployment.started_at.map(|started| started.after(TOTAL).after(waited))
 }
 
 /// The next step of the retirement of the standby that this deployment left.

@@ -6,7 +6,12 @@ use std::sync::Arc;
 
 use crate::backend::{Commit, Guard, Lease, NewJob, Snapshot};
 use crate::clock::Timestamp;
-use crate::deployment::{Conclusion, EventKind, Failure, Instance, InstanceState, Serving, State, StepRecord, Version};
+use crate::deployment::{
+    Approval, ApprovalOutcome, Conclusion, EventKind, Failure, Instance, InstanceState, Serving, State, StepRecord,
+    Version,
+};
+
+use crate::{Error, ErrorKind, Result};
 
 /// A deployment as it will be once all that was decided is written.
 #[derive(Clone, Debug)]
@@ -23,6 +28,8 @@ pub(super) struct Draft {
     forget_app: bool,
     admits: bool,
     unless_cancelled: bool,
+    /// The deployment's own row was changed.
+    changed: bool,
 }
 
 impl Draft {
@@ -43,6 +50,7 @@ impl Draft {
             forget_app: false,
             admits: false,
             unless_cancelled: false,
+            changed: false,
         }
     }
 
@@ -62,11 +70,16 @@ impl Draft {
 
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.steps.is_empty() && self.instances.is_empty() && self.jobs.is_empty()
+        !self.changed
+            && self.events.is_empty()
+            && self.steps.is_empty()
+            && self.instances.is_empty()
+            && self.jobs.is_empty()
     }
 
     /// Changes what is known of the deployment itself.
     pub(super) fn deployment(&mut self) -> &mut crate::deployment::Deployment {
+        self.changed = true;
         &mut self.edit().deployment
     }
 
@@ -86,6 +99,28 @@ impl Draft {
         self.deployment().started_at = Some(now);
         self.admits = true;
         self.unless_cancelled = true;
+    }
+
+    /// Asks people whether it may serve users; `nonce` names the question.
+    pub(super) fn ask(&mut self, nonce: String, now: Timestamp) -> Result<()> {
+        let deployment = &self.snapshot.deployment;
+        let (Some(artifact), Some(policy)) = (deployment.artifact.clone(), &deployment.release.approval) else {
+            return Err(Error::new(ErrorKind::Internal, "there is nothing that people could be asked about"));
+        };
+        let expires_at = now.after(policy.expires);
+        self.tell(EventKind::ApprovalRequested { nonce: nonce.clone(), expires_at });
+        self.deployment().approval = Some(Approval::ask(artifact, nonce, now));
+        Ok(())
+    }
+
+    /// What people were asked is decided.
+    pub(super) fn decided(&mut self, outcome: ApprovalOutcome, now: Timestamp) {
+        if let Some(approval) = &mut self.deployment().approval {
+            approval.decided_at = Some(now);
+        }
+        self.tell(EventKind::ApprovalSettled { outcome });
+        // It may have changed since it was last seen to be healthy.
+        self.go(if outcome == ApprovalOutcome::Approved { State::Probing } else { State::Unwinding });
     }
 
     /// Ends the deployment.

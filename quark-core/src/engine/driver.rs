@@ -37,6 +37,8 @@ pub(super) const BUSY: Duration = Duration::from_millis(250);
 
 /// The same, when the other one waits for a person.
 const STUCK: Duration = Duration::from_secs(5);
+/// How often a version that waits for people is looked at (`engine.md` 1.8).
+const WATCH: Duration = Duration::from_secs(10);
 /// How long to wait for a store that does not answer.
 const AWAY: Duration = Duration::from_millis(500);
 
@@ -137,9 +139,36 @@ impl Driver {
                 }
                 draft.go(to);
             }
+            Decision::Ask => draft.ask(self.shared.platform.unique().to_string(), now)?,
+            Decision::Watch(until) => return self.watch(draft, until).await,
+            Decision::Settle(outcome) => draft.decided(outcome, now),
             Decision::Finish(conclusion) => draft.finish(conclusion, now),
         }
         Ok(None)
+    }
+
+    /// Looks whether a version that waits for people is well, and lets it wait
+    /// on. Nothing is done to the world, so nothing is journalled.
+    async fn watch(&self, draft: &mut Draft, until: Timestamp) -> Result<Option<Burst>> {
+        if !self.write_or_read(draft).await? {
+            return Ok(None);
+        }
+        let context =
+            StepContext { shared: Arc::clone(&self.shared), lease: self.lease.clone(), log: Arc::clone(&self.log) };
+        let seen = tokio::select! {
+            biased;
+            seen = step::still_healthy(&context, draft.snapshot()) => seen,
+            () = self.lost.cancelled() => return Err(Error::new(ErrorKind::Fenced, "the lease was lost during a look")),
+            () = self.cancelled.cancelled() => return Ok(None),
+            () = self.shared.stopping.cancelled() => return Ok(Some(Burst::Interrupted)),
+            // A runtime that does not answer says nothing about the version.
+            () = self.shared.clock.sleep(WATCH) => Ok(()),
+        };
+        settle::watched(draft, seen.err().map(|error| Failure::from_error(StepName::Probe, &error)));
+        if draft.snapshot().deployment.state != State::AwaitingApproval {
+            return Ok(None);
+        }
+        Ok(Some(Burst::Parked(until.min(self.shared.now().after(WATCH)))))
     }
 
     /// One step under the write-ahead protocol: its intent is written with all

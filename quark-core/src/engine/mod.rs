@@ -13,9 +13,11 @@
 //! - `recovery` is done once when an engine starts, `sweep` finds lost jobs,
 //!   `reconcile` finds what is not as the store says (`drift`, pure);
 //! - `explain` says what is, what should be, why and what comes next (pure);
-//! - `person`: what only a person decides, about `stuck` deployments and `safe_mode`.
+//! - `person`: what only people decide, about `stuck` deployments, `safe_mode`
+//!   and whether a version may serve (`approval`).
 
 mod api;
+mod approval;
 mod builder;
 mod config;
 mod decide;
@@ -43,6 +45,7 @@ mod worker;
 mod write;
 
 pub use api::DeploymentEngine;
+pub use approval::{ApprovalRequest, PendingApproval};
 pub use builder::DeploymentEngineBuilder;
 pub use config::EngineConfig;
 pub use drift::{Garbage, Orphan};

@@ -1,13 +1,14 @@
 //! `DeploymentEngine`, continued: what only a person decides.
 
 use super::api::DeploymentEngine;
+use super::approval::{self, ApprovalRequest, PendingApproval};
 use super::drift::Garbage;
 use super::explain::{self, Explanation};
 use super::reconcile;
 use super::stuck::{self, Leftovers};
 use crate::Result;
 use crate::app::AppName;
-use crate::deployment::DeploymentId;
+use crate::deployment::{Deployment, DeploymentId};
 #[cfg(doc)]
 use crate::error::ErrorKind;
 
@@ -73,6 +74,30 @@ impl DeploymentEngine {
     /// As [`garbage`](Self::garbage); [`ErrorKind::Unavailable`] (`safe_mode`).
     pub async fn collect_garbage(&self) -> Result<Garbage> {
         reconcile::collect_all(&self.shared).await
+    }
+
+    /// The deployments that wait for people, the oldest question first, with
+    /// what one needs to know to decide.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if the store cannot be read.
+    pub async fn approvals(&self) -> Result<Vec<PendingApproval>> {
+        approval::pending(&self.shared).await
+    }
+
+    /// Answers whether a deployment may serve users. Once enough people agree
+    /// it is probed again and promoted; one who does not agree ends it, as
+    /// cancelled. Returns when the answer is written down.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::InvalidInput`] with the field;
+    /// [`ErrorKind::Conflict`] with code `not_awaiting_approval`, `other_question` (the image or the nonce is
+    /// not that of the question), `answered_already`, `own_deployment` (separation of duties), `lease_held`
+    /// while another engine is at work on the app; [`ErrorKind::Unavailable`] (`safe_mode`).
+    pub async fn answer_approval(&self, id: DeploymentId, request: ApprovalRequest) -> Result<Deployment> {
+        approval::answer(&self.shared, id, request).await
     }
 
     /// Why the engine touches nothing, if it does not: the store has gone back

@@ -1,6 +1,6 @@
 //! What follows from a step's outcome: pure, like `decide`.
 
-use super::decide::{after_failure, last};
+use super::decide::{after_failure, last, needs_approval};
 use super::draft::Draft;
 use super::retry;
 use super::route::domains;
@@ -11,6 +11,7 @@ use crate::deployment::{
     CancelRequest, Conclusion, DeploymentKind, EventKind, Failure, Instance, InstanceState, Occupant, Standby, State,
     StepName, StepOutput, StepPhase, StepRecord,
 };
+use crate::error::ErrorKind;
 use crate::planted::planted;
 
 /// The record of a step that is about to begin. After a crash the same attempt
@@ -71,7 +72,8 @@ pub(super) fn succeed(draft: &mut Draft, mut record: StepRecord, output: StepOut
         }
         StepName::Probe => {
             mark_own(draft, InstanceState::Healthy);
-            draft.go(State::Promoting);
+            let asks = needs_approval(&draft.snapshot().deployment);
+            draft.go(if asks { State::AwaitingApproval } else { State::Promoting });
         }
         StepName::Promote => promoted(draft, base, now),
         StepName::Revert | StepName::Unroute => draft.go(State::Unwinding),
@@ -81,6 +83,29 @@ pub(super) fn succeed(draft: &mut Draft, mut record: StepRecord, output: StepOut
             vacate(draft, false);
             draft.tell(EventKind::Retired);
         }
+    }
+}
+
+/// How often in a row a version that waits for people may be found unwell.
+const PATIENCE: u32 = 3;
+
+/// What follows from a look at a version that waits for people. What could not
+/// be seen counts neither way.
+pub(super) fn watched(draft: &mut Draft, failure: Option<Failure>) {
+    let before = draft.snapshot().deployment.approval.as_ref().map_or(0, |approval| approval.unwell);
+    let unwell = match &failure {
+        None => 0,
+        Some(failure) if failure.kind == ErrorKind::Unhealthy => before + 1,
+        Some(_) => before,
+    };
+    if unwell != before
+        && let Some(approval) = &mut draft.deployment().approval
+    {
+        approval.unwell = unwell;
+    }
+    if let Some(failure) = failure.filter(|_| unwell >= PATIENCE) {
+        draft.fail(failure);
+        draft.go(State::Unwinding);
     }
 }
 

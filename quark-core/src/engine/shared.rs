@@ -149,12 +149,14 @@ impl Shared {
     }
 
     /// Tells the driver of a deployment, if this engine has it, that the
-    /// deployment was asked to stop.
-    pub(super) fn hurry(&self, id: DeploymentId) {
+    /// deployment was asked to stop. Whether it has.
+    pub(super) fn hurry(&self, id: DeploymentId) -> bool {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, token)) = running.get(&id) {
+        let driver = running.get(&id);
+        if let Some((_, token)) = driver {
             token.cancel();
         }
+        driver.is_some()
     }
 
     /// Wakes those who wait for the end of a deployment.

@@ -124,8 +124,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long somebody who waits for the app is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Takes the app. Those that wait behind a stuck deployment take it for moments.
-async fn take(shared: &Arc<Shared>, app: &AppName, id: DeploymentId) -> Result<Hold> {
+/// Takes the app for what a person wants. Those that wait behind a stuck
+/// deployment, and looks at one that waits, take it for moments.
+pub(super) async fn take(shared: &Arc<Shared>, app: &AppName, id: DeploymentId) -> Result<Hold> {
     let until = shared.now().after(PATIENCE);
     loop {
         match Hold::take(shared, app, id, None).await {

@@ -9,7 +9,9 @@ use super::driver::Burst;
 use super::hold::Hold;
 use super::shared::Shared;
 use super::sweep::{sweep, sweep_checkouts};
-use crate::backend::{Claim, ClaimedJob, Metric};
+use crate::app::AppName;
+use crate::backend::{Claim, ClaimToken, ClaimedJob, JobKind, Metric};
+use crate::deployment::DeploymentId;
 use crate::{ErrorKind, Result};
 
 /// How long to wait for a hint before looking into the queue anyway.
@@ -121,7 +123,7 @@ async fn wait(shared: &Shared) {
 async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
     let deployment = claimed.job.deployment;
     let token = claimed.token;
-    let told = match drive(shared, &claimed).await {
+    let told = match drive(shared, &claimed.job.app, deployment, claimed.job.kind, Some(token)).await {
         Ok(Burst::Finished) => shared.queue.ack(token).await,
         Ok(Burst::Parked(until)) => {
             let delay = until.since(shared.now());
@@ -147,15 +149,33 @@ async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
     }
 }
 
-async fn drive(shared: &Arc<Shared>, claimed: &ClaimedJob) -> Result<Burst> {
-    let id = claimed.job.deployment;
-    shared.until_free(&claimed.job.app, TIDYING).await;
-    let mut hold = Hold::take(shared, &claimed.job.app, id, Some(claimed.token)).await?;
+/// Goes on at once with a deployment whose job waits for a later time: people
+/// have decided about it. If this fails, or the engine dies, its job goes on.
+pub(super) fn go_on(shared: &Arc<Shared>, app: &AppName, id: DeploymentId) {
+    let (engine, app) = (Arc::clone(shared), app.clone());
+    shared.spawn(async move {
+        if let Err(error) = drive(&engine, &app, id, JobKind::Deploy, None).await {
+            tracing::debug!(deployment = %id, report = error.report(), "what was decided waits for its job");
+        }
+    });
+}
+
+/// Works on a deployment until nothing is left to do now; `token` is the claim
+/// of its job, if it has one.
+pub(super) async fn drive(
+    shared: &Arc<Shared>,
+    app: &AppName,
+    id: DeploymentId,
+    kind: JobKind,
+    token: Option<ClaimToken>,
+) -> Result<Burst> {
+    shared.until_free(app, TIDYING).await;
+    let mut hold = Hold::take(shared, app, id, token).await?;
     let burst = match shared.store.snapshot(id).await {
         Ok(None) => Ok(Burst::Finished),
         Ok(Some(snapshot)) => {
             let driver = hold.driver(&snapshot.deployment);
-            let burst = driver.run(claimed.job.kind, snapshot).await;
+            let burst = driver.run(kind, snapshot).await;
             if burst.is_err() {
                 shared.break_off(id);
             }

@@ -8,9 +8,9 @@ use crate::app::{
 };
 use crate::clock::Timestamp;
 use crate::deployment::{
-    ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Failure, Fence, Generation, IdempotencyKey,
-    Instance, InstanceState, Occupant, Revision, Serving, Slot, Standby, State, StepName, StepOutput, StepPhase,
-    StepRecord, TeamId, Trigger, Version,
+    Answer, Approval, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Failure, Fence, Generation,
+    IdempotencyKey, Instance, InstanceState, Occupant, Revision, Serving, Slot, Standby, State, StepName, StepOutput,
+    StepPhase, StepRecord, TeamId, Trigger, Version,
 };
 use crate::error::{ErrorClass, ErrorKind};
 use crate::{EnvKey, Result, Secret};
@@ -62,10 +62,22 @@ pub(super) fn deployment(app: &App, at: Timestamp) -> Result<Deployment> {
         created_by: ODD_TEXT.to_owned(),
         trigger: Trigger::Push,
         key: Some(IdempotencyKey::parse(format!("wish/{id}"))?),
+        approval: None,
         created_at: at,
         started_at: None,
         finished_at: None,
     })
+}
+
+/// A question to people, with nothing left out.
+pub(super) fn approval() -> Approval {
+    let answer = Answer { by: ODD_TEXT.to_owned(), at: moment(60), approved: true, comment: Some("fine".to_owned()) };
+    Approval {
+        answers: vec![answer],
+        decided_at: Some(moment(61)),
+        unwell: 2,
+        ..Approval::ask(artifact(), "nonce".to_owned(), moment(59))
+    }
 }
 
 /// Why something failed, with nothing left out.

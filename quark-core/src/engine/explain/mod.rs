@@ -13,8 +13,8 @@ use crate::app::{App, AppName, CommitSha, ImageRef, Source};
 use crate::backend::{ContainerState, EffectiveRoute, ObservedContainer};
 use crate::clock::Timestamp;
 use crate::deployment::{
-    AppRecord, Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Failure, Instance, Slot, State,
-    StepName, StepPhase, StepRecord,
+    AppRecord, ApprovalVerdict, Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Failure, Instance,
+    Slot, State, StepName, StepPhase, StepRecord,
 };
 
 pub(super) use gather::gather;
@@ -139,6 +139,13 @@ pub enum Wait {
     Attempt(Timestamp),
     /// For a person: it could not be cleaned up.
     Person,
+    /// For people who must agree that it serves users.
+    Approval {
+        /// How many more.
+        missing: u32,
+        /// When that is decided without them.
+        until: Timestamp,
+    },
     /// For the end of safe mode.
     SafeMode,
 }
@@ -241,6 +248,13 @@ pub enum Next {
         /// Its number.
         sequence: u64,
     },
+    /// People could look at a version and say whether it may serve users.
+    Answer {
+        /// Which deployment.
+        deployment: DeploymentId,
+        /// Its number.
+        sequence: u64,
+    },
     /// A person could compare the store with what runs, and resume the engine.
     Resume,
     /// A person could mend what made the newest deployment fail, and deploy again.
@@ -287,6 +301,7 @@ impl Next {
             Self::Mend => "mend",
             Self::Retire { .. } => "retire",
             Self::RetryOrAbandon { .. } => "retry_or_abandon",
+            Self::Answer { .. } => "answer",
             Self::Resume => "resume",
             Self::MendAndDeploy => "mend_and_deploy",
             Self::Deploy => "deploy",
@@ -431,6 +446,15 @@ fn waits_for(facts: &Facts, deployment: &Deployment, earlier: Option<&&Deploymen
     }
     match (deployment.state, earlier) {
         (State::Stuck, _) => Some(Wait::Person),
+        (State::AwaitingApproval, _) => {
+            let (approval, policy) = (deployment.approval.as_ref()?, deployment.release.approval.as_ref()?);
+            match approval.verdict(policy, &deployment.created_by, facts.at) {
+                ApprovalVerdict::Open(until) => {
+                    Some(Wait::Approval { missing: approval.missing(policy, &deployment.created_by), until })
+                }
+                ApprovalVerdict::Settled(_) => None,
+            }
+        }
         (State::Queued, Some(earlier)) => Some(Wait::Earlier(earlier.sequence)),
         (State::Queued, None) => Some(Wait::Worker),
         _ => {
@@ -495,6 +519,7 @@ fn next(facts: &Facts, explanation: &Explanation) -> Vec<Next> {
         next.push(match work.state {
             State::Stuck => Next::RetryOrAbandon { deployment, sequence },
             State::Queued => Next::Begin { sequence },
+            State::AwaitingApproval => Next::Answer { deployment, sequence },
             _ => Next::GoOn { sequence },
         });
         if index == 0 && work.state == State::Stuck {

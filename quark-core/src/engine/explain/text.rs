@@ -129,6 +129,14 @@ impl fmt::Display for At<'_, (State, &Wait)> {
             Wait::Worker => f.write_str("waits for an engine with a free place"),
             Wait::Attempt(at) => write!(f, "{state}, waits {} before the next attempt", span(at.since(*now))),
             Wait::Person => f.write_str("it could not be cleaned up and waits for a person"),
+            Wait::Approval { missing, until } => {
+                let people = if *missing == 1 { "person" } else { "people" };
+                write!(
+                    f,
+                    "healthy, waits for the consent of {missing} {people}, for another {}",
+                    span(until.since(*now))
+                )
+            }
             Wait::SafeMode => write!(f, "{state}, waits for the end of safe mode"),
         }
     }
@@ -191,6 +199,9 @@ impl fmt::Display for At<'_, Next> {
                 f,
                 "mend what kept #{sequence} from being cleaned up and `retry` deployment `{deployment}`, or `abandon` it"
             ),
+            Next::Answer { deployment, sequence } => {
+                write!(f, "look at #{sequence} and approve or reject deployment `{deployment}`")
+            }
             Next::Resume => f.write_str("compare the store with what runs, then `resume` the engine"),
             Next::MendAndDeploy => f.write_str("mend what made the newest deployment fail and deploy again"),
             Next::Deploy => f.write_str("deploy a version"),

@@ -25,6 +25,8 @@ use crate::deployment::{AppRecord, DeploymentId, Instance, StepName, StepOutput}
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
+pub(super) use probe::still_healthy;
+
 /// The code of an error of the store while a step was only planned.
 pub(super) const STORE_AWAY: &str = "store_away";
 

@@ -162,7 +162,7 @@ fn gone(instance: &Instance) -> Error {
 
 /// One last look before users are sent there: it may have died, or the machine
 /// may have been restarted, since it was found healthy.
-pub(super) async fn still_healthy(context: &StepContext, snapshot: &Snapshot) -> Result<()> {
+pub(in crate::engine) async fn still_healthy(context: &StepContext, snapshot: &Snapshot) -> Result<()> {
     if planted!(SwitchBeforeHealth, OldVersionProbed) {
         return Ok(());
     }

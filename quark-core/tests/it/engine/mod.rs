@@ -1,5 +1,6 @@
 //! The engine on the in-memory backends: what it promises, whatever happens.
 
+mod approval;
 mod cancel;
 mod collect;
 mod crash;
