@@ -11,6 +11,8 @@ use quark_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::ApprovalBody;
+
 /// What an app shall be. Everything but name and source has a default.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +49,9 @@ pub struct CreateApp {
     /// What a newer deployment means for those before it; `coalesce` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supersede: Option<SupersedeBody>,
+    /// Who must agree before a version serves users; nobody by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalBody>,
 }
 
 /// What a newer deployment means for those of the same app that have not ended.
@@ -180,6 +185,7 @@ impl CreateApp {
         if let Some(policy) = self.supersede {
             app.supersede = policy.into();
         }
+        app.approval = self.approval.map(Into::into);
         app.check()?;
         Ok(app)
     }
@@ -276,6 +282,8 @@ pub struct AppView {
     pub timing: TimingBody,
     /// What a newer deployment means for those before it.
     pub supersede: Option<SupersedeBody>,
+    /// Who must agree before a version serves users.
+    pub approval: Option<ApprovalBody>,
     /// What serves.
     pub live: Option<OccupantView>,
     /// The version before, kept warm for an instant rollback.
@@ -290,7 +298,8 @@ pub struct AppView {
 
 impl From<AppRecord> for AppView {
     fn from(record: AppRecord) -> Self {
-        let App { name, source, domains, port, env, resources, health, timing, supersede: policy, .. } = record.spec;
+        let App { name, source, domains, port, env, resources, health, timing, supersede: policy, approval, .. } =
+            record.spec;
         Self {
             name: name.into(),
             source: source.into(),
@@ -317,6 +326,7 @@ impl From<AppRecord> for AppView {
                 build_ms: to_millis(timing.build),
             },
             supersede: supersede(policy),
+            approval: approval.map(Into::into),
             live: record.serving.live.map(Into::into),
             standby: record.serving.standby.map(|standby| standby.occupant.into()),
             version: record.version.0,

@@ -22,6 +22,9 @@ pub struct CreateDeployment {
     /// Names the wish, as the header `Idempotency-Key` does: whoever wishes again
     /// under the same key gets the same deployment. 1 to 255 visible ASCII characters.
     pub key: Option<String>,
+    /// On whose behalf, 1 to 100 characters; `api` by default. Who asks cannot
+    /// approve, unless the app's policy says so.
+    pub by: Option<String>,
 }
 
 /// What made somebody want a deployment.
@@ -65,7 +68,7 @@ impl CreateDeployment {
             branch: self.branch.map(BranchName::parse).transpose()?,
             commit: self.commit.map(CommitSha::parse).transpose()?,
             image: self.image.map(ImageRef::parse).transpose()?,
-            by: Some("api".to_owned()),
+            by: Some(self.by.unwrap_or_else(|| "api".to_owned())),
             trigger: self.trigger.map(Into::into).unwrap_or_default(),
             key: self.key.map(IdempotencyKey::parse).transpose()?,
         })

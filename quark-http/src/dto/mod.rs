@@ -1,12 +1,14 @@
 //! The wire types. They are not the stored types: what is stored may change
 //! without the API changing, and what is secret has no place here.
 
+mod approvals;
 mod apps;
 mod deployments;
 mod explanation;
 mod garbage;
 mod leftovers;
 
+pub use approvals::{AnswerApproval, AnswerView, ApprovalBody, ApprovalList, DecisionBody, PendingApprovalView};
 pub use apps::{
     AppList, AppView, CreateApp, HealthBody, OccupantView, ResourcesBody, SourceBody, SupersedeBody, TimingBody,
 };

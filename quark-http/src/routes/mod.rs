@@ -1,5 +1,6 @@
 //! The whole API on one screen.
 
+mod approvals;
 mod apps;
 mod deployments;
 mod system;
@@ -72,6 +73,8 @@ fn guarded() -> OpenApiRouter<ApiState> {
         .routes(routes!(deployments::leftovers))
         .routes(routes!(deployments::retry))
         .routes(routes!(deployments::abandon))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::answer))
         .routes(routes!(deployments::steps))
         .routes(routes!(deployments::events))
         .routes(routes!(deployments::log))

@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod approvals;
 mod refusals;
 mod safe_mode;
 mod streams;
