@@ -153,6 +153,10 @@ mod list {
         DeadBackup = "dead-backup",
         /// A store that went back in time is believed.
         DoubtIgnored = "doubt-ignored",
+        /// The standby is retired while it answers for a live version that is dead.
+        NeededIsRetired = "needed-is-retired",
+        /// What is live is not mended while a deployment is under way.
+        LiveNotLookedAfter = "live-not-looked-after",
         /// One person is enough, whatever the policy says.
         ApprovedByOne = "approved-by-one",
         /// Nobody has answered in time, and that counts as consent.

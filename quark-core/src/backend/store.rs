@@ -385,7 +385,7 @@ pub mod refusal {
     pub fn deployment_under_way(other: DeploymentId) -> Error {
         Error::new(ErrorKind::Conflict, format!("deployment `{other}` of the same app is under way"))
             .with_code("deployment_under_way")
-            .with_hint("wait for its end or cancel it; the app's `supersede` policy is `reject`")
+            .with_hint("the app's `supersede` policy is `reject`: wait for its end or cancel it; if it is stuck, `retry` or `abandon` it")
     }
 
     /// The deployment has ended.

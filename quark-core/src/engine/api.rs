@@ -16,7 +16,7 @@ use crate::backend::store::refusal;
 use crate::backend::{CancelOutcome, ContainerRuntime, LogChunk, LogSelection, Metric, Queue, Router, Store};
 use crate::deployment::{
     AppRecord, CancelRequest, Conclusion, Deployment, DeploymentId, DeploymentKind, Event, Fence, IdempotencyKey,
-    InstanceState, LogLine, Revision, State, StepRecord, Trigger, Version,
+    InstanceState, LogLine, Occupant, Revision, State, StepRecord, Trigger, Version,
 };
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
@@ -154,12 +154,14 @@ impl DeploymentEngine {
     }
 
     /// Asks for an earlier deployment to be brought back, exactly as it was.
-    /// If it still runs this takes a moment, else it is started anew.
+    /// If it still runs this takes a moment, else it is started anew. While a
+    /// version is being promoted, "the one before" is the one that it replaces.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] with code
-    /// `nothing_to_roll_back_to`, `deployment_not_of_app`, `not_a_release` or `already_live`.
+    /// `nothing_to_roll_back_to`, `deployment_not_of_app`, `not_a_release`, `already_live` or
+    /// `rollback_under_way`.
     pub async fn rollback(&self, name: &AppName, request: RollbackRequest) -> Result<Deployment> {
         self.shared.refuse_in_safe_mode()?;
         let app = self.app(name).await?;
@@ -167,7 +169,17 @@ impl DeploymentEngine {
             return Ok(known);
         }
         let conflict = |code, message: String| Err(Error::new(ErrorKind::Conflict, message).with_code(code));
-        let Some(to) = request.to.or(app.serving.previous) else {
+        let promoting = self.promoting(name).await?;
+        let live = app.serving.live.as_ref().map(Occupant::release);
+        let before = match promoting {
+            // Who sees a bad version coming means the one that it is about to replace.
+            Some(DeploymentKind::Deploy) => live,
+            Some(DeploymentKind::Rollback { to }) if request.to.is_none() => {
+                return conflict("rollback_under_way", format!("`{name}` is going back to deployment `{to}` already"));
+            }
+            _ => app.serving.previous,
+        };
+        let Some(to) = request.to.or(before) else {
             return conflict("nothing_to_roll_back_to", format!("`{name}` has no earlier version"));
         };
         let mut target = self.deployment(to).await?;
@@ -182,7 +194,7 @@ impl DeploymentEngine {
         if target.conclusion != Some(Conclusion::Succeeded) || target.kind == DeploymentKind::Remove {
             return conflict("not_a_release", format!("deployment `{to}` never served"));
         }
-        if app.serving.live.as_ref().is_some_and(|live| live.release() == to) {
+        if live == Some(to) && promoting.is_none() {
             return conflict("already_live", format!("deployment `{to}` is live"));
         }
         if let Some(domain) = self.shared.domain_of_others(name, &target.release).await? {
@@ -330,7 +342,7 @@ impl DeploymentEngine {
     ///
     /// [`ErrorKind::Unavailable`] if not.
     pub async fn ready(&self) -> Result<()> {
-        self.shared.store.installation().await.map(|_| ())
+        self.shared.store.position().await.map(|_| ())
     }
 
     /// Ends in order: no new work is taken, short steps are finished, long ones
@@ -365,15 +377,19 @@ impl DeploymentEngine {
         .with_hint("use an https or ssh URL, or allow the folder when the engine is built"))
     }
 
+    /// What is about to change what is live, if anything is.
+    async fn promoting(&self, name: &AppName) -> Result<Option<DeploymentKind>> {
+        let unfinished = self.shared.store.unfinished().await?;
+        let promoting = unfinished.into_iter().find(|other| other.app == *name && other.state == State::Promoting);
+        Ok(promoting.map(|promoting| promoting.kind))
+    }
+
     /// The deployment that was asked for under this key before.
     async fn known(&self, app: &AppRecord, key: Option<&IdempotencyKey>, kind: &str) -> Result<Option<Deployment>> {
         let Some(key) = key else { return Ok(None) };
         let Some(known) = self.shared.store.deployment_by_key(&app.spec.name, key).await? else { return Ok(None) };
         if known.kind.as_str() != kind || known.created_at < app.created_at {
-            return Err(Error::new(ErrorKind::Conflict, "the key was used for another wish before")
-                .with_code("key_reused")
-                .with_field("key")
-                .with_hint("a key names one wish; use a new one for a new wish"));
+            return Err(key_reused());
         }
         Ok(Some(known))
     }
@@ -412,6 +428,10 @@ impl DeploymentEngine {
         let policy = deployment.release.supersede;
         let created = self.shared.store.create_deployment(deployment, job.clone(), policy).await?;
         if created.existing {
+            if created.deployment.kind.as_str() != kind {
+                // Two wishes of different kinds came under one key at one moment.
+                return Err(key_reused());
+            }
             return Ok(created.deployment);
         }
         if !self.shared.store.queues_jobs() {
@@ -444,4 +464,11 @@ impl DeploymentEngine {
         }
         self.shared.settle(ended.id);
     }
+}
+
+fn key_reused() -> Error {
+    Error::new(ErrorKind::Conflict, "the key was used for another wish before")
+        .with_code("key_reused")
+        .with_field("key")
+        .with_hint("a key names one wish; use a new one for a new wish")
 }

@@ -69,6 +69,7 @@ pub(super) fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
     }
     match state {
         State::Queued => Decision::Admit,
+        State::Admitted if is_live_already(snapshot) => Decision::Go(State::Unwinding, Some(already_live(deployment))),
         State::Admitted => Decision::Go(first_state(snapshot), None),
         State::Fetching => run(snapshot, StepName::Fetch),
         State::Building => run(snapshot, StepName::Build),
@@ -242,6 +243,23 @@ pub(super) fn is_warm(snapshot: &Snapshot) -> bool {
 /// The last record of a step.
 pub(super) fn last(snapshot: &Snapshot, step: StepName) -> Option<&StepRecord> {
     snapshot.steps.iter().rev().find(|record| record.name == step)
+}
+
+/// Whether what a rollback goes back to is live by now: it was when its turn
+/// came, though not when it was asked for.
+fn is_live_already(snapshot: &Snapshot) -> bool {
+    let DeploymentKind::Rollback { to } = snapshot.deployment.kind else { return false };
+    let live = snapshot.app.as_ref().and_then(|app| app.serving.live.as_ref());
+    live.is_some_and(|live| live.release() == to)
+}
+
+fn already_live(deployment: &Deployment) -> Failure {
+    let message = match deployment.kind {
+        DeploymentKind::Rollback { to } => format!("deployment `{to}` is live by now"),
+        _ => "it is live by now".to_owned(),
+    };
+    let error = Error::new(ErrorKind::Conflict, message).with_code("already_live");
+    Failure { step: None, ..Failure::from_error(StepName::Promote, &error) }
 }
 
 fn first_state(snapshot: &Snapshot) -> State {

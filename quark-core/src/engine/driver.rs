@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::decide::{Decision, deadline, decide, decide_retirement};
 use super::draft::Draft;
 use super::log::DeploymentLog;
+use super::reconcile::{found, mend_under};
 use super::settle;
 use super::shared::Shared;
 use super::step::{self, StepContext};
@@ -37,6 +38,8 @@ pub(super) const BUSY: Duration = Duration::from_millis(250);
 
 /// The same, when the other one waits for a person.
 const STUCK: Duration = Duration::from_secs(5);
+/// How often what is live is looked after while a step takes long.
+const MEANWHILE: Duration = Duration::from_secs(5);
 /// How often a version that waits for people is looked at (`engine.md` 1.8).
 const WATCH: Duration = Duration::from_secs(10);
 /// How long to wait for a store that does not answer.
@@ -180,6 +183,10 @@ impl Driver {
         }
         let context =
             StepContext { shared: Arc::clone(&self.shared), lease: self.lease.clone(), log: Arc::clone(&self.log) };
+        if step == StepName::Clear {
+            // What stands by is about to go: what is live must run.
+            self.look_after_live(&draft.share()).await;
+        }
         let record = self.begin(draft, step);
         let resumed = record.resumed > 0;
         let decided = draft.clone();
@@ -329,16 +336,22 @@ impl Driver {
         let call = Call::new(key, self.lease.fence, timeout).with_clock(Arc::clone(&self.shared.clock));
         let cancel = call.cancel.clone();
         let (context, deadline) = (context.clone(), record.deadline);
+        let looked_after = Arc::clone(&snapshot);
         let work = async move { step::run(&context, &snapshot, step, &call, deadline).await };
         let mut task = Task::spawn(&self.shared.platform, work);
-        let joined = tokio::select! {
-            biased;
-            joined = task.join() => Some(joined),
-            () = self.lost.cancelled() => None,
-            () = self.cancelled.cancelled(), if step::can_be_cancelled(step) => None,
-            () = self.shared.stopping.cancelled(), if step::is_interruptible(step) => None,
-            // It measures its time itself; this is for a backend that does not.
-            () = self.shared.clock.sleep(timeout.saturating_add(UNHEARD)) => None,
+        // It measures its time itself; this is for a backend that does not.
+        let mut overdue = self.shared.clock.sleep(timeout.saturating_add(UNHEARD));
+        let joined = loop {
+            tokio::select! {
+                biased;
+                joined = task.join() => break Some(joined),
+                () = self.lost.cancelled() => break None,
+                () = self.cancelled.cancelled(), if step::can_be_cancelled(step) => break None,
+                () = self.shared.stopping.cancelled(), if step::is_interruptible(step) => break None,
+                () = &mut overdue => break None,
+                () = self.shared.clock.sleep(MEANWHILE), if step::leaves_live_alone(step) => {}
+            }
+            self.look_after_live(&looked_after).await;
         };
         let joined = match joined {
             Some(joined) => joined,
@@ -356,6 +369,47 @@ impl Driver {
             }
         };
         joined.map_err(|error| error.with_operation(step.as_str())).flatten()
+    }
+
+    /// Mends what is live while a step takes long: the app's lease is held, so
+    /// nobody else can, and users cannot wait for the end of a build.
+    async fn look_after_live(&self, snapshot: &Snapshot) {
+        if planted!(LiveNotLookedAfter) || self.shared.safe_mode.is_on() {
+            return;
+        }
+        let live = snapshot.app.as_ref().and_then(|app| app.serving.live.as_ref());
+        let Some(live) = live.map(|live| live.deployment).filter(|live| *live != snapshot.deployment.id) else {
+            return;
+        };
+        let mended = async {
+            let Some(snapshot) = self.shared.store.snapshot(live).await? else { return Ok(true) };
+            if found(&self.shared, &snapshot).await?.is_empty() {
+                return Ok(true);
+            }
+            let deployment = snapshot.deployment;
+            let driver = Self {
+                shared: Arc::clone(&self.shared),
+                lease: self.lease.clone(),
+                log: DeploymentLog::of(&self.shared, &deployment),
+                cancelled: CancellationToken::new(),
+                lost: self.lost.clone(),
+            };
+            // What is mended is a step of its own, hence the box.
+            let mended = Box::pin(mend_under(&driver, &deployment)).await;
+            driver.log.flush().await;
+            mended
+        };
+        tokio::select! {
+            biased;
+            mended = mended => {
+                if let Err(error) = mended {
+                    let app = &snapshot.deployment.app;
+                    tracing::warn!(%app, report = error.report(), "what is live could not be looked after");
+                }
+            }
+            () = self.lost.cancelled() => {}
+            () = self.shared.stopping.cancelled() => {}
+        }
     }
 
     /// Writes the draft; whether that could be done. If not, it is read again.

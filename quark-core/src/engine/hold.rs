@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::Driver;
 use super::lease::{self, Kept};
-use super::log::{DeploymentLog, LogTarget};
+use super::log::DeploymentLog;
 use super::shared::{AppClaim, Registration, Shared};
 use crate::Result;
 use crate::app::AppName;
@@ -72,18 +72,10 @@ impl Hold {
 
     /// Something that works on a deployment under this right.
     pub(super) fn driver(&mut self, deployment: &Deployment) -> Driver {
-        let shared = &self.shared;
-        let target = LogTarget {
-            store: Arc::clone(&shared.store),
-            clock: Arc::clone(&shared.clock),
-            metrics: Arc::clone(&shared.metrics),
-            changed: shared.changed.clone(),
-            platform: Arc::clone(&shared.platform),
-        };
-        let log = Arc::new(DeploymentLog::open(target, deployment.id, &deployment.release.env));
+        let log = DeploymentLog::of(&self.shared, deployment);
         self.log = Some(Arc::clone(&log));
         Driver {
-            shared: Arc::clone(shared),
+            shared: Arc::clone(&self.shared),
             lease: self.lease.clone(),
             log,
             cancelled: self.cancelled.clone(),

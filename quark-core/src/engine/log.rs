@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::shared::Shared;
 use crate::app::EnvVars;
 use crate::backend::{LogSink, Metric, MetricsSink, Store};
 use crate::clock::{Clock, Timestamp};
-use crate::deployment::{DeploymentId, LogLine, LogStream};
+use crate::deployment::{Deployment, DeploymentId, LogLine, LogStream};
 use crate::platform::Platform;
 
 /// Lines that may wait for the store before further ones are dropped.
@@ -34,17 +35,29 @@ pub(super) struct DeploymentLog {
 }
 
 /// Where a log goes to.
-pub(super) struct LogTarget {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) metrics: Arc<dyn MetricsSink>,
-    pub(super) changed: watch::Sender<u64>,
-    pub(super) platform: Arc<dyn Platform>,
+struct LogTarget {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<dyn MetricsSink>,
+    changed: watch::Sender<u64>,
+    platform: Arc<dyn Platform>,
 }
 
 impl DeploymentLog {
+    /// The log of a deployment of this engine.
+    pub(super) fn of(shared: &Shared, deployment: &Deployment) -> Arc<Self> {
+        let target = LogTarget {
+            store: Arc::clone(&shared.store),
+            clock: Arc::clone(&shared.clock),
+            metrics: Arc::clone(&shared.metrics),
+            changed: shared.changed.clone(),
+            platform: Arc::clone(&shared.platform),
+        };
+        Arc::new(Self::open(target, deployment.id, &deployment.release.env))
+    }
+
     /// Opens the log; its writer ends when the log is dropped and written.
-    pub(super) fn open(target: LogTarget, id: DeploymentId, env: &EnvVars) -> Self {
+    fn open(target: LogTarget, id: DeploymentId, env: &EnvVars) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
         let dropped = Arc::new(AtomicU64::new(0));
         let clock = Arc::clone(&target.clock);

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use super::drift::{Drift, Garbage, drift, epoch, orphans};
+use super::driver::Driver;
 use super::hold::Hold;
-use super::shared::Shared;
+use super::shared::{NO_ANSWER, Shared};
 use crate::Result;
 use crate::backend::{ObservedContainer, Snapshot, container_runtime::label};
 use crate::deployment::{AppRecord, Deployment, InstanceState, State, StepName, StepPhase};
@@ -49,7 +50,7 @@ pub(super) async fn pass(shared: &Arc<Shared>) -> Result<bool> {
         return Ok(true);
     }
     // Read before the store: see `orphans`.
-    let containers = shared.runtime.list(&shared.labels()).await?;
+    let containers = shared.ask("the runtime", shared.runtime.list(&shared.labels())).await?;
     let mut unsettled = BTreeSet::new();
     let mut known = BTreeSet::new();
     for app in shared.store.apps().await? {
@@ -57,7 +58,7 @@ pub(super) async fn pass(shared: &Arc<Shared>) -> Result<bool> {
         if shared.stopping.is_cancelled() || shared.safe_mode.is_on() {
             return Ok(false);
         }
-        if !mended(shared, &app, &containers).await {
+        if !mended(shared, &app, &containers).await? {
             unsettled.insert(app.spec.name);
         }
     }
@@ -72,15 +73,17 @@ pub(super) async fn pass(shared: &Arc<Shared>) -> Result<bool> {
 }
 
 /// Brings an app back to what it shall be; whether it is now.
-async fn mended(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedContainer]) -> bool {
+async fn mended(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedContainer]) -> Result<bool> {
     let name = &app.spec.name;
     match mend(shared, app, containers).await {
-        Ok(done) => done,
-        // Another engine, or a deployment, is at work on the app.
-        Err(error) if error.code() == "lease_held" => false,
+        Ok(done) => Ok(done),
+        // Another engine, or a deployment, is at work on the app; the latter mends it.
+        Err(error) if error.code() == "lease_held" => Ok(false),
+        // What hangs for one app would hang for every app.
+        Err(error) if error.code() == NO_ANSWER => Err(error),
         Err(error) => {
             tracing::error!(app = %name, report = error.report(), "the app could not be mended; trying again");
-            false
+            Ok(false)
         }
     }
 }
@@ -88,7 +91,7 @@ async fn mended(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedCon
 async fn mend(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedContainer]) -> Result<bool> {
     let name = &app.spec.name;
     let instances = shared.store.instances(name).await?;
-    let route = shared.router.observe(name).await?;
+    let route = shared.ask("the router", shared.router.observe(name)).await?;
     if drift(app, &instances, containers, route, false).is_empty() {
         return Ok(true);
     }
@@ -98,19 +101,22 @@ async fn mend(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedConta
         return Ok(false);
     }
     let mut hold = Hold::take(shared, &deployment.app, deployment.id, None).await?;
-    let done = async {
-        // Read under the lease: what was read before may have been replaced meanwhile.
-        let Some(snapshot) = shared.store.snapshot(deployment.id).await? else { return Ok(true) };
-        let found = found(shared, &snapshot).await?;
-        if found.is_empty() {
-            return Ok(true);
-        }
-        tracing::warn!(app = %name, ?found, "what is live is not as it shall be");
-        let mut draft = Draft::of(snapshot);
-        perform(&mut hold, shared, &mut draft, StepName::Mend).await
-    };
-    let done = done.await;
+    let done = mend_under(&hold.driver(&deployment), &deployment).await;
     hold.release(done).await
+}
+
+/// Mends what is live, or was, in the journal of `deployment`, under the lease
+/// of `driver`; whether all is as it shall be now.
+pub(super) async fn mend_under(driver: &Driver, deployment: &Deployment) -> Result<bool> {
+    let shared = &driver.shared;
+    // Read under the lease: what was read before may have been replaced meanwhile.
+    let Some(snapshot) = shared.store.snapshot(deployment.id).await? else { return Ok(true) };
+    let found = found(shared, &snapshot).await?;
+    if found.is_empty() {
+        return Ok(true);
+    }
+    tracing::warn!(app = %deployment.app, ?found, "what is live is not as it shall be");
+    perform(driver, &mut Draft::of(snapshot), StepName::Mend).await
 }
 
 /// The deployment in whose journal it is written what is mended: the live one,
@@ -132,9 +138,9 @@ pub(super) async fn found(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<Dr
     let name = &app.spec.name;
     let mut containers = Vec::new();
     for instance in &snapshot.instances {
-        containers.extend(shared.runtime.inspect(&instance.name).await?);
+        containers.extend(shared.ask("the runtime", shared.runtime.inspect(&instance.name)).await?);
     }
-    let route = shared.router.observe(name).await?;
+    let route = shared.ask("the router", shared.router.observe(name)).await?;
     let unfinished = shared.store.unfinished().await?;
     let switching = |other: &Deployment| other.app == *name && is_switching(other.state);
     Ok(drift(
@@ -152,11 +158,11 @@ pub(super) fn is_switching(state: State) -> bool {
 }
 
 /// Does one step for a deployment that has ended, and writes what became of it.
-async fn perform(hold: &mut Hold, shared: &Shared, draft: &mut Draft, step: StepName) -> Result<bool> {
-    hold.driver(&draft.snapshot().deployment).step(draft, step).await?;
-    shared.write(draft, &hold.lease).await?;
+async fn perform(driver: &Driver, draft: &mut Draft, step: StepName) -> Result<bool> {
+    driver.step(draft, step).await?;
+    driver.shared.write(draft, &driver.lease).await?;
     let last = super::decide::last(draft.snapshot(), step);
-    Ok(last.is_some_and(|record| record.phase == StepPhase::Done && record.fence == hold.lease.fence))
+    Ok(last.is_some_and(|record| record.phase == StepPhase::Done && record.fence == driver.lease.fence))
 }
 
 /// Removes containers that carry our labels and that nothing refers to, unless
@@ -251,8 +257,7 @@ async fn collect_from(shared: &Arc<Shared>, deployment: &Deployment) -> Result<(
         if strays(shared, &snapshot).await?.is_empty() {
             return Ok(());
         }
-        let mut draft = Draft::of(snapshot);
-        perform(&mut hold, shared, &mut draft, StepName::Collect).await.map(|_| ())
+        perform(&hold.driver(deployment), &mut Draft::of(snapshot), StepName::Collect).await.map(|_| ())
     };
     let done = done.await;
     hold.release(done).await

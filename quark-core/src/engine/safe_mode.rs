@@ -7,7 +7,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::shared::Shared;
+use super::shared::{NO_ANSWER, Shared};
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
@@ -103,8 +103,14 @@ impl Shared {
         for app in self.store.apps().await? {
             let name = &app.spec.name;
             // The store counts a generation before the router hears of it.
-            // A router that cannot be asked says nothing; whoever mends the app says that.
-            if let Ok(Some(route)) = self.router.observe(name).await
+            let seen = match self.ask("the router", self.router.observe(name)).await {
+                Ok(seen) => seen,
+                // One that hangs would hang for every app.
+                Err(error) if error.code() == NO_ANSWER => return Ok(None),
+                // One that cannot be asked says nothing; whoever mends the app says that.
+                Err(_) => None,
+            };
+            if let Some(route) = seen
                 && route.generation > app.serving.generation
                 // It may have been counted since the app was read.
                 && self.store.app(name).await?.is_some_and(|app| route.generation > app.serving.generation)

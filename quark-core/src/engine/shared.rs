@@ -24,6 +24,11 @@ use crate::platform::Platform;
 use crate::workspace::Workspace;
 use crate::{Error, ErrorKind, Result};
 
+/// The code of a question that nobody answered.
+pub(super) const NO_ANSWER: &str = "no_answer";
+/// How long a question to a backend may take that only looks.
+const MOMENT: Duration = Duration::from_secs(5);
+
 /// What all parts of an engine share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -99,6 +104,20 @@ impl Shared {
         let others = self.store.apps().await?.into_iter().filter(|app| app.spec.name != *name);
         let theirs: HashSet<Domain> = others.flat_map(|app| app.spec.domains).collect();
         Ok(release.domains.iter().find(|domain| theirs.contains(*domain)).cloned())
+    }
+
+    /// What a backend answers to a question that should take a moment. One that
+    /// hangs must not keep everybody else waiting: it counts as away.
+    pub(super) async fn ask<T>(&self, what: &'static str, question: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            answer = question => answer,
+            () = self.clock.sleep(MOMENT) => {
+                let text = format!("{what} did not answer within {} s", MOMENT.as_secs());
+                Err(Error::new(ErrorKind::Unavailable, text).with_code(NO_ANSWER))
+            }
+            () = self.stopping.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the engine is shutting down")),
+        }
     }
 
     /// Remembers that the work on a deployment was broken off.

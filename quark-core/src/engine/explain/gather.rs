@@ -2,9 +2,6 @@
 //! that does not answer is a finding, not an error: that is when explanations
 //! are asked for.
 
-use std::future::Future;
-use std::time::Duration;
-
 use super::Facts;
 use crate::Result;
 use crate::app::AppName;
@@ -13,8 +10,6 @@ use crate::backend::store::refusal;
 use crate::deployment::Deployment;
 use crate::engine::shared::Shared;
 
-/// How long a backend is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How many deployments are looked through for the last one that has ended.
 const RECENT: usize = 20;
 
@@ -23,8 +18,8 @@ pub(in crate::engine) async fn gather(shared: &Shared, name: &AppName) -> Result
     let mut labels = shared.labels();
     labels.insert(label::APP.to_owned(), name.to_string());
     // Read before the store, like everywhere: what is written down is made later.
-    let containers = asked(shared, shared.runtime.list(&labels)).await;
-    let route = asked(shared, shared.router.observe(name)).await;
+    let containers = shared.ask("the runtime", shared.runtime.list(&labels)).await.map_err(|error| error.to_string());
+    let route = shared.ask("the router", shared.router.observe(name)).await.map_err(|error| error.to_string());
     let app = shared.store.app(name).await?.ok_or_else(|| refusal::app_not_found(name))?;
     let instances = shared.store.instances(name).await?;
     let recent = shared.store.deployments(name, None, RECENT).await?;
@@ -57,13 +52,4 @@ pub(in crate::engine) async fn gather(shared: &Shared, name: &AppName) -> Result
         route,
         app,
     })
-}
-
-/// What a backend answers, or why it does not.
-async fn asked<T>(shared: &Shared, question: impl Future<Output = Result<T>>) -> Result<T, String> {
-    tokio::select! {
-        biased;
-        answer = question => answer.map_err(|error| error.to_string()),
-        () = shared.clock.sleep(PATIENCE) => Err(format!("it did not answer within {} s", PATIENCE.as_secs())),
-    }
 }

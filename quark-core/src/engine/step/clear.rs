@@ -2,12 +2,12 @@
 //! once when the slot is needed.
 
 use super::{StepContext, app, dispose};
-use crate::Result;
-use crate::backend::{Call, Drained, Snapshot};
+use crate::backend::{Call, ContainerState, Drained, Snapshot};
 use crate::deployment::{Instance, Slot, StepOutput};
 use crate::engine::draft::Draft;
 use crate::engine::route::{enforce, route};
 use crate::planted::planted;
+use crate::{Error, ErrorKind, Result};
 
 /// Marks the standby as retiring: from this row on no rollback takes it.
 pub(super) fn plan(draft: &mut Draft) {
@@ -35,6 +35,7 @@ pub(super) async fn drain(context: &StepContext, snapshot: &Snapshot, call: &Cal
     if planted!(RemoveBeforeDrain) {
         return Ok(StepOutput::default());
     }
+    refuse_if_needed(context, snapshot, live.slot).await?;
     let alone = route(&app.spec.name, &app.serving, &context.lease, app.serving.generation, live.slot, false)?;
     enforce(context.shared.router.as_ref(), call, &alone).await?;
     let longest = snapshot.deployment.release.timing.drain;
@@ -46,6 +47,34 @@ pub(super) async fn drain(context: &StepContext, snapshot: &Snapshot, call: &Cal
     };
     context.log.say(&note);
     Ok(StepOutput { note: Some(note), ..StepOutput::default() })
+}
+
+/// Refuses while the standby answers in the place of a live version that does
+/// not run: without it nothing would.
+async fn refuse_if_needed(context: &StepContext, snapshot: &Snapshot, live: Slot) -> Result<()> {
+    let live_runs = runs(context, snapshot, live).await? || planted!(NeededIsRetired);
+    if live_runs || !runs(context, snapshot, live.other()).await? {
+        return Ok(());
+    }
+    let name = &snapshot.deployment.app;
+    Err(Error::new(
+        ErrorKind::Unavailable,
+        format!("what is live of `{name}` does not run, and the standby answers for it"),
+    )
+    .with_code("live_is_down")
+    .with_hint("roll back, which takes a moment, or mend what keeps the live version from running; then deploy again"))
+}
+
+/// Whether what is in a slot runs, all of it.
+pub(super) async fn runs(context: &StepContext, snapshot: &Snapshot, slot: Slot) -> Result<bool> {
+    let mut any = false;
+    for instance in snapshot.instances.iter().filter(|instance| instance.slot == slot) {
+        match context.shared.runtime.inspect(&instance.name).await? {
+            Some(observed) if observed.state == ContainerState::Running => any = true,
+            _ => return Ok(false),
+        }
+    }
+    Ok(any)
 }
 
 /// Stops and removes what is in the idle slot.

@@ -1,9 +1,10 @@
 //! Bring what is live back to what the store says: containers that have gone
 //! are made again, those that have stopped are started, the route is put back.
 
+use super::clear::runs;
 use super::{StepContext, app, create};
-use crate::backend::{Call, ContainerState, Snapshot};
-use crate::deployment::{Slot, StepOutput};
+use crate::backend::{Call, Snapshot};
+use crate::deployment::StepOutput;
 use crate::engine::drift::Drift;
 use crate::engine::reconcile::found;
 use crate::engine::route::route;
@@ -54,16 +55,4 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
             .with_code("not_mended"));
     }
     Ok(StepOutput { note: Some(done.join(", ")), ..StepOutput::default() })
-}
-
-/// Whether what is in a slot runs.
-async fn runs(context: &StepContext, snapshot: &Snapshot, slot: Slot) -> Result<bool> {
-    let mut any = false;
-    for instance in snapshot.instances.iter().filter(|instance| instance.slot == slot) {
-        match context.shared.runtime.inspect(&instance.name).await? {
-            Some(observed) if observed.state == ContainerState::Running => any = true,
-            _ => return Ok(false),
-        }
-    }
-    Ok(any)
 }

@@ -146,6 +146,12 @@ pub(super) fn is_interruptible(step: StepName) -> bool {
     )
 }
 
+/// Whether a step may take long and has nothing to do with what is live, so that
+/// this can be mended meanwhile.
+pub(super) fn leaves_live_alone(step: StepName) -> bool {
+    matches!(step, StepName::Fetch | StepName::Build | StepName::Probe)
+}
+
 /// Whether a step takes away what an earlier one made.
 pub(super) fn is_cleanup(step: StepName) -> bool {
     matches!(

@@ -18,6 +18,10 @@ use crate::engine::decide::is_warm;
 use crate::planted::planted;
 use crate::{Error, ErrorClass, ErrorKind, Result};
 
+/// How often one that was healthy is asked before it counts as unwell: one
+/// answer may be late because of a pause of a garbage collector.
+const LAST_LOOKS: u32 = 3;
+
 /// Why the last look did not count as healthy.
 enum Unwell {
     NotListening(Vec<u16>),
@@ -173,11 +177,32 @@ pub(in crate::engine) async fn still_healthy(context: &StepContext, snapshot: &S
         if let ContainerState::Exited { code, out_of_memory } = observed.state {
             return Err(exited(context, snapshot, &observed.id, code, out_of_memory).await);
         }
-        if let Some(unwell) = look(context, instance, &observed, host, check).await? {
-            return Err(never_healthy(snapshot, instance, unwell));
+        let mut unwell = look(context, instance, &observed, host, check).await?;
+        for _ in 1..LAST_LOOKS {
+            if unwell.is_none() {
+                break;
+            }
+            context.shared.clock.sleep(check.interval).await;
+            unwell = look(context, instance, &observed, host, check).await?;
+        }
+        if let Some(unwell) = unwell {
+            return Err(not_healthy_any_more(snapshot, instance, unwell));
         }
     }
     Ok(())
+}
+
+/// It was healthy, and is not any more.
+fn not_healthy_any_more(snapshot: &Snapshot, instance: &Instance, unwell: Unwell) -> Error {
+    let path = &snapshot.deployment.release.health.path;
+    let why = match unwell {
+        Unwell::Unseen(error) => return error,
+        Unwell::NotListening(_) => "it does not listen on its port any more".to_owned(),
+        Unwell::Answer(failure) => format!("no good answer from `{path}` at {}: {failure}", instance.endpoint),
+    };
+    Error::new(ErrorKind::Unhealthy, format!("the app was healthy and is not any more: {why}"))
+        .with_code("unhealthy")
+        .with_hint("it was asked three times; its last lines are in the deployment's log")
 }
 
 fn never_healthy(snapshot: &Snapshot, instance: &Instance, unwell: Unwell) -> Error {

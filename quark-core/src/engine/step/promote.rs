@@ -1,9 +1,10 @@
 //! Point the route at the slot, and put it back when the router refuses.
 
+use super::clear::runs;
 use super::probe::still_healthy;
 use super::{StepContext, app};
 use crate::backend::store::refusal::domain_taken;
-use crate::backend::{Call, ContainerState, Snapshot};
+use crate::backend::{Call, Snapshot};
 use crate::deployment::{Serving, Slot, StepOutput};
 use crate::engine::route::{domains, enforce, route, take_away};
 use crate::planted::planted;
@@ -28,7 +29,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let took = context.shared.clock.monotonic().saturating_sub(began);
     context.log.say(&format!("requests go to the {slot} slot; switching took {:.1} ms", took.as_secs_f64() * 1000.0));
     // The switch stands, whatever becomes of the safety net.
-    let warm = is_running(context, snapshot, slot.other()).await.unwrap_or_else(|error| {
+    let warm = runs(context, snapshot, slot.other()).await.unwrap_or_else(|error| {
         context.log.say(&format!("the old version cannot be looked at: {error}"));
         false
     });
@@ -65,15 +66,4 @@ pub(super) async fn revert(context: &StepContext, snapshot: &Snapshot, call: &Ca
 
 fn slot_of(snapshot: &Snapshot) -> Result<Slot> {
     snapshot.deployment.slot.ok_or_else(|| Error::new(ErrorKind::Internal, "the deployment has no slot"))
-}
-
-async fn is_running(context: &StepContext, snapshot: &Snapshot, slot: Slot) -> Result<bool> {
-    let mut any = false;
-    for instance in snapshot.instances.iter().filter(|instance| instance.slot == slot) {
-        match context.shared.runtime.inspect(&instance.name).await? {
-            Some(observed) if observed.state == ContainerState::Running => any = true,
-            _ => return Ok(false),
-        }
-    }
-    Ok(any)
 }

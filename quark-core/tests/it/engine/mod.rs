@@ -15,6 +15,7 @@ mod idempotency;
 mod journal;
 mod mend;
 mod mortal;
+mod needed;
 mod poison;
 mod ports;
 mod push;
