@@ -2,12 +2,12 @@
 //! that does not answer is a finding, not an error: that is when explanations
 //! are asked for.
 
-use super::Facts;
+use super::{Facts, Told};
 use crate::Result;
 use crate::app::AppName;
 use crate::backend::container_runtime::label;
 use crate::backend::store::refusal;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, DeploymentId};
 use crate::engine::shared::Shared;
 
 /// How many deployments are looked through for the last one that has ended.
@@ -36,14 +36,8 @@ pub(in crate::engine) async fn gather(shared: &Shared, name: &AppName) -> Result
     Ok(Facts {
         at: shared.now(),
         safe_mode: shared.safe_mode.reason(),
-        live: match live {
-            Some(id) => shared.store.deployment(id).await?,
-            None => None,
-        },
-        standby: match standby {
-            Some(id) => shared.store.deployment(id).await?,
-            None => None,
-        },
+        live: read(shared, live).await?,
+        standby: read(shared, standby).await?,
         last: recent.iter().find(ended).cloned(),
         unfinished,
         steps,
@@ -52,4 +46,10 @@ pub(in crate::engine) async fn gather(shared: &Shared, name: &AppName) -> Result
         route,
         app,
     })
+}
+
+async fn read(shared: &Shared, id: Option<DeploymentId>) -> Result<Option<Told>> {
+    let Some(id) = id else { return Ok(None) };
+    let snapshot = shared.store.snapshot(id).await?;
+    Ok(snapshot.map(|snapshot| Told { deployment: snapshot.deployment, steps: snapshot.steps }))
 }

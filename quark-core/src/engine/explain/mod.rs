@@ -67,6 +67,8 @@ pub struct Kept {
     pub served: Served,
     /// When it is retired.
     pub until: Timestamp,
+    /// Whether that has begun: from then on no rollback takes it.
+    pub retiring: bool,
     /// Whether all of its containers run: else a rollback has to start it anew.
     pub runs: Option<bool>,
 }
@@ -191,6 +193,16 @@ pub enum Finding {
     },
     /// Nothing is live and there is a route.
     NeedlessRoute,
+    /// What is live could not be mended; it is tried again and again.
+    MendFails {
+        /// Why.
+        failure: Failure,
+    },
+    /// The standby could not be retired; it is tried again and again.
+    RetirementFails {
+        /// Why.
+        failure: Failure,
+    },
     /// A deployment could not be cleaned up.
     Stuck {
         /// Its number.
@@ -283,6 +295,8 @@ impl Finding {
             Self::NoRoute => "no_route",
             Self::WrongRoute { .. } => "wrong_route",
             Self::NeedlessRoute => "needless_route",
+            Self::MendFails { .. } => "mend_fails",
+            Self::RetirementFails { .. } => "retirement_fails",
             Self::Stuck { .. } => "stuck",
             Self::LastFailed { .. } => "last_failed",
             Self::AddressTaken { .. } => "address_taken",
@@ -332,14 +346,21 @@ impl Next {
     }
 }
 
+/// A deployment with its journal.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) deployment: Deployment,
+    pub(super) steps: Vec<StepRecord>,
+}
+
 /// What an explanation is made from.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) at: Timestamp,
     pub(super) app: AppRecord,
     pub(super) safe_mode: Option<String>,
-    pub(super) live: Option<Deployment>,
-    pub(super) standby: Option<Deployment>,
+    pub(super) live: Option<Told>,
+    pub(super) standby: Option<Told>,
     /// The newest deployment that has ended.
     pub(super) last: Option<Deployment>,
     /// The deployments that have not ended, the earliest first.
@@ -358,7 +379,11 @@ pub(super) fn explain(facts: &Facts) -> Explanation {
     let mut explanation = Explanation {
         app: facts.app.spec.name.clone(),
         at: facts.at,
-        live: facts.live.as_ref().zip(facts.app.serving.live.as_ref()).map(|(it, live)| served(it, live.slot)),
+        live: facts
+            .live
+            .as_ref()
+            .zip(facts.app.serving.live.as_ref())
+            .map(|(it, live)| served(&it.deployment, live.slot)),
         standby: standby(facts),
         work: work(facts),
         findings: Vec::new(),
@@ -390,7 +415,7 @@ fn served(deployment: &Deployment, slot: Slot) -> Served {
 }
 
 fn standby(facts: &Facts) -> Option<Kept> {
-    let (standby, deployment) = facts.app.serving.standby.as_ref().zip(facts.standby.as_ref())?;
+    let (standby, told) = facts.app.serving.standby.as_ref().zip(facts.standby.as_ref())?;
     let own = facts.instances.iter().filter(|instance| instance.slot == standby.occupant.slot);
     let runs = facts.containers.as_ref().ok().map(|containers| {
         let running = |instance: &Instance| {
@@ -400,7 +425,8 @@ fn standby(facts: &Facts) -> Option<Kept> {
         let own: Vec<_> = own.collect();
         !own.is_empty() && own.into_iter().all(running)
     });
-    Some(Kept { served: served(deployment, standby.occupant.slot), until: standby.retire_at, runs })
+    let served = served(&told.deployment, standby.occupant.slot);
+    Some(Kept { served, until: standby.retire_at, retiring: standby.retiring, runs })
 }
 
 fn work(facts: &Facts) -> Vec<Work> {
@@ -476,6 +502,11 @@ fn findings(facts: &Facts, explanation: &Explanation) -> Vec<Finding> {
         let drift = drift(&facts.app, &facts.instances, containers, route.clone(), switching);
         found.extend(drift.into_iter().map(|drift| finding(&facts.app, drift)));
     }
+    if found.iter().any(is_mended) {
+        found.extend(fails(facts.live.as_ref(), &[StepName::Mend]).map(|failure| Finding::MendFails { failure }));
+    }
+    let retires = fails(facts.standby.as_ref(), &[StepName::Drain, StepName::Retire]);
+    found.extend(retires.map(|failure| Finding::RetirementFails { failure }));
     let stuck = explanation.work.iter().filter(|work| work.state == State::Stuck);
     found.extend(stuck.filter_map(|work| {
         let failed = facts.steps.iter().rev().find(|step| step.phase == StepPhase::Failed)?;
@@ -491,6 +522,13 @@ fn findings(facts: &Facts, explanation: &Explanation) -> Vec<Finding> {
         found.push(Finding::StandbyDead);
     }
     found
+}
+
+/// Why the last try of one of these steps failed, if it did.
+fn fails(told: Option<&Told>, steps: &[StepName]) -> Option<Failure> {
+    let last =
+        told?.steps.iter().rev().find(|record| steps.contains(&record.name) && record.phase != StepPhase::Intent)?;
+    last.failure.clone().filter(|_| last.phase == StepPhase::Failed)
 }
 
 fn finding(app: &AppRecord, drift: Drift) -> Finding {
@@ -534,7 +572,7 @@ fn next(facts: &Facts, explanation: &Explanation) -> Vec<Next> {
     if let Some(standby) = explanation.standby.as_ref().filter(|_| facts.app.removed_at.is_none()) {
         let sequence = standby.served.sequence;
         next.push(Next::Retire { sequence, at: standby.until.max(facts.at) });
-        if idle && standby.runs != Some(false) && standby.until > facts.at {
+        if idle && standby.runs != Some(false) && !standby.retiring {
             next.push(Next::RollBack { sequence });
         }
     }

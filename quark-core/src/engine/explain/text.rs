@@ -87,8 +87,9 @@ impl fmt::Display for Served {
 
 impl fmt::Display for At<'_, Kept> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(Kept { served, until, runs }, now) = self;
+        let Self(Kept { served, until, retiring, runs }, now) = self;
         match now {
+            _ if *retiring => return write!(f, "{served}, being retired."),
             now if until <= now => write!(f, "{served}, to be retired now")?,
             now => write!(f, "{served}, kept for another {}", span(until.since(*now)))?,
         }
@@ -170,6 +171,8 @@ impl fmt::Display for Finding {
             Self::NoRoute => f.write_str("the router knows no route to what is live"),
             Self::WrongRoute { at, should } => write!(f, "the route points at {at} and should at {should}"),
             Self::NeedlessRoute => f.write_str("there is a route although nothing is live"),
+            Self::MendFails { failure } => write!(f, "it could not be mended so far: {failure}"),
+            Self::RetirementFails { failure } => write!(f, "the standby could not be retired so far: {failure}"),
             Self::Stuck { sequence, step, failure } => {
                 write!(f, "#{sequence} could not be cleaned up ({step}): {failure}")
             }
@@ -190,7 +193,7 @@ impl fmt::Display for At<'_, Next> {
         match next {
             Next::GoOn { sequence } => write!(f, "the engine goes on with #{sequence}"),
             Next::Begin { sequence } => write!(f, "the engine begins with #{sequence} when its turn has come"),
-            Next::Mend => f.write_str("the engine mends that at its next look, within a minute"),
+            Next::Mend => f.write_str("the engine tries to mend that at its next look, within a minute"),
             Next::Retire { sequence, at } if at > now => {
                 write!(f, "the engine retires the standby, #{sequence}, in {}", span(at.since(*now)))
             }

@@ -1,7 +1,7 @@
 //! Take what is left in the idle slot away: at the end of its grace, or at
 //! once when the slot is needed.
 
-use super::{StepContext, app, dispose};
+use super::{LIVE_IS_DOWN, StepContext, app, dispose};
 use crate::backend::{Call, ContainerState, Drained, Snapshot};
 use crate::deployment::{Instance, Slot, StepOutput};
 use crate::engine::draft::Draft;
@@ -61,7 +61,7 @@ async fn refuse_if_needed(context: &StepContext, snapshot: &Snapshot, live: Slot
         ErrorKind::Unavailable,
         format!("what is live of `{name}` does not run, and the standby answers for it"),
     )
-    .with_code("live_is_down")
+    .with_code(LIVE_IS_DOWN)
     .with_hint("roll back, which takes a moment, or mend what keeps the live version from running; then deploy again"))
 }
 

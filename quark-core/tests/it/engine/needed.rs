@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quark_core::backend::ContainerState;
+use quark_core::engine::{Finding, Next};
 use quark_core::memory::{Behaviour, Health};
 use quark_core::{
     Conclusion, ContainerName, ContainerRuntime, DeployRequest, Deployment, DeploymentEngine, Error, ErrorKind,
@@ -77,7 +78,6 @@ async fn a_deployment_does_not_take_its_slot() {
     assert_eq!((third.conclusion, third.failure.unwrap().code.as_str()), (Some(Conclusion::Failed), "live_is_down"));
     assert!(runs(&world, &first).await && serves(&world, &first));
     // The way out that the failure names.
-    unstartable.store(false, Ordering::SeqCst);
     let back = roll_back(&engine).await;
     assert_eq!(world.app().await.serving.live.unwrap().restores, Some(first.id), "{back:?}");
     engine.shutdown().await;
@@ -185,5 +185,22 @@ async fn one_slow_answer_right_before_the_switch_is_forgiven() {
     let back = roll_back(&engine).await;
     assert_eq!(*ill.lock().unwrap(), None, "it was ill at that moment");
     assert_eq!(world.rows(back.id, StepName::Promote).await.len(), 1);
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_explanation_says_why_it_is_not_mended_and_why_the_standby_stays() {
+    let (world, engine, [first, second], unstartable) = world().await;
+    unstartable.store(true, Ordering::SeqCst);
+    kill(&world, &second);
+    world.pass(app().timing.grace + Duration::from_secs(120)).await;
+    let explained = engine.explain(&name()).await.unwrap();
+    let codes: Vec<_> = explained.findings.iter().map(Finding::code).collect();
+    assert_eq!(codes, ["container_stopped", "mend_fails", "retirement_fails"], "{explained}");
+    let text = explained.to_string();
+    assert!(text.contains("it cannot be started") && text.contains("roll back, which takes a moment"), "{text}");
+    assert!(explained.next.iter().any(|next| matches!(next, Next::RollBack { .. })), "{text}");
+    roll_back(&engine).await;
+    assert!(serves(&world, &first) && runs(&world, &first).await);
     engine.shutdown().await;
 }
