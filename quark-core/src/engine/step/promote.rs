@@ -13,9 +13,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let deployment = &snapshot.deployment;
     let app = app(snapshot)?;
     let slot = slot_of(snapshot)?;
-    if deployment.release.domains != app.spec.domains
-        && let Some(domain) = context.shared.domain_of_others(&deployment.app, &deployment.release).await?
-    {
+    if let Some(domain) = context.shared.domain_of_others(&deployment.app, &deployment.release).await? {
         return Err(domain_taken(domain.as_str()));
     }
     still_healthy(context, snapshot).await?;

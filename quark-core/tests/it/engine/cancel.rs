@@ -2,11 +2,12 @@
 //! meets the promotion.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use quark_core::backend::{CancelOutcome, Store};
 use quark_core::deployment::{CancelRequest, StepPhase, SupersedePolicy};
-use quark_core::{Conclusion, DeployRequest, ErrorKind, EventKind, State, StepName};
+use quark_core::{Conclusion, DeployRequest, ErrorKind, EventKind, OwnerId, State, StepName};
 
 use super::hooked::{Gate, Hooked};
 use super::hooked_store::HookedStore;
@@ -105,5 +106,26 @@ async fn a_cancel_right_after_the_intent_of_the_promotion_is_too_late() {
     let ended = world.end(&engine, deployment.id).await;
     assert_eq!((ended.conclusion, ended.cancel), (Some(Conclusion::Succeeded), None));
     world.check_rest().await;
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_removal_of_an_app_is_not_cancelled_even_before_it_has_begun() {
+    let world = World::paused();
+    let engine = world.engine().await;
+    engine.create_app(app()).await.unwrap();
+    deploy_well(&engine, &world.good()).await;
+    // So that it has to wait.
+    let other = OwnerId::parse("other").unwrap();
+    world.store.acquire_lease(&name(), &other, Duration::from_secs(60)).await.unwrap();
+    let removal = engine.remove_app(&name(), "alice").await.unwrap();
+    world.pass(Duration::from_secs(1)).await;
+    assert_eq!(engine.deployment(removal.id).await.unwrap().state, State::Queued);
+    let error = engine.cancel(removal.id, "bob").await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Conflict, "too_late"));
+    assert!(error.hint().is_some());
+    let ended = world.end(&engine, removal.id).await;
+    assert_eq!((ended.conclusion, ended.cancel), (Some(Conclusion::Succeeded), None));
+    assert_eq!(world.runtime.containers(), []);
     engine.shutdown().await;
 }
