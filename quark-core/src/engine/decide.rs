@@ -24,6 +24,10 @@ pub(super) const TOTAL: Duration = Duration::from_secs(60 * 60);
 /// what they die of.
 const DEATHS: u32 = 5;
 
+/// The code of the failure of a promotion that was not begun, because the
+/// router could not be asked for anything.
+pub(super) const ROUTER_AWAY: &str = "router_away";
+
 /// How many addresses a slot is given in one deployment, if its own and the
 /// next ones are taken.
 const ADDRESSES: usize = 3;
@@ -125,9 +129,7 @@ fn stop(state: State, cancel: &CancelRequest) -> Decision {
 /// counts: the promotion's intent would be refused.
 fn is_unpromoted(snapshot: &Snapshot) -> bool {
     let deployment = &snapshot.deployment;
-    deployment.state == State::Promoting
-        && deployment.kind != DeploymentKind::Remove
-        && last(snapshot, StepName::Promote).is_none()
+    deployment.state == State::Promoting && deployment.kind != DeploymentKind::Remove && !may_be_routed(snapshot)
 }
 
 /// Why going on makes no sense, if it makes none: engines die of it, or its
@@ -203,6 +205,7 @@ pub(super) fn after_failure(snapshot: &Snapshot, step: StepName, failure: &Failu
     let tried = |code: &str| failures(snapshot, code);
     match step {
         StepName::Promote if planted!(RouteNotRestored) => State::Unwinding,
+        StepName::Promote if !may_be_routed(snapshot) => State::Unwinding,
         StepName::Promote => State::Reverting,
         StepName::Revert | StepName::Undo => State::Stuck,
         // Taking a route away fails only while the router is away; it is
@@ -238,6 +241,14 @@ pub(super) fn is_warm(snapshot: &Snapshot) -> bool {
     let Some(slot) = deployment.slot else { return false };
     let is_rollback = matches!(deployment.kind, DeploymentKind::Rollback { .. });
     is_rollback && !snapshot.instances.iter().any(|i| i.slot == slot && i.deployment == deployment.id)
+}
+
+/// Whether the deployment may have been given requests. An attempt at its
+/// promotion that failed of a router that said nothing at all was never begun.
+#[must_use]
+pub fn may_be_routed(snapshot: &Snapshot) -> bool {
+    let asked_in_vain = |record: &StepRecord| record.failure.as_ref().is_some_and(|it| it.code == ROUTER_AWAY);
+    snapshot.steps.iter().any(|record| record.name == StepName::Promote && !asked_in_vain(record))
 }
 
 /// The last record of a step.
@@ -304,7 +315,7 @@ fn slot_is_occupied(snapshot: &Snapshot) -> bool {
 /// failure that may pass.
 fn run(snapshot: &Snapshot, step: StepName) -> Decision {
     match last(snapshot, step) {
-        Some(record) if record.phase == StepPhase::Failed && retry::is_worth_it(record) => {
+        Some(record) if record.phase == StepPhase::Failed && retry::is_worth_it(&snapshot.steps, record) => {
             let failed_at = record.finished_at.unwrap_or(record.started_at);
             Decision::Retry(step, failed_at.after(retry::backoff(step, record.attempt)))
         }

@@ -124,8 +124,20 @@ impl Driver {
                 if !self.write_or_read(draft).await? {
                     return Ok(None);
                 }
-                if !self.pause(after, step::can_be_cancelled(step)).await {
+                // A cancel ends the wait once; whether there is one is in the store only.
+                let told = self.cancelled.is_cancelled();
+                if told && draft.snapshot().deployment.cancel.is_none() {
+                    *draft = self.read(draft.snapshot().deployment.id).await?;
+                    if draft.snapshot().deployment.cancel.is_some() {
+                        return Ok(None);
+                    }
+                }
+                let hears = !told && step::can_be_cancelled(step);
+                if !self.pause(after, hears).await {
                     return Ok(Some(Burst::Interrupted));
+                }
+                if hears && self.cancelled.is_cancelled() {
+                    return Ok(None);
                 }
                 return self.step(draft, step).await;
             }

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | surely not done, may pass | class `retryable` | up to the step's number of attempts, later and later |
 //! | may have been done | class `unknown` | the same; every step looks before it acts |
+//! | runtime or router is away | kind `unavailable` | the same, and for as long as the first attempt could have taken; cleaning up goes on for ten minutes |
 //! | would fail again | class `permanent` | none |
 //! | something else is there | kind `conflict`, `already_exists` | one, with another look |
 //! | disk, ports, memory are used up | kind `resource_exhausted` | one |
@@ -20,10 +21,30 @@ use std::time::Duration;
 use crate::deployment::{Failure, StepName, StepRecord};
 use crate::error::{ErrorClass, ErrorKind};
 
-/// Whether a step that failed is tried again.
-pub(super) fn is_worth_it(record: &StepRecord) -> bool {
+/// For how long cleaning up is tried again while nobody answers, before a
+/// person is asked for.
+pub(super) const AWAY: Duration = Duration::from_secs(600);
+
+/// Whether a step that failed is tried again. `steps` is the journal it is in.
+pub(super) fn is_worth_it(steps: &[StepRecord], record: &StepRecord) -> bool {
     let Some(failure) = &record.failure else { return false };
-    record.attempt < attempts(record.name, failure)
+    record.attempt < attempts(record.name, failure) || is_awaited(steps, record)
+}
+
+/// Whether what the step needs is away, and not for too long yet. A daemon that
+/// is restarted takes longer than a few attempts.
+fn is_awaited(steps: &[StepRecord], record: &StepRecord) -> bool {
+    let is_away =
+        |record: &&StepRecord| record.failure.as_ref().is_some_and(|failure| failure.kind == ErrorKind::Unavailable);
+    let attempts = steps.iter().rev().filter(|other| other.name == record.name);
+    let Some(first) = attempts.take_while(is_away).last() else { return false };
+    let until = match record.name {
+        StepName::Clear | StepName::Create | StepName::Start | StepName::Promote => first.deadline,
+        StepName::Revert | StepName::Undo | StepName::Unroute => first.started_at.after(AWAY),
+        // A host that does not answer may be one that is not there; the others have a patience of their own.
+        _ => return false,
+    };
+    record.finished_at.is_some_and(|at| at < until)
 }
 
 /// How many attempts a step is worth that fails like this.

@@ -116,7 +116,6 @@ pub(super) fn fail(draft: &mut Draft, mut record: StepRecord, failure: Failure, 
     record.phase = StepPhase::Failed;
     record.finished_at = Some(now);
     record.failure = Some(failure.clone());
-    let again = retry::is_worth_it(&record);
     if failure.code == LIVE_IS_DOWN {
         // Nothing was done to it, and a rollback may need it.
         draft.serve(|serving| {
@@ -126,7 +125,8 @@ pub(super) fn fail(draft: &mut Draft, mut record: StepRecord, failure: Failure, 
         });
     }
     draft.tell(EventKind::StepFailed { step, attempt: record.attempt, failure: failure.clone() });
-    draft.step(record);
+    draft.step(record.clone());
+    let again = retry::is_worth_it(&draft.snapshot().steps, &record);
     // Upkeep says nothing about the deployment in whose journal it is written.
     let upkeep = matches!(step, StepName::Mend | StepName::Collect);
     if again || upkeep || draft.snapshot().deployment.state.is_terminal() {

@@ -101,6 +101,12 @@ impl Shared {
     /// A host name of a release that belongs to another app by now: names are
     /// reserved for what apps say today, and a release is from another day.
     pub(super) async fn domain_of_others(&self, name: &AppName, release: &App) -> Result<Option<Domain>> {
+        // Read now: an app may have given names up since work on the release began.
+        if release.domains.is_empty()
+            || self.store.app(name).await?.is_some_and(|app| app.spec.domains == release.domains)
+        {
+            return Ok(None);
+        }
         let others = self.store.apps().await?.into_iter().filter(|app| app.spec.name != *name);
         let theirs: HashSet<Domain> = others.flat_map(|app| app.spec.domains).collect();
         Ok(release.domains.iter().find(|domain| theirs.contains(*domain)).cloned())

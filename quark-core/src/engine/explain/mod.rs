@@ -485,7 +485,7 @@ fn waits_for(facts: &Facts, deployment: &Deployment, earlier: Option<&&Deploymen
         (State::Queued, None) => Some(Wait::Worker),
         _ => {
             let last = facts.steps.last()?;
-            let failed = last.phase == StepPhase::Failed && retry::is_worth_it(last);
+            let failed = last.phase == StepPhase::Failed && retry::is_worth_it(&facts.steps, last);
             let at = last.finished_at.unwrap_or(last.started_at).after(retry::backoff(last.name, last.attempt));
             (failed && at > facts.at).then_some(Wait::Attempt(at))
         }

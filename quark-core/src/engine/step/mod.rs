@@ -55,8 +55,11 @@ impl StepContext {
 pub(super) async fn plan(context: &StepContext, draft: &mut Draft, step: StepName, resumed: bool) -> Result<()> {
     match step {
         StepName::Create => create::plan(context, draft).await?,
-        // The switch, and the backup that follows it.
-        StepName::Promote if !resumed => reserve_generations(draft, 2),
+        StepName::Promote if !resumed => {
+            promote::ask(context, draft.snapshot()).await?;
+            // The switch, and the backup that follows it.
+            reserve_generations(draft, 2);
+        }
         // The way back.
         StepName::Revert if !resumed => reserve_generations(draft, 1),
         StepName::Drain | StepName::Clear => clear::plan(draft),

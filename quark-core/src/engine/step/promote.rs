@@ -1,22 +1,38 @@
 //! Point the route at the slot, and put it back when the router refuses.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::clear::runs;
 use super::probe::still_healthy;
 use super::{StepContext, app};
 use crate::backend::store::refusal::domain_taken;
 use crate::backend::{Call, Snapshot};
 use crate::deployment::{Serving, Slot, StepOutput};
+use crate::engine::decide::ROUTER_AWAY;
 use crate::engine::route::{domains, enforce, route, take_away};
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
+
+/// Asks the router for anything at all, before a switch is begun: what was not
+/// begun need not be put back, and a router that is away could not do that.
+pub(super) async fn ask(context: &StepContext, snapshot: &Snapshot) -> Result<()> {
+    let shared = &context.shared;
+    let app = &snapshot.deployment.app;
+    let key = format!("{}:ask", snapshot.deployment.id);
+    let call = Call::new(key, context.lease.fence, ASKED).with_clock(Arc::clone(&shared.clock));
+    let answer = call.bound("router.observe", shared.router.observe(app)).await;
+    answer.map(|_| ()).map_err(|error| error.with_code(ROUTER_AWAY))
+}
+
+/// How long a router may take to say anything.
+const ASKED: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
     let deployment = &snapshot.deployment;
     let app = app(snapshot)?;
     let slot = slot_of(snapshot)?;
-    if deployment.release.domains != app.spec.domains
-        && let Some(domain) = context.shared.domain_of_others(&deployment.app, &deployment.release).await?
-    {
+    if let Some(domain) = context.shared.domain_of_others(&deployment.app, &deployment.release).await? {
         return Err(domain_taken(domain.as_str()));
     }
     still_healthy(context, snapshot).await?;

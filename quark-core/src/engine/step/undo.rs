@@ -5,7 +5,7 @@ use crate::Result;
 use crate::app::Source;
 use crate::backend::{BuildKey, Call, Snapshot};
 use crate::deployment::{DeploymentKind, StepName, StepOutput};
-use crate::engine::decide::last;
+use crate::engine::decide::{last, may_be_routed};
 use crate::engine::route::take_away;
 use crate::planted::planted;
 
@@ -16,7 +16,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let timing = deployment.release.timing;
     doubt_if_ahead(context, snapshot, call).await?;
     // It may have been given requests, if only for a moment.
-    let was_routed = removes_app || last(snapshot, StepName::Promote).is_some();
+    let was_routed = removes_app || may_be_routed(snapshot);
     for instance in &snapshot.instances {
         if !removes_app && instance.deployment != deployment.id {
             continue;

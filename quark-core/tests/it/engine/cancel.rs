@@ -2,11 +2,13 @@
 //! meets the promotion.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use futures_util::future::BoxFuture;
 use quark_core::backend::{CancelOutcome, Store};
 use quark_core::deployment::{CancelRequest, StepPhase, SupersedePolicy};
-use quark_core::{Conclusion, DeployRequest, ErrorKind, EventKind, State, StepName};
+use quark_core::{Conclusion, DeployRequest, Error, ErrorKind, EventKind, OwnerId, State, StepName, Timestamp};
 
 use super::hooked::{Gate, Hooked};
 use super::hooked_store::HookedStore;
@@ -105,5 +107,72 @@ async fn a_cancel_right_after_the_intent_of_the_promotion_is_too_late() {
     let ended = world.end(&engine, deployment.id).await;
     assert_eq!((ended.conclusion, ended.cancel), (Some(Conclusion::Succeeded), None));
     world.check_rest().await;
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_removal_of_an_app_is_not_cancelled_even_before_it_has_begun() {
+    let world = World::paused();
+    let engine = world.engine().await;
+    engine.create_app(app()).await.unwrap();
+    deploy_well(&engine, &world.good()).await;
+    // So that it has to wait.
+    let other = OwnerId::parse("other").unwrap();
+    world.store.acquire_lease(&name(), &other, Duration::from_secs(60)).await.unwrap();
+    let removal = engine.remove_app(&name(), "alice").await.unwrap();
+    world.pass(Duration::from_secs(1)).await;
+    assert_eq!(engine.deployment(removal.id).await.unwrap().state, State::Queued);
+    let error = engine.cancel(removal.id, "bob").await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Conflict, "too_late"));
+    assert!(error.hint().is_some());
+    let ended = world.end(&engine, removal.id).await;
+    assert_eq!((ended.conclusion, ended.cancel), (Some(Conclusion::Succeeded), None));
+    assert_eq!(world.runtime.containers(), []);
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_waits_for_a_runtime_to_come_back_ends_at_once() {
+    let world = World::paused();
+    let away = |operation| {
+        (operation == "allocate_endpoint").then(|| Error::new(ErrorKind::Unavailable, "the daemon restarts"))
+    };
+    let runtime = Arc::new(Hooked::failing(world.runtime.clone(), away));
+    let engine = world.start("test", Parts { runtime, ..world.parts() }).await;
+    engine.create_app(app()).await.unwrap();
+    let wanted = engine.deploy(&name(), DeployRequest::commit(world.good())).await.unwrap();
+    let waits = || async { world.rows(wanted.id, StepName::Create).await.len() == 3 };
+    world.until("it was tried three times", waits).await;
+    engine.cancel(wanted.id, "alice").await.unwrap();
+    assert_eq!(world.end(&engine, wanted.id).await.conclusion, Some(Conclusion::Cancelled));
+    assert_eq!(world.rows(wanted.id, StepName::Create).await.len(), 3, "it was tried after the cancel");
+    world.check_rest().await;
+    engine.shutdown().await;
+}
+
+/// It is accepted, because nobody has written yet that the probe is done.
+#[tokio::test(start_paused = true)]
+async fn one_that_comes_while_the_router_is_asked_in_vain_counts() {
+    let world = World::paused();
+    let meant = Arc::new(Mutex::new(None));
+    let (store, cancelled) = (world.store.clone(), Arc::clone(&meant));
+    let hook = move |operation: &'static str| {
+        let (store, id) = (store.clone(), *cancelled.lock().unwrap());
+        Box::pin(async move {
+            let Some(id) = id.filter(|_| operation == "observe") else { return Ok(()) };
+            let request = CancelRequest::new("alice", Timestamp::from_micros(1));
+            store.request_cancel(id, request).await.unwrap();
+            Err(Error::new(ErrorKind::Unavailable, "it restarts"))
+        }) as BoxFuture<'static, quark_core::Result<()>>
+    };
+    let router = Arc::new(Hooked::new(world.router.clone(), Arc::new(hook)));
+    let engine = world.start("test", Parts { router, ..world.parts() }).await;
+    engine.create_app(app()).await.unwrap();
+    let (wanted, commit) = world.under_way(&engine).await;
+    *meant.lock().unwrap() = Some(wanted.id);
+    world.builder.release(&commit);
+    assert_eq!(world.end(&engine, wanted.id).await.conclusion, Some(Conclusion::Cancelled));
+    assert!(world.router.route(&name()).is_none());
+    assert_eq!(world.runtime.containers(), []);
     engine.shutdown().await;
 }

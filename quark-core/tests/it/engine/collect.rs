@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use quark_core::backend::{Call, ContainerSpec};
+use quark_core::backend::{Call, ContainerSpec, Route};
 use quark_core::deployment::{Fence, StepPhase, SupersedePolicy};
 use quark_core::memory::{Behaviour, Health};
 use quark_core::{
     App, AppName, Conclusion, ContainerName, ContainerRuntime, DeployRequest, Deployment, DeploymentEngine,
-    DeploymentId, Endpoint, HealthCheck, Result, Source, State, StepName, Timing,
+    DeploymentId, Endpoint, HealthCheck, Result, Router, Source, State, StepName, Timing,
 };
 
 use super::hooked::Hooked;
@@ -270,4 +270,37 @@ async fn a_container_that_is_made_while_the_world_is_read_is_not_touched() {
     world.check_rest().await;
     engine.shutdown().await;
     worker.shutdown().await;
+}
+
+/// An orphan in the idle slot, to which the route points all of a sudden.
+async fn routed_orphan(world: &World, deployment: DeploymentId) -> ContainerName {
+    let serving = world.app().await.serving;
+    let idle = serving.idle_slot();
+    let like = world.runtime.spec(&world.container(serving.live.clone().unwrap().deployment)).unwrap();
+    let endpoint = serving.endpoint(idle).unwrap().clone();
+    let name = ContainerName::of(&name(), deployment, 0);
+    let orphan = put(world, ContainerSpec { name, endpoint, deployment, slot: idle, ..like }).await;
+    let route = world.router.route(&super::world::name()).unwrap();
+    let call = Call::new("by hand", route.fence, PASS).with_clock(Arc::clone(&world.clock));
+    world.router.apply(&call, &Route { active: idle, ..route }).await.unwrap();
+    orphan
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_requests_still_go_to_is_no_garbage_until_they_go_elsewhere() {
+    let (world, engine) = engine().await;
+    let live = deploy_well(&engine, &world.good()).await;
+    let ended = failed(&world, &engine).await;
+    let orphan = routed_orphan(&world, ended.id).await;
+    // Also if a person wants all of it gone.
+    engine.collect_garbage().await.unwrap();
+    assert!(world.answers(world.router.open(&name()).unwrap().endpoint()).await, "what users are sent to was removed");
+    let refused = world.rows(ended.id, StepName::Collect).await.pop().unwrap();
+    assert_eq!((refused.phase, refused.failure.unwrap().code.as_str()), (StepPhase::Failed, "still_routed"));
+    // The route is put back first; then it is removed.
+    world.pass(2 * PASS).await;
+    assert_eq!(Some(world.router.route(&name()).unwrap().active), live.slot);
+    assert!(!is_there(&world, &orphan));
+    world.check_rest().await;
+    engine.shutdown().await;
 }

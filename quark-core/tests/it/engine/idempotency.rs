@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use quark_core::deployment::IdempotencyKey;
-use quark_core::{App, Conclusion, DeployRequest, RollbackRequest, Source};
+use quark_core::{App, Conclusion, DeployRequest, DeploymentId, Error, ErrorKind, RollbackRequest, Source};
 
 use super::world::{REPOSITORY, World, app, deploy_well, name};
 
@@ -119,5 +119,49 @@ async fn a_repeated_rollback_goes_back_once() {
         assert_eq!(again.id, back.id);
         assert_eq!(world.app().await.serving.live.unwrap().deployment, back.id);
     }
+    engine.shutdown().await;
+}
+
+fn assert_reused(error: &Error) {
+    assert_eq!((error.kind(), error.code(), error.field()), (ErrorKind::Conflict, "key_reused", Some("key")));
+    assert!(error.hint().is_some());
+}
+
+fn back(key_text: &str, to: Option<DeploymentId>) -> RollbackRequest {
+    RollbackRequest { to, key: Some(key(key_text)), ..RollbackRequest::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_names_a_deployment_or_a_rollback_and_never_both() {
+    let world = World::paused();
+    let engine = world.engine().await;
+    engine.create_app(app()).await.unwrap();
+    deploy_well(&engine, &world.good()).await;
+    let forth = DeployRequest::commit(world.good());
+    let second = engine.deploy(&name(), forth.clone().with_key(key("forth"))).await.unwrap();
+    world.end(&engine, second.id).await;
+    assert_reused(&engine.rollback(&name(), back("forth", None)).await.unwrap_err());
+    let third = engine.rollback(&name(), back("back", None)).await.unwrap();
+    world.end(&engine, third.id).await;
+    assert_reused(&engine.deploy(&name(), forth.with_key(key("back"))).await.unwrap_err());
+    assert_eq!(engine.deployments(&name(), None, 10).await.unwrap().len(), 3, "something was done for it");
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_an_app_that_was_removed_does_not_stand_for_a_wish_of_its_successor() {
+    let world = World::paused();
+    let engine = world.engine().await;
+    engine.create_app(app()).await.unwrap();
+    let request = DeployRequest::commit(world.good());
+    let before = engine.deploy(&name(), request.clone().with_key(key("k"))).await.unwrap();
+    world.end(&engine, before.id).await;
+    let removal = engine.remove_app(&name(), "alice").await.unwrap();
+    world.end(&engine, removal.id).await;
+    engine.create_app(app()).await.unwrap();
+    // Its deployment would be answered with, which serves nobody any more.
+    assert_reused(&engine.deploy(&name(), request.clone().with_key(key("k"))).await.unwrap_err());
+    let wanted = engine.deploy(&name(), request.with_key(key("l"))).await.unwrap();
+    assert_eq!(world.end(&engine, wanted.id).await.conclusion, Some(Conclusion::Succeeded));
     engine.shutdown().await;
 }

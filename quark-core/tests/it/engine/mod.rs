@@ -25,4 +25,5 @@ mod rollback;
 mod safe_mode;
 mod stuck;
 mod supersede;
+mod unresponsive;
 mod world;

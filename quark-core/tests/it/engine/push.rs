@@ -183,3 +183,19 @@ async fn a_person_may_deploy_an_older_commit() {
     assert_eq!(live(&world).await, Some(older));
     engine.shutdown().await;
 }
+
+/// What has served and does not any more is no reason to leave the head aside.
+#[tokio::test(start_paused = true)]
+async fn a_late_delivery_does_not_give_way_to_what_was_live_once() {
+    let (world, engine) = engine(SupersedePolicy::Coalesce).await;
+    let (first, older, head) = (world.good(), world.good(), world.good());
+    let newer = engine.deploy(&name(), push(&head)).await.unwrap();
+    world.end(&engine, newer.id).await;
+    // A person goes back to another commit.
+    deploy_well(&engine, &first).await;
+    let late = engine.deploy(&name(), push(&older)).await.unwrap();
+    let late = world.end(&engine, late.id).await;
+    assert_eq!((late.conclusion, late.revision.commit.as_ref()), (Some(Conclusion::Succeeded), Some(&head)));
+    assert_eq!(live(&world).await, Some(head));
+    engine.shutdown().await;
+}

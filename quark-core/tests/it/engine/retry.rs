@@ -95,8 +95,34 @@ async fn what_may_pass_is_tried_as_often_as_the_step_is_worth() {
     for (step, operation, tries) in STEPS {
         assert_tries(step, operation, tries, of_class(ErrorClass::Retryable)).await;
         assert_tries(step, operation, tries, of_class(ErrorClass::Unknown)).await;
+    }
+    for (step, operation, tries) in STEPS.into_iter().take(2) {
         assert_tries(step, operation, tries, of_kind(ErrorKind::Unavailable)).await;
     }
+}
+
+/// A daemon that is restarted takes longer than a few attempts.
+#[tokio::test(start_paused = true)]
+async fn what_is_away_is_waited_for_as_long_as_one_attempt_may_take() {
+    for (step, operation, _) in STEPS.into_iter().skip(2) {
+        // After 0, 0.5, 1.5, 3.5, 7.5, 15.5 and 31.5 s.
+        assert_tries(step, operation, 7, of_kind(ErrorKind::Unavailable)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cleaning_up_waits_ten_minutes_for_what_is_away_before_a_person_is_asked() {
+    let fault = Fault::of(StepName::Undo, "stop", 0, of_kind(ErrorKind::Unavailable)).await;
+    let stuck = fault.deploy(Behaviour::with_health(Health::Status(500))).await;
+    assert_eq!(stuck.state, State::Stuck);
+    let rows = fault.world.rows(stuck.id, StepName::Undo).await;
+    let waited = rows.last().unwrap().finished_at.unwrap().since(rows[0].started_at);
+    assert!((Duration::from_secs(600)..Duration::from_secs(631)).contains(&waited), "{waited:?}");
+    // A person who says `retry` too early is asked again at once.
+    fault.engine.retry(stuck.id).await.unwrap();
+    assert_eq!(fault.world.end(&fault.engine, stuck.id).await.state, State::Stuck);
+    assert_eq!(fault.world.rows(stuck.id, StepName::Undo).await.len(), rows.len() + 1);
+    fault.engine.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,7 +186,7 @@ async fn the_attempts_come_later_and_later() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_left_half_done_is_tried_whatever_the_failure_is() {
-    for kind in [ErrorKind::PermissionDenied, ErrorKind::Unavailable, ErrorKind::Internal, ErrorKind::Conflict] {
+    for kind in [ErrorKind::PermissionDenied, ErrorKind::Timeout, ErrorKind::Internal, ErrorKind::Conflict] {
         let fault = Fault::of(StepName::Undo, "stop", 0, of_kind(kind)).await;
         let stuck = fault.deploy(Behaviour::with_health(Health::Status(500))).await;
         assert_eq!(stuck.state, State::Stuck, "{kind}");
@@ -184,7 +210,7 @@ async fn a_route_is_put_back_whatever_the_failure_is() {
 
 #[tokio::test(start_paused = true)]
 async fn making_room_is_tried_five_times() {
-    for (kind, tries) in [(ErrorKind::Unavailable, 5), (ErrorKind::PermissionDenied, 1)] {
+    for (kind, tries) in [(ErrorKind::Timeout, 5), (ErrorKind::PermissionDenied, 1)] {
         let fault = Fault::of(StepName::Clear, "stop", 0, of_kind(kind)).await;
         deploy_well(&fault.engine, &fault.world.good()).await;
         let live = deploy_well(&fault.engine, &fault.world.good()).await;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use quark_core::memory::{Behaviour, Health};
-use quark_core::{ErrorKind, RollbackRequest, StepName, Timing};
+use quark_core::{App, Conclusion, DeploymentEngine, Domain, ErrorKind, RollbackRequest, Source, StepName, Timing};
 
-use super::world::{World, app, deploy, deploy_well, end, eventually, name, roll_back};
+use super::world::{REPOSITORY, World, app, deploy, deploy_well, end, eventually, name, roll_back};
 
 #[tokio::test]
 async fn to_the_standby_nothing_is_built_or_started() {
@@ -111,5 +111,70 @@ async fn what_cannot_be_rolled_back_to_is_refused() {
     }
     let end_state = end(&engine, live.id).await;
     assert!(end_state.conclusion.is_some());
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_of_the_apps_former_life_is_not_its_own() {
+    let world = World::paused();
+    let engine = world.engine().await;
+    engine.create_app(app()).await.unwrap();
+    let before = deploy_well(&engine, &world.good()).await;
+    let removal = engine.remove_app(&name(), "alice").await.unwrap();
+    world.end(&engine, removal.id).await;
+    engine.create_app(app()).await.unwrap();
+    let live = deploy_well(&engine, &world.good()).await;
+    let request = RollbackRequest { to: Some(before.id), ..RollbackRequest::default() };
+    let error = engine.rollback(&name(), request).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Conflict, "deployment_not_of_app"));
+    assert_eq!(world.app().await.serving.live.unwrap().deployment, live.id);
+    engine.shutdown().await;
+}
+
+fn address() -> Domain {
+    "www.shop.example".parse().unwrap()
+}
+
+/// The app gives its address up, and another one takes it.
+async fn give_the_address_away(engine: &DeploymentEngine) {
+    let record = engine.app(&name()).await.unwrap();
+    engine.update_app(app(), record.version).await.unwrap();
+    let heir = App::new("heir", Source::git(REPOSITORY, "main").unwrap()).unwrap();
+    engine.create_app(heir.with_domain(address())).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_whose_address_is_of_another_app_by_now_is_refused() {
+    let world = World::paused();
+    let engine = world.engine().await;
+    engine.create_app(app().with_domain(address())).await.unwrap();
+    deploy_well(&engine, &world.good()).await;
+    give_the_address_away(&engine).await;
+    let live = deploy_well(&engine, &world.good()).await;
+    let error = engine.rollback(&name(), RollbackRequest::default()).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Conflict, "domain_taken"));
+    assert!(error.message().contains(address().as_str()), "which one? {error}");
+    assert_eq!(world.app().await.serving.live.unwrap().deployment, live.id);
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_is_taken_on_the_way_is_not_promoted() {
+    let world = World::paused();
+    let engine = world.engine().await;
+    engine.create_app(app().with_domain(address())).await.unwrap();
+    let live = deploy_well(&engine, &world.good()).await;
+    let before = world.router.route(&name()).unwrap();
+    let (wanted, commit) = world.under_way(&engine).await;
+    give_the_address_away(&engine).await;
+    world.builder.release(&commit);
+    let ended = world.end(&engine, wanted.id).await;
+    assert_eq!(ended.conclusion, Some(Conclusion::Failed));
+    let failure = ended.failure.unwrap();
+    assert_eq!((failure.step, failure.code.as_str()), (Some(StepName::Promote), "domain_taken"));
+    assert_eq!(world.app().await.serving.live.unwrap().deployment, live.id);
+    let after = world.router.route(&name()).unwrap();
+    assert_eq!((after.active, after.domains), (before.active, before.domains));
+    world.check_rest().await;
     engine.shutdown().await;
 }

@@ -2,17 +2,19 @@
 //! person has looked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quark_core::backend::{Call, ContainerState, Route};
-use quark_core::deployment::{Fence, StepName, StepPhase};
+use quark_core::deployment::{Fence, Generation, StepName, StepPhase};
 use quark_core::memory::{Behaviour, Health};
 use quark_core::{
-    Conclusion, DeployRequest, Deployment, DeploymentEngine, ErrorKind, HealthCheck, Result, RollbackRequest, Router,
-    State, Store, Timing,
+    App, AppName, Conclusion, DeployRequest, Deployment, DeploymentEngine, Error, ErrorKind, HealthCheck, Result,
+    RollbackRequest, Router, State, Store, Timing,
 };
 
-use super::world::{World, app, deploy, deploy_well, name};
+use super::hooked::{Gate, Hooked};
+use super::world::{Parts, World, app, deploy, deploy_well, name};
 
 /// A pass of the comparison with the world.
 const PASS: Duration = Duration::from_secs(61);
@@ -182,13 +184,21 @@ async fn a_container_of_an_unknown_deployment_is_not_taken_for_garbage() {
     assert!(left.contains(&world.container(unknown.id).to_string()), "what the store does not know is left alone");
 }
 
-/// A deployment whose promotion a router refuses, because it has seen a later fence.
-async fn refused(world: &World, engine: &DeploymentEngine) -> Deployment {
-    let seen = world.router.route(&name()).unwrap();
-    let later = Route { fence: Fence(1000), ..seen };
+/// The router has seen more than the store knows of.
+async fn see_later(world: &World, app: &AppName, later: impl FnOnce(Route) -> Route) {
+    let later = later(world.router.route(app).unwrap());
     let call = Call::new("before", later.fence, PASS).with_clock(Arc::clone(&world.clock));
     world.router.apply(&call, &later).await.unwrap();
-    let deployment = engine.deploy(&name(), DeployRequest::commit(world.good())).await.unwrap();
+}
+
+/// A deployment whose promotion a router refuses, because it has seen a later fence.
+async fn refused(world: &World, engine: &DeploymentEngine) -> Deployment {
+    refused_of(world, engine, &name()).await
+}
+
+async fn refused_of(world: &World, engine: &DeploymentEngine, app: &AppName) -> Deployment {
+    see_later(world, app, |seen| Route { fence: Fence(1000), ..seen }).await;
+    let deployment = engine.deploy(app, DeployRequest::commit(world.good())).await.unwrap();
     world.until("it is in safe mode", || async { engine.safe_mode().is_some() }).await;
     deployment
 }
@@ -289,5 +299,97 @@ async fn an_engine_that_runs_sees_that_its_store_went_back() {
         world.pass(2 * PASS).await;
         assert_safe(&world, &engine, "the store was at event").await;
     }
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_taken_away_stays_if_the_doubt_comes_right_before() {
+    let world = World::paused();
+    let gate = Gate::new("drained");
+    let router = Arc::new(Hooked::new(world.router.clone(), gate.hook()));
+    let engine = world.start("test", Parts { router, ..world.parts() }).await;
+    engine.create_app(app()).await.unwrap();
+    deploy_well(&engine, &world.good()).await;
+    deploy_well(&engine, &world.good()).await;
+    gate.close_after(0);
+    // It needs the slot of the standby, which is drained and would be stopped next.
+    let third = engine.deploy(&name(), DeployRequest::commit(world.good())).await.unwrap();
+    gate.reached().await;
+    see_later(&world, &name(), |seen| Route { generation: Generation(seen.generation.0 + 1000), ..seen }).await;
+    world.until("it is in safe mode", || async { engine.safe_mode().is_some() }).await;
+    gate.open();
+    assert_safe(&world, &engine, "generation").await;
+    assert_eq!(world.running().len(), 2);
+    engine.resume().await.unwrap();
+    let ended = world.end(&engine, third.id).await;
+    // Its hour is over by then.
+    assert_eq!(
+        (ended.conclusion, ended.failure.unwrap().code.as_str()),
+        (Some(Conclusion::Failed), "deadline_exceeded")
+    );
+    deploy_well(&engine, &world.good()).await;
+    world.check_rest().await;
+    engine.shutdown().await;
+}
+
+/// A world with two apps in which nothing can be stopped while the switch is on.
+async fn unstoppable() -> (World, Arc<AtomicBool>, DeploymentEngine, AppName) {
+    let (world, broken) = (World::paused(), Arc::new(AtomicBool::new(false)));
+    let is_broken = Arc::clone(&broken);
+    let fault = move |operation: &'static str| {
+        let fails = operation == "stop" && is_broken.load(Ordering::SeqCst);
+        fails.then(|| Error::new(ErrorKind::Unavailable, "it does not answer"))
+    };
+    let runtime = Arc::new(Hooked::failing(world.runtime.clone(), fault));
+    let engine = world.start("test", Parts { runtime, ..world.parts() }).await;
+    engine.create_app(app()).await.unwrap();
+    let other = App { name: "other".parse().unwrap(), ..app() };
+    engine.create_app(other.clone()).await.unwrap();
+    let live = engine.deploy(&other.name, DeployRequest::commit(world.good())).await.unwrap();
+    assert_eq!(world.end(&engine, live.id).await.conclusion, Some(Conclusion::Succeeded));
+    (world, broken, engine, other.name)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_waits_for_its_next_try_is_not_tried_in_the_meantime() {
+    let (world, broken, engine, other) = unstoppable().await;
+    broken.store(true, Ordering::SeqCst);
+    let sick = DeployRequest::commit(world.commit(Behaviour::with_health(Health::Status(500))));
+    let sick = engine.deploy(&name(), sick).await.unwrap();
+    // The next try comes in eight seconds.
+    let rows = || world.rows(sick.id, StepName::Undo);
+    let waits = || async { rows().await.get(4).is_some_and(|row| row.phase == StepPhase::Failed) };
+    world.until("it was tried five times", waits).await;
+    refused_of(&world, &engine, &other).await;
+    let tried = rows().await;
+    assert_eq!(tried.len(), 5);
+    world.pass(HOUR).await;
+    assert_eq!(rows().await, tried, "something was written in safe mode");
+    broken.store(false, Ordering::SeqCst);
+    engine.resume().await.unwrap();
+    let ended = world.end(&engine, sick.id).await;
+    assert_eq!((ended.conclusion, ended.failure.unwrap().code.as_str()), (Some(Conclusion::Failed), "unhealthy"));
+    assert!(world.runtime.spec(&world.container(sick.id)).is_none());
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_serves_is_not_cleaned_up_because_it_looks_unfinished() {
+    let (world, engine) = engine().await;
+    deploy_well(&engine, &world.good()).await;
+    let silent = world.commit(Behaviour::with_health(Health::NeverListens));
+    let second = engine.deploy(&name(), DeployRequest::commit(silent)).await.unwrap();
+    let probed = || async { engine.deployment(second.id).await.unwrap().state == State::Probing };
+    world.until("it is probed", probed).await;
+    let backup = world.store.backup();
+    assert!(world.runtime.set_health(&world.container(second.id), Health::Healthy));
+    assert_eq!(world.end(&engine, second.id).await.conclusion, Some(Conclusion::Succeeded));
+    // The store says that it is probed; a person believes it, before the engine has looked.
+    world.store.restore(&backup);
+    engine.cancel(second.id, "alice").await.unwrap();
+    world.until("it is in safe mode", || async { engine.safe_mode().is_some() }).await;
+    assert!(!world.rows(second.id, StepName::Undo).await.is_empty(), "something else has doubted before");
+    assert!(world.answers(world.router.open(&name()).unwrap().endpoint()).await, "what serves was taken away");
+    assert_safe(&world, &engine, "generation").await;
     engine.shutdown().await;
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use quark_core::backend::Queue;
 use quark_core::memory::{Behaviour, Health, MemoryQueue};
-use quark_core::{Clock, Conclusion, OwnerId, StepName, Timing};
+use quark_core::{Clock, Conclusion, OwnerId, State, StepName, Timing};
 
-use super::stage::{Fate, LEASE, Scene, Stage, after, app, away, before, before_commit, ends, fail, succeed, want};
+use super::stage::{
+    Fate, LEASE, Scene, Stage, after, app, away, before, before_commit, end, ends, fail, succeed, want,
+};
 
 impl Stage {
     /// The queue is as if it had been made just now.
@@ -41,6 +43,27 @@ async fn row_26_a_flushed_queue_is_built_again_at_the_start() {
     scene.stage.until("the standby is gone", gone).await;
     assert!(scene.stage.clock.now() >= retire_at, "it went before its time");
     assert_eq!(scene.stage.served_by().await, Some(second.id));
+    scene.stage.at_rest().await;
+}
+
+/// A person says `retry` while the job that saw it get stuck has not ended: the
+/// new one is taken for a duplicate of that.
+#[tokio::test(start_paused = true)]
+async fn row_26_a_job_that_is_taken_for_a_duplicate() {
+    let scene = Scene::new().await;
+    let bad = scene.stage.commit(Behaviour::with_health(Health::ExitsAtOnce(1)));
+    let outage = scene.fate.fail(before("runtime.remove"), away);
+    let ack = scene.fate.hold(before("queue.ack"));
+    let wanted = scene.deploy(&bad).await;
+    assert_eq!(end(&scene.engine, wanted.id).await.state, State::Stuck);
+    ack.reached().await;
+    outage.end();
+    // The sweep would find it too, half a minute later.
+    let swept = scene.fate.fail(before("store.unfinished"), away);
+    scene.engine.retry(wanted.id).await.unwrap();
+    ack.open();
+    fail(&scene.engine, wanted.id, "exited").await;
+    swept.end();
     scene.stage.at_rest().await;
 }
 

@@ -66,6 +66,33 @@ async fn row_19_a_router_that_is_down() {
     let scene = Scene::new().await;
     let outage = scene.fate.fail(before("router."), away);
     let wanted = scene.second().await;
+    let failure = fail(&scene.engine, wanted.id, "router_away").await.failure.unwrap();
+    assert_eq!((failure.step, failure.kind), (Some(StepName::Promote), ErrorKind::Unavailable));
+    // Nothing was begun, so nothing had to be put back, and nobody is asked for.
+    assert_eq!(scene.fate.count("router.apply"), 0);
+    assert_eq!(scene.stage.served_by().await, Some(scene.first.id));
+    outage.end();
+    scene.stage.at_rest().await;
+    succeed(&scene.engine, scene.second().await.id).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_19_a_router_that_is_down_for_a_moment() {
+    let scene = Scene::new().await;
+    let outage = scene.fate.fail(before("router."), away);
+    let wanted = scene.second().await;
+    outage.met(3).await;
+    scene.stage.pass(Duration::from_secs(20)).await;
+    outage.end();
+    succeed(&scene.engine, wanted.id).await;
+    scene.stage.at_rest().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_19_a_router_that_goes_down_in_a_switch() {
+    let scene = Scene::new().await;
+    let outage = scene.fate.fail(before("router.apply"), away);
+    let wanted = scene.second().await;
     // Its old workers still serve; nobody knows whether they obey.
     let stuck = end(&scene.engine, wanted.id).await;
     assert_eq!(stuck.state, State::Stuck);

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use quark_core::backend::{Call, ContainerSpec, ContainerState};
 use quark_core::deployment::Fence;
-use quark_core::{Clock, Conclusion, ContainerRuntime, ErrorClass, ErrorKind, StepName};
+use quark_core::memory::{Behaviour, Health};
+use quark_core::{Clock, Conclusion, ContainerRuntime, ErrorClass, ErrorKind, State, StepName};
 
 use super::stage::{Fate, Scene, after, away, before, container_name, end, fail, silence, succeed};
 
@@ -117,6 +118,23 @@ async fn row_13_the_runtime_is_away_for_a_minute() {
         assert!(scene.stage.served_by().await.is_some());
         scene.stage.at_rest().await;
     }
+}
+
+/// What must be taken away is taken away when it is back, and nobody has to say so.
+#[tokio::test(start_paused = true)]
+async fn row_13_the_runtime_is_away_for_minutes_in_a_clean_up() {
+    let scene = Scene::new().await;
+    let gate = scene.fate.hold(before("runtime.remove"));
+    let wanted = scene.deploy(&scene.stage.commit(Behaviour::with_health(Health::ExitsAtOnce(1)))).await;
+    gate.reached().await;
+    let outage = scene.fate.fail(before("runtime."), away);
+    gate.refuse(away);
+    scene.stage.pass(Duration::from_secs(500)).await;
+    assert_eq!(scene.stage.deployment(wanted.id).await.state, State::Unwinding);
+    outage.end();
+    fail(&scene.engine, wanted.id, "exited").await;
+    assert_eq!(scene.stage.served_by().await, Some(scene.first.id));
+    scene.stage.at_rest().await;
 }
 
 /// A name of ours with a container that is not ours.
