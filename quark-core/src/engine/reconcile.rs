@@ -9,10 +9,12 @@ use std::time::Duration;
 use super::draft::Draft;
 use super::drift::{Drift, Garbage, drift, epoch, orphans};
 use super::hold::Hold;
+use super::route::take_away;
 use super::shared::Shared;
 use crate::Result;
-use crate::backend::{ObservedContainer, Snapshot, container_runtime::label};
-use crate::deployment::{AppRecord, Deployment, InstanceState, State, StepName, StepPhase};
+use crate::app::AppName;
+use crate::backend::{Call, ObservedContainer, Snapshot, container_runtime::label};
+use crate::deployment::{AppRecord, Deployment, DeploymentId, InstanceState, State, StepName, StepPhase};
 use crate::planted::planted;
 
 /// How often the world is looked at.
@@ -20,6 +22,9 @@ const EVERY: Duration = Duration::from_secs(60);
 /// How often, while the runtime cannot be asked or something is not mended: so
 /// its return is noticed.
 const SOON: Duration = Duration::from_secs(5);
+
+/// How long it may take to take a route away.
+const UNROUTE: Duration = Duration::from_secs(30);
 
 /// Looks at the world again and again until the engine stops.
 pub(super) async fn watch(shared: Arc<Shared>, mut settled: bool) {
@@ -92,7 +97,7 @@ async fn mend(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedConta
     if drift(app, &instances, containers, route, false).is_empty() {
         return Ok(true);
     }
-    let Some(deployment) = journal(shared, app).await? else { return Ok(true) };
+    let Some(deployment) = journal(shared, app).await? else { return unroute(shared, name).await };
     if !deployment.state.is_terminal() {
         // What is under way, or stuck, decides about its own traces.
         return Ok(false);
@@ -108,6 +113,27 @@ async fn mend(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedConta
         tracing::warn!(app = %name, ?found, "what is live is not as it shall be");
         let mut draft = Draft::of(snapshot);
         perform(&mut hold, shared, &mut draft, StepName::Mend).await
+    };
+    let done = done.await;
+    hold.release(done).await
+}
+
+/// Takes away the route of an app that was never deployed, as far as the store
+/// knows. There is no journal to write that in: the lease keeps others away, and
+/// what the route shall be is written down already.
+async fn unroute(shared: &Arc<Shared>, name: &AppName) -> Result<bool> {
+    let nobody = DeploymentId::from(shared.platform.unique());
+    let hold = Hold::take(shared, name, nobody, None).await?;
+    let done = async {
+        if !shared.store.deployments(name, None, 1).await?.is_empty() {
+            // It is deployed by now; the next pass looks at that.
+            return Ok(false);
+        }
+        tracing::warn!(app = %name, "a route is taken away: the store knows of nothing that it could lead to");
+        let call = Call::new(format!("unroute:{name}"), hold.lease.fence, UNROUTE);
+        let call = call.with_clock(Arc::clone(&shared.clock));
+        take_away(shared.router.as_ref(), &call, name).await?;
+        Ok(true)
     };
     let done = done.await;
     hold.release(done).await
@@ -234,7 +260,7 @@ async fn dispose_of(shared: &Arc<Shared>, deployments: BTreeSet<crate::Deploymen
 /// The mistake of [`planted`](crate::planted): what is not live is garbage.
 async fn collect_the_young(shared: &Shared, containers: &[ObservedContainer]) -> Result<()> {
     for container in containers.iter().filter(|container| container.state == crate::backend::ContainerState::Created) {
-        let call = crate::backend::Call::new("garbage", crate::deployment::Fence(u64::MAX), SOON);
+        let call = Call::new("garbage", crate::deployment::Fence(u64::MAX), SOON);
         shared.runtime.remove(&call, &container.id, &shared.labels()).await?;
     }
     Ok(())

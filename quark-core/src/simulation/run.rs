@@ -284,6 +284,9 @@ impl Simulation {
         if let Err(how) = rest::events_are_whole(world).await {
             world.sim().violate("reliable-events", how);
         }
+        if let Err(how) = rest::logs_are_whole(world).await {
+            world.sim().violate("reliable-logs", how);
+        }
         if let Err(how) = rest::secrets_are_kept(world, world.secrets()).await {
             world.sim().violate("no-secrets", how);
         }

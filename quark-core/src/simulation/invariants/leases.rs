@@ -22,12 +22,7 @@ const WAKING: Duration = Duration::from_secs(2);
 pub(super) fn is_done_to_the_world(op: Op) -> bool {
     matches!(
         op,
-        Op::RuntimeCreate
-            | Op::RuntimeStart
-            | Op::RuntimeStop
-            | Op::RuntimeRemove
-            | Op::RouterApply
-            | Op::RouterRemove
+        Op::RuntimeCreate | Op::RuntimeStart | Op::RuntimeStop | Op::RuntimeRemove | Op::RouterApply | Op::RouterRemove
     )
 }
 
@@ -60,8 +55,10 @@ impl Invariant for LeaseHeld {
             Change::Asked { op, call, .. } if is_done_to_the_world(*op) && !ledger.was_restored() => {
                 let Some(entry) = wish_of(call).and_then(|(id, _)| ledger.deployment(id)) else { return Ok(()) };
                 let Some(until) = self.until.get(&(entry.app.clone(), call.fence)) else { return Ok(()) };
+                // What was called off is not done.
+                let called_off = call.cancel.is_cancelled();
                 let wakes = self.woken.get(&when.process).is_some_and(|woken| when.at <= *woken + WAKING);
-                if when.at > *until && !wakes {
+                if when.at > *until && !wakes && !called_off {
                     let (label, late) = (ledger.label(entry.id), when.at - *until);
                     return Err(format!(
                         "{op} was asked for {label} under fence {}, whose lease had ended {late:?} before",

@@ -32,6 +32,7 @@
 //! | `no-spinning` | no task goes on for ever without any time passing |
 //! | `converges` | when nothing goes wrong any more, everything ends, and the world is what the store says |
 //! | `reliable-events` | the events of a deployment begin with `Created`, lead from state to state and end once |
+//! | `reliable-logs` | the lines of a log are numbered from 1 without a gap |
 //! | `no-secrets` | no variable's value is found in events, logs or failures |
 
 mod doubt;

@@ -134,7 +134,9 @@ impl Invariant for MendWaits {
         let switching = ledger.active(&app.name).filter(|it| matches!(it.state, State::Promoting | State::Reverting));
         // Whoever has lost the lease does not know what others have begun since.
         match switching.filter(|_| call.fence == app.lease.fence) {
-            Some(active) => Err(format!("{op} mends {} while {} is {}", app.name, ledger.label(active.id), active.state)),
+            Some(active) => {
+                Err(format!("{op} mends {} while {} is {}", app.name, ledger.label(active.id), active.state))
+            }
             None => Ok(()),
         }
     }

@@ -90,20 +90,23 @@ impl World {
             self.sleep(LOOK).await;
             for (process, engine) in self.up() {
                 let doubts = engine.safe_mode().is_some();
-                if doubts != since.contains_key(&process) {
-                    self.inner.sim.change(process, &Change::SafeMode(doubts));
-                }
                 if !doubts {
                     since.remove(&process);
                     continue;
+                }
+                if !since.contains_key(&process) {
+                    self.inner.sim.change(process, &Change::SafeMode(true));
                 }
                 self.inner.doubted.store(true, Ordering::Relaxed);
                 let began = *since.entry(process).or_insert_with(|| self.now());
                 let waited = self.now().saturating_sub(began);
                 // It may not work at once: the store may be away.
                 if waited >= patience && waited.as_secs().is_multiple_of(10) {
+                    let sim = std::sync::Arc::clone(&self.inner.sim);
                     let resuming = async move {
-                        let _ = engine.resume().await;
+                        if engine.resume().await.is_ok() {
+                            sim.change(process, &Change::SafeMode(false));
+                        }
                     };
                     self.inner.sim.executor.spawn(process, Box::pin(resuming));
                 }
