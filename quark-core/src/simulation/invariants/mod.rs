@@ -22,6 +22,7 @@
 //! | `exact-release` | a rollback brings back the very image, commit, variables and settings; what is started is what was released |
 //! | `deadlines-stay` | the time of a step does not move once it was begun |
 //! | `newest-commit` | a push that is told late is never deployed over a newer one |
+//! | `often-enough` | nothing is promoted before it was found well as often as its check asks for |
 //! | `standby-kept` | the version before stands by until its time, unless its place is needed |
 //! | `retiring-left` | what is being retired is not gone back to |
 //! | `backup-runs` | only what runs is named as what stands in |
@@ -116,6 +117,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(releases::ExactRelease::default()),
         Box::new(releases::DeadlinesStay),
         Box::new(releases::NewestCommit),
+        Box::new(releases::OftenEnough::default()),
         Box::new(standby::StandbyKept),
         Box::new(standby::RetiringLeft),
         Box::new(standby::BackupRuns::default()),

@@ -236,7 +236,8 @@ impl Invariant for PortsUnique {
                     _ => Ok(()),
                 }
             }
-            Change::ContainerSeen(observed) => {
+            // After a restore there may be some that the store has forgotten.
+            Change::ContainerSeen(observed) if !ledger.was_restored() => {
                 let Some(seen) = ledger.container(&observed.name).filter(|seen| seen.is_running()) else {
                     return Ok(());
                 };

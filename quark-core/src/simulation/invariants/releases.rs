@@ -6,7 +6,8 @@ use super::Invariant;
 use super::records::promoted;
 use crate::app::{App, Artifact};
 use crate::backend::ContainerSpec;
-use crate::deployment::{Deployment, DeploymentId, DeploymentKind, Revision, StepName, Trigger};
+use crate::clock::Timestamp;
+use crate::deployment::{ContainerName, Deployment, DeploymentId, DeploymentKind, Revision, State, StepName, Trigger};
 use crate::simulation::change::{Change, Circumstances};
 use crate::simulation::ledger::Ledger;
 
@@ -127,6 +128,61 @@ impl Invariant for DeadlinesStay {
             if same.is_some_and(|same| same.deadline != step.deadline) {
                 return Err(format!("the deadline of {} {} of {label} has moved", step.name, step.attempt));
             }
+        }
+        Ok(())
+    }
+}
+
+/// Nothing is promoted before one and the same process was found well as often
+/// as its check asks for.
+#[derive(Debug, Default)]
+pub(super) struct OftenEnough {
+    asked_for: BTreeMap<DeploymentId, u32>,
+    answers: BTreeMap<ContainerName, (Option<Timestamp>, u32)>,
+}
+
+impl OftenEnough {
+    fn check(&self, ledger: &Ledger, deployment: &Deployment) -> Verdict {
+        let Some(asked_for) = self.asked_for.get(&deployment.id) else { return Ok(()) };
+        // What is gone back to, and still runs, was found well in its own time.
+        for container in ledger.containers().filter(|it| it.deployment == deployment.id && !it.harmed) {
+            let answers = self.answers.get(&container.name).map_or(0, |(_, answers)| *answers);
+            if answers < *asked_for {
+                let label = ledger.label(deployment.id);
+                return Err(format!("{label} is promoted after {answers} good answers of {asked_for}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Invariant for OftenEnough {
+    fn name(&self) -> &'static str {
+        "often-enough"
+    }
+
+    fn before(&mut self, ledger: &Ledger, change: &Change<'_>, _: &Circumstances) -> Verdict {
+        match change {
+            Change::DeploymentCreated(created) => {
+                let deployment = &created.deployment;
+                self.asked_for.insert(deployment.id, deployment.release.health.successes);
+            }
+            Change::FoundWell(endpoint) => {
+                if let Some(container) = ledger.at(endpoint) {
+                    let known = self.answers.entry(container.name.clone()).or_default();
+                    if known.0 != container.started_at {
+                        *known = (container.started_at, 0);
+                    }
+                    known.1 += 1;
+                }
+            }
+            Change::Committed(commit) if commit.deployment.state == State::Promoting => {
+                let known = ledger.deployment(commit.deployment.id);
+                if known.is_some_and(|known| known.state != State::Promoting) {
+                    return self.check(ledger, &commit.deployment);
+                }
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -23,6 +23,10 @@ impl Protected {
     fn check(ledger: &Ledger, name: &ContainerName, when: &Circumstances) -> Verdict {
         let Some(container) = ledger.container(name) else { return Ok(()) };
         let Some(app) = ledger.app(&container.app) else { return Ok(()) };
+        if app.in_doubt && ledger.was_resumed() {
+            // A route that the store does not know protects nothing any more.
+            return Ok(());
+        }
         let label = ledger.label(container.deployment);
         let active = ledger.active(&app.name);
         if let Some(route) = &app.route {

@@ -78,8 +78,10 @@ impl Invariant for RetiringLeft {
 /// A version is only named as the one that stands in if it runs.
 #[derive(Debug, Default)]
 pub(super) struct BackupRuns {
-    /// When something ended or was misjudged at an address for the last time.
+    /// When something ended at an address for the last time.
     ended: BTreeMap<Endpoint, Duration>,
+    /// When somebody was told for the last time how a container was, and not how it is.
+    misled: Option<Duration>,
 }
 
 impl BackupRuns {
@@ -97,16 +99,16 @@ impl Invariant for BackupRuns {
 
     fn before(&mut self, ledger: &Ledger, change: &Change<'_>, when: &Circumstances) -> Verdict {
         match change {
-            Change::ContainerRemoved(name) | Change::ContainerHarmed(name) | Change::Misled(name) => {
-                self.note(ledger, name, when.at);
-            }
+            Change::ContainerRemoved(name) | Change::ContainerHarmed(name) => self.note(ledger, name, when.at),
+            Change::Misled(_) => self.misled = Some(when.at),
             Change::ContainerSeen(observed) if observed.state != ContainerState::Running => {
                 self.note(ledger, &observed.name, when.at);
             }
             Change::Asked { route: Some(route), .. } if route.backup => {
                 let endpoint = route.endpoint(route.active.other());
                 // It may have ended in the moment between look and order.
-                let just_ended = self.ended.get(endpoint).is_some_and(|ended| when.at <= *ended + GRAIN);
+                let last = self.ended.get(endpoint).max(self.misled.as_ref());
+                let just_ended = last.is_some_and(|last| when.at <= *last + GRAIN);
                 if ledger.at(endpoint).is_none() && !just_ended {
                     return Err(format!("{} shall stand in for {}, and does not run", endpoint, route.app));
                 }

@@ -70,7 +70,10 @@ impl Ledger {
                 self.restored_at = Some(circumstances.at);
                 self.restored(then);
             }
-            Change::StoreLeapt => self.apps.values_mut().for_each(|app| app.lease.owner = None),
+            Change::StoreLeapt => {
+                self.resumed = true;
+                self.apps.values_mut().for_each(|app| app.lease.owner = None);
+            }
             Change::StoreClockSet(micros) => {
                 let ahead = Duration::from_micros(u64::try_from(*micros).unwrap_or(0));
                 self.store_ahead = self.store_ahead.max(ahead);

@@ -28,6 +28,8 @@ pub struct Ledger {
     pushes: BTreeMap<CommitSha, u64>,
     /// When the store went back in time, if it did.
     restored_at: Option<Duration>,
+    /// Whether a person has let engines go on with a store that went back.
+    resumed: bool,
     /// Since when nothing goes wrong any more.
     healed_at: Option<Duration>,
     /// How far ahead of the right time the store's clock ever was.
@@ -277,6 +279,13 @@ impl Ledger {
     #[must_use]
     pub fn restored_at(&self) -> Option<Duration> {
         self.restored_at
+    }
+
+    /// Whether a person has let engines go on with a store that went back:
+    /// from then on what it says is true, whatever the world was.
+    #[must_use]
+    pub fn was_resumed(&self) -> bool {
+        self.resumed
     }
 
     /// Since when nothing goes wrong any more, in virtual time, if it is so.

@@ -51,3 +51,30 @@ impl Counts {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulation::{Profile, Simulation};
+
+    #[test]
+    fn what_is_counted_twice_or_not_at_all_is_seen() {
+        let counts = Counts::default();
+        assert_eq!(counts.agree(&Ledger::default(), true), Ok(()));
+        counts.record(Metric::DeploymentCreated { kind: "deploy" });
+        let told = counts.agree(&Ledger::default(), false).unwrap_err();
+        assert_eq!(told, "1 of kind deploy were counted as created, and 0 are");
+    }
+
+    /// Without faults nothing may be missing, however much people want.
+    #[test]
+    fn a_calm_run_counts_everything() {
+        let mut ended = 0;
+        for seed in 0..20 {
+            let report = Simulation::new(seed).with_profile(Profile::calm()).run();
+            assert!(report.violation().is_none(), "{report}");
+            ended += report.tally().succeeded + report.tally().superseded;
+        }
+        assert!(ended > 20, "{ended}");
+    }
+}
