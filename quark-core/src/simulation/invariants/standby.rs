@@ -135,7 +135,8 @@ impl Invariant for MendWaits {
         let Some(app) = ledger.deployment(id).and_then(|entry| ledger.app(&entry.app)) else { return Ok(()) };
         let switching = ledger.active(&app.name).filter(|it| matches!(it.state, State::Promoting | State::Reverting));
         // Whoever has lost the lease does not know what others have begun since.
-        match switching.filter(|_| call.fence == app.lease.fence) {
+        // Where no route is in force, there is no switch to undo.
+        match switching.filter(|_| call.fence == app.lease.fence && app.route.is_some()) {
             Some(active) => {
                 Err(format!("{op} mends {} while {} is {}", app.name, ledger.label(active.id), active.state))
             }
