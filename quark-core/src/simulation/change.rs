@@ -51,6 +51,8 @@ pub enum Change<'a> {
     ContainerHarmed(&'a ContainerName),
     /// Somebody was told how a container was, and not how it is.
     Misled(&'a ContainerName),
+    /// Somebody asked for the route of an app, and got no answer or an old one.
+    RouteUnseen(&'a AppName),
     /// What listens at an endpoint was found well.
     FoundWell(&'a Endpoint),
     /// A route is in force.

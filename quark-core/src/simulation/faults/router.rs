@@ -47,7 +47,11 @@ impl Router for FaultyRouter {
     }
 
     async fn observe(&self, app: &AppName) -> Result<Option<EffectiveRoute>> {
-        Ok(self.observed.ask(&self.gate, Op::RouterObserve, app, self.inner.observe(app)).await?.0)
+        let seen = self.observed.ask(&self.gate, Op::RouterObserve, app, self.inner.observe(app)).await;
+        if !matches!(seen, Ok((_, false))) {
+            self.gate.sim.change(self.gate.process, &Change::RouteUnseen(app));
+        }
+        seen.map(|(route, _)| route)
     }
 
     async fn drained(&self, app: &AppName, slot: Slot, endpoint: &Endpoint, longest: Duration) -> Result<Drained> {

@@ -23,8 +23,9 @@ impl Protected {
     fn check(ledger: &Ledger, name: &ContainerName, when: &Circumstances) -> Verdict {
         let Some(container) = ledger.container(name) else { return Ok(()) };
         let Some(app) = ledger.app(&container.app) else { return Ok(()) };
-        if app.in_doubt && ledger.was_resumed() {
-            // A route that the store does not know protects nothing any more.
+        if app.in_doubt && (ledger.was_resumed() || app.unseen) {
+            // A route that the store does not know protects nothing any more
+            // once a person has decided, and nothing that could not be asked for.
             return Ok(());
         }
         let label = ledger.label(container.deployment);

@@ -49,6 +49,11 @@ impl Ledger {
                     entry.misled = true;
                 }
             }
+            Change::RouteUnseen(app) => {
+                if let Some(app) = self.apps.get_mut(*app) {
+                    app.unseen = true;
+                }
+            }
             Change::FoundWell(endpoint) => {
                 let asked = self.containers.values_mut().filter(|entry| entry.is_running());
                 for entry in asked.filter(|entry| entry.endpoint == **endpoint) {
@@ -186,6 +191,8 @@ impl Ledger {
         let Some(app) = self.apps.get_mut(&route.app) else { return };
         app.route_fence = app.route_fence.max(route.fence);
         app.route = Some(RouteEntry::of(route));
+        // What was on its way when the store went back is not what it says.
+        app.in_doubt |= self.restored_at.is_some() && !self.resumed;
         app.compare();
     }
 
@@ -233,6 +240,7 @@ impl AppEntry {
             newest_live: 0,
             newest_commit: 0,
             in_doubt: false,
+            unseen: false,
             lease: LeaseEntry::default(),
             instances: std::collections::BTreeMap::new(),
         }

@@ -59,6 +59,8 @@ pub struct AppEntry {
     pub newest_commit: u64,
     /// Whether the world was not yet brought to what a restored store says.
     pub in_doubt: bool,
+    /// Whether somebody asked for its route, and got no answer or an old one.
+    pub unseen: bool,
     /// The last lease that was given.
     pub lease: LeaseEntry,
     /// The rows of its instances that are not removed.

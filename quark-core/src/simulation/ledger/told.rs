@@ -56,6 +56,7 @@ impl fmt::Display for Told<'_> {
                 f.write_str("gets an old answer about ")?;
                 named(f, ledger, name)
             }
+            Change::RouteUnseen(app) => write!(f, "is not told of the route of {app}"),
             Change::FoundWell(endpoint) => write!(f, "{endpoint} is well"),
             Change::Routed(route) => routed(f, route),
             Change::Unrouted(app) => write!(f, "{app} has no route"),
