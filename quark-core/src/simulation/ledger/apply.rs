@@ -249,7 +249,9 @@ impl AppEntry {
     /// The world is what the store says again, if it is.
     fn compare(&mut self) {
         let (live, routed) = (self.serving.live.as_ref().map(|live| live.slot), self.route.as_ref());
-        if live == routed.map(|route| route.active) {
+        // The same slot may have been given to what the store has forgotten.
+        let known = routed.is_none_or(|route| route.generation <= self.serving.generation);
+        if known && live == routed.map(|route| route.active) {
             self.in_doubt = false;
         }
     }
