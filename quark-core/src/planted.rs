@@ -5,6 +5,11 @@
 //! seen to make, or would make if one line of this one were forgotten. The
 //! places are marked with `planted!(…)`, which is `false` at compile time
 //! without the feature `planted-bugs`.
+//!
+//! All 31 are found by the seeds that any run has, without other rates or
+//! stories: the last of them within a thousand seeds, half of them within ten.
+//! `simulate --plant all` says which invariant shows which bug, and fails if
+//! one is not found within 10,000 seeds; CI runs it.
 
 /// Whether one of these bugs is planted.
 #[cfg(not(feature = "planted-bugs"))]

@@ -5,6 +5,9 @@
 //! cargo run --release --example simulate -- --exhaustive
 //! cargo run --release --example simulate -- --plant all
 //! ```
+//!
+//! The last one plants known mistakes, one at a time, and fails if one of them
+//! is not found within 10,000 seeds.
 
 mod show;
 
@@ -51,8 +54,8 @@ struct Arguments {
     /// `--scenario`): a crash at every poll, every fault at every call.
     #[arg(long)]
     exhaustive: bool,
-    /// Plants a bug, or `all` one after the other, and says how many seeds it
-    /// takes to find it.
+    /// Plants a bug, or `all` one after the other, and says by which invariant
+    /// and within how many seeds it is found; fails if one is not.
     #[arg(long, value_name = "BUG", value_parser = bug)]
     plant: Option<Planted>,
     /// Kills the first engine when it has been polled that often.

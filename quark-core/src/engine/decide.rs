@@ -246,7 +246,7 @@ pub(super) fn is_warm(snapshot: &Snapshot) -> bool {
 /// Whether the deployment may have been given requests. An attempt at its
 /// promotion that failed of a router that said nothing at all was never begun.
 #[must_use]
-pub fn may_be_routed(snapshot: &Snapshot) -> bool {
+pub(super) fn may_be_routed(snapshot: &Snapshot) -> bool {
     let asked_in_vain = |record: &StepRecord| record.failure.as_ref().is_some_and(|it| it.code == ROUTER_AWAY);
     snapshot.steps.iter().any(|record| record.name == StepName::Promote && !asked_in_vain(record))
 }

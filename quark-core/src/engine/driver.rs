@@ -17,7 +17,9 @@ use super::shared::Shared;
 use super::step::{self, StepContext};
 use crate::backend::{Call, JobKind, Lease, Metric, Snapshot};
 use crate::clock::Timestamp;
-use crate::deployment::{DeploymentId, DeploymentKind, EventKind, Failure, State, StepName, StepOutput, StepRecord};
+use crate::deployment::{
+    DeploymentId, DeploymentKind, EventKind, Failure, State, StepName, StepOutput, StepPhase, StepRecord,
+};
 use crate::planted::planted;
 use crate::platform::Task;
 use crate::{Error, ErrorClass, ErrorKind, Result};
@@ -327,6 +329,11 @@ impl Driver {
                 if self.cancelled.is_cancelled() && draft.snapshot().deployment.cancel.is_none() {
                     // Whether it failed or was stopped is in the store only.
                     *draft = self.read(id).await?;
+                    let known = super::decide::last(draft.snapshot(), step);
+                    if known.is_none_or(|known| known.attempt != record.attempt || known.phase != StepPhase::Intent) {
+                        // The store went back to before the step was intended: nothing follows from it.
+                        return Ok(None);
+                    }
                 }
                 settle::fail(draft, record, failure, now);
             }

@@ -10,10 +10,12 @@ use super::draft::Draft;
 use super::drift::{Drift, Garbage, drift, epoch, orphans};
 use super::driver::Driver;
 use super::hold::Hold;
+use super::route::take_away;
 use super::shared::{NO_ANSWER, Shared};
 use crate::Result;
-use crate::backend::{ObservedContainer, Snapshot, container_runtime::label};
-use crate::deployment::{AppRecord, Deployment, InstanceState, State, StepName, StepPhase};
+use crate::app::AppName;
+use crate::backend::{Call, ObservedContainer, Snapshot, container_runtime::label};
+use crate::deployment::{AppRecord, Deployment, DeploymentId, InstanceState, State, StepName, StepPhase};
 use crate::planted::planted;
 
 /// How often the world is looked at.
@@ -21,6 +23,9 @@ const EVERY: Duration = Duration::from_secs(60);
 /// How often, while the runtime cannot be asked or something is not mended: so
 /// its return is noticed.
 const SOON: Duration = Duration::from_secs(5);
+
+/// How long it may take to take a route away.
+const UNROUTE: Duration = Duration::from_secs(30);
 
 /// Looks at the world again and again until the engine stops.
 pub(super) async fn watch(shared: Arc<Shared>, mut settled: bool) {
@@ -95,7 +100,7 @@ async fn mend(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedConta
     if drift(app, &instances, containers, route, false).is_empty() {
         return Ok(true);
     }
-    let Some(deployment) = journal(shared, app).await? else { return Ok(true) };
+    let Some(deployment) = journal(shared, app).await? else { return unroute(shared, name).await };
     if !deployment.state.is_terminal() {
         // What is under way, or stuck, decides about its own traces.
         return Ok(false);
@@ -117,6 +122,27 @@ pub(super) async fn mend_under(driver: &Driver, deployment: &Deployment) -> Resu
     }
     tracing::warn!(app = %deployment.app, ?found, "what is live is not as it shall be");
     perform(driver, &mut Draft::of(snapshot), StepName::Mend).await
+}
+
+/// Takes away the route of an app that was never deployed, as far as the store
+/// knows. There is no journal to write that in: the lease keeps others away, and
+/// what the route shall be is written down already.
+async fn unroute(shared: &Arc<Shared>, name: &AppName) -> Result<bool> {
+    let nobody = DeploymentId::from(shared.platform.unique());
+    let hold = Hold::take(shared, name, nobody, None).await?;
+    let done = async {
+        if !shared.store.deployments(name, None, 1).await?.is_empty() {
+            // It is deployed by now; the next pass looks at that.
+            return Ok(false);
+        }
+        tracing::warn!(app = %name, "a route is taken away: the store knows of nothing that it could lead to");
+        let call = Call::new(format!("unroute:{name}"), hold.lease.fence, UNROUTE);
+        let call = call.with_clock(Arc::clone(&shared.clock));
+        take_away(shared.router.as_ref(), &call, name).await?;
+        Ok(true)
+    };
+    let done = done.await;
+    hold.release(done).await
 }
 
 /// The deployment in whose journal it is written what is mended: the live one,
@@ -240,7 +266,7 @@ async fn dispose_of(shared: &Arc<Shared>, deployments: BTreeSet<crate::Deploymen
 /// The mistake of [`planted`](crate::planted): what is not live is garbage.
 async fn collect_the_young(shared: &Shared, containers: &[ObservedContainer]) -> Result<()> {
     for container in containers.iter().filter(|container| container.state == crate::backend::ContainerState::Created) {
-        let call = crate::backend::Call::new("garbage", crate::deployment::Fence(u64::MAX), SOON);
+        let call = Call::new("garbage", crate::deployment::Fence(u64::MAX), SOON);
         shared.runtime.remove(&call, &container.id, &shared.labels()).await?;
     }
     Ok(())

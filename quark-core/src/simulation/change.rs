@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::executor::ProcessId;
 use super::faults::Op;
-use crate::app::AppName;
-use crate::backend::{CancelOutcome, Commit, ContainerSpec, CreatedDeployment, Lease, ObservedContainer, Route};
+use super::ledger::Ledger;
+use crate::app::{AppName, CommitSha};
+use crate::backend::{Call, CancelOutcome, Commit, ContainerSpec, CreatedDeployment, Lease, ObservedContainer, Route};
 use crate::clock::Timestamp;
 use crate::deployment::{AppRecord, CancelRequest, ContainerName, DeploymentId, Endpoint};
 
@@ -33,10 +34,12 @@ pub enum Change<'a> {
     Asked {
         /// Which effect.
         op: Op,
-        /// The key of the call.
-        key: &'a str,
+        /// The call: its key, and the fence of the lease under which it is made.
+        call: &'a Call,
         /// On which container, if it is one.
         container: Option<&'a ContainerName>,
+        /// Which route is asked for, if it is one.
+        route: Option<&'a Route>,
     },
     /// A container is there.
     ContainerCreated(&'a ContainerSpec),
@@ -48,12 +51,28 @@ pub enum Change<'a> {
     ContainerHarmed(&'a ContainerName),
     /// Somebody was told how a container was, and not how it is.
     Misled(&'a ContainerName),
+    /// Somebody asked for the route of an app, and got no answer or an old one.
+    RouteUnseen(&'a AppName),
     /// What listens at an endpoint was found well.
     FoundWell(&'a Endpoint),
     /// A route is in force.
     Routed(&'a Route),
     /// The route of an app is gone.
     Unrouted(&'a AppName),
+    /// The branch of an app points at a new commit.
+    Pushed(&'a AppName, &'a CommitSha),
+    /// An engine touches nothing any more until a person resumes it, or does again.
+    SafeMode(bool),
+    /// An engine that was stopped for a while goes on.
+    GoesOn,
+    /// The store is what it was when this was true; what was written since is lost.
+    StoreRestored(&'a Ledger),
+    /// The store has taken all leases away and counts on from much higher numbers.
+    StoreLeapt,
+    /// The time of day of the store's machine is this far from what is right, in microseconds.
+    StoreClockSet(i64),
+    /// From now on nothing goes wrong any more.
+    Healed,
 }
 
 /// When and by whom a change was made.

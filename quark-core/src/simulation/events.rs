@@ -41,11 +41,15 @@ pub enum Happening {
     LiveRemoved,
     /// All jobs are lost.
     QueueFlushed,
+    /// The clock of the machine of store and queue jumps by up to two minutes.
+    StoreClockJump,
+    /// The store goes back to a copy of it that was made before.
+    StoreRestored,
 }
 
 impl Happening {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::EngineCrash,
         Self::EngineFreeze,
         Self::ClockJump,
@@ -61,6 +65,8 @@ impl Happening {
         Self::IdleRemoved,
         Self::LiveRemoved,
         Self::QueueFlushed,
+        Self::StoreClockJump,
+        Self::StoreRestored,
     ];
 
     /// Its name in reports and on the command line.
@@ -82,6 +88,8 @@ impl Happening {
             Self::IdleRemoved => "idle_removed",
             Self::LiveRemoved => "live_removed",
             Self::QueueFlushed => "queue_flushed",
+            Self::StoreClockJump => "store_clock_jump",
+            Self::StoreRestored => "store_restored",
         }
     }
 
@@ -90,9 +98,10 @@ impl Happening {
         Self::ALL.iter().position(|happening| *happening == self).unwrap_or(0)
     }
 
-    /// Whether it belongs to what the engine is known to come through.
+    /// Whether any seed may have it. After a restore so much history is lost
+    /// that it would hide the rest: few seeds have it.
     pub(crate) fn is_usual(self) -> bool {
-        true
+        self != Self::StoreRestored
     }
 }
 
@@ -158,6 +167,13 @@ async fn happen(world: &World, happening: Happening, chance: &mut Chance) {
             world.flush_queue();
             true
         }
+        Happening::StoreClockJump => {
+            let longest = 120_000_000;
+            let micros = i64::try_from(chance.below(2 * longest)).unwrap_or(0) - i64::try_from(longest).unwrap_or(0);
+            world.jump_store_clock(micros);
+            true
+        }
+        Happening::StoreRestored => world.keep_or_restore(),
     };
     if happened {
         world.note(happening);

@@ -11,6 +11,14 @@ use crate::app::AppName;
 use crate::deployment::{DeploymentId, State, SupersedePolicy};
 use crate::engine::{DeployRequest, RollbackRequest};
 
+/// An app that people want something of.
+#[derive(Clone, Debug)]
+struct Wanted {
+    app: AppName,
+    /// Whether it is an image, and not built from git.
+    is_image: bool,
+}
+
 /// What somebody wants.
 #[derive(Clone, Copy, Debug)]
 enum Wish {
@@ -43,7 +51,8 @@ pub(super) async fn play(world: &World) -> Result<()> {
     let (apps, until) = world.with_chance(|chance| (chance.between(1, 3), duration(chance)));
     let mut names = Vec::new();
     for name in ["alpha", "beta", "gamma"].into_iter().take(usize::try_from(apps).unwrap_or(1)) {
-        names.push(create(world, name).await?);
+        let is_image = world.with_chance(|chance| chance.one_in(4));
+        names.push(Wanted { app: create(world, name, is_image).await?, is_image });
     }
     let hurry = world.with_chance(|chance| chance.between(2, 40));
     while world.now() < until {
@@ -60,15 +69,17 @@ pub(super) async fn play(world: &World) -> Result<()> {
         world.spawn(async move {
             let answer = grant(&asking, &app, wish).await;
             let code = answer.as_ref().err().map_or("ok", crate::Error::code).to_owned();
-            asking.tell(format_args!("{wish:?} of {app}: {code}"));
+            asking.tell(format_args!("{wish:?} of {}: {code}", app.app));
         });
     }
     Ok(())
 }
 
-async fn grant(world: &World, app: &AppName, wish: Wish) -> Result<()> {
+async fn grant(world: &World, wanted: &Wanted, wish: Wish) -> Result<()> {
+    let app = &wanted.app;
     let name = app.clone();
     match wish {
+        Wish::Push if wanted.is_image => deploy(world, app, new_image(world, app)?).await.map(|_| ()),
         Wish::Push => push(world, app).await,
         Wish::SameCommit => {
             let last =
@@ -77,8 +88,10 @@ async fn grant(world: &World, app: &AppName, wish: Wish) -> Result<()> {
             deploy(world, app, DeployRequest::commit(commit)).await.map(|_| ())
         }
         Wish::BranchHead => {
-            let program = world.with_chance(program);
-            world.commit(app, program)?;
+            if !wanted.is_image {
+                let program = world.with_chance(program);
+                world.commit(app, program)?;
+            }
             deploy(world, app, DeployRequest::default()).await.map(|_| ())
         }
         Wish::RollBack => {
@@ -116,7 +129,7 @@ async fn grant(world: &World, app: &AppName, wish: Wish) -> Result<()> {
             });
             answer.await
         }
-        Wish::Remove => remove(world, app).await,
+        Wish::Remove => remove(world, wanted).await,
     }
 }
 
@@ -135,21 +148,34 @@ async fn push(world: &World, app: &AppName) -> Result<()> {
             let _ = deploy(&asking, &app, request).await;
         });
     }
+    if world.with_chance(|chance| chance.one_in(8)) {
+        // By then newer ones may have been told of.
+        let late = world.with_chance(|chance| chance.up_to(Duration::from_secs(60)));
+        world.sleep(late).await;
+    }
     deploy(world, app, request).await.map(|_| ())
 }
 
+/// A wish for an image that was just published.
+fn new_image(world: &World, app: &AppName) -> Result<DeployRequest> {
+    let program = world.with_chance(program);
+    let image = world.image(app, program)?;
+    Ok(DeployRequest { image: Some(image), key: Some(world.key()?), ..DeployRequest::default() })
+}
+
 /// Takes an app away, and makes it again when it is gone.
-async fn remove(world: &World, app: &AppName) -> Result<()> {
-    let removal = world.remove_app(app).await?;
+async fn remove(world: &World, wanted: &Wanted) -> Result<()> {
+    let removal = world.remove_app(&wanted.app).await?;
     world.ended(removal).await;
-    create(world, app.as_str()).await.map(|_| ())
+    create(world, wanted.app.as_str(), wanted.is_image).await.map(|_| ())
 }
 
 /// An app with some policy for what a newer deployment means to earlier ones.
-async fn create(world: &World, name: &str) -> Result<AppName> {
+async fn create(world: &World, name: &str, is_image: bool) -> Result<AppName> {
     let policies = [SupersedePolicy::QueuedOnly, SupersedePolicy::Serial, SupersedePolicy::Reject];
     let policy = world.with_chance(|chance| if chance.one_in(2) { None } else { chance.pick(&policies).copied() });
-    world.create(world.app(name)?.with_supersede(policy.unwrap_or_default())).await
+    let app = if is_image { world.image_app(name)? } else { world.app(name)? };
+    world.create(app.with_supersede(policy.unwrap_or_default())).await
 }
 
 async fn deploy(world: &World, app: &AppName, request: DeployRequest) -> Result<DeploymentId> {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::chance::Chance;
+use super::change::Change;
 use super::events::{Happening, chaos};
-use super::executor::{Executor, Stepped};
+use super::executor::{Executor, ProcessId, Stepped};
 use super::faults::{Fault, Faults, Profile, Script};
 use super::invariants::{Invariant, all, rest};
 use super::report::{Report, Tally};
@@ -24,6 +25,8 @@ use crate::deployment::{DeploymentId, State};
 const TO_REST: Duration = Duration::from_secs(600);
 /// After how long a person looks at what is left over.
 const LOOKED_AT: Duration = Duration::from_secs(240);
+/// How long a store that went back in time may go unnoticed in calm.
+const NOTICED: Duration = Duration::from_secs(180);
 /// How long all must stay as it should be.
 const REST: Duration = Duration::from_secs(15);
 /// Polls without any time passing after which a run counts as spinning.
@@ -259,19 +262,30 @@ impl Simulation {
         if let Err(error) = told {
             world.tell(format_args!("the story ends early: {}", error.code()));
         }
+        world.restore_if_kept();
         world.with_faults(Faults::heal);
-        world.tell("nothing goes wrong any more");
+        world.jump_store_clock(0);
         let calm = profile.is_calm() && self.script == Script::new();
         let by_chance = self.scenario != Scenario::Random || chance.fork("restart").one_in(2);
         if self.restarts.unwrap_or(!calm && by_chance) {
             world.restart_all();
         }
-        if let Err(how) = come_to_rest(world).await {
-            world.sim().violate("converges", how);
+        world.sim().change(ProcessId::WORLD, &Change::Healed);
+        if let Err((invariant, how)) = come_to_rest(world).await {
+            world.sim().violate(invariant, how);
             return;
+        }
+        // What the store has forgotten was counted all the same.
+        if !world.was_restored()
+            && let Err(how) = world.counts_agree(calm)
+        {
+            world.sim().violate("counted-once", how);
         }
         if let Err(how) = rest::events_are_whole(world).await {
             world.sim().violate("reliable-events", how);
+        }
+        if let Err(how) = rest::logs_are_whole(world).await {
+            world.sim().violate("reliable-logs", how);
         }
         if let Err(how) = rest::secrets_are_kept(world, world.secrets()).await {
             world.sim().violate("no-secrets", how);
@@ -323,11 +337,19 @@ impl Simulation {
 
 /// Waits until all is as it should be, also after the last effect that is
 /// still on its way has arrived.
-async fn come_to_rest(world: &World) -> Result<(), String> {
+async fn come_to_rest(world: &World) -> Result<(), (&'static str, String)> {
     let began = world.now();
+    let longest = if world.was_restored() { TO_REST * 2 } else { TO_REST };
     let mut rested = false;
     loop {
         let seen = rest::look(world).await;
+        if let Some(how) = world.unnoticed().await {
+            if world.now() > began + NOTICED {
+                return Err(("safe-mode", how));
+            }
+            world.sleep(Duration::from_secs(2)).await;
+            continue;
+        }
         match seen {
             Ok(()) if rested => return Ok(()),
             Ok(()) => {
@@ -339,7 +361,7 @@ async fn come_to_rest(world: &World) -> Result<(), String> {
                 world.sleep(REST).await;
                 continue;
             }
-            Err(how) if world.now() > began + TO_REST => return Err(how),
+            Err(how) if world.now() > began + longest => return Err(("converges", how)),
             Err(_) => {}
         }
         world.sleep(Duration::from_secs(2)).await;
@@ -353,6 +375,7 @@ async fn come_to_rest(world: &World) -> Result<(), String> {
         if world.now() > began + LOOKED_AT {
             // So much may be left that the engines do not dare to remove it.
             let _ = world.collect_garbage().await;
+            let _ = world.remove_forgotten().await;
         }
     }
 }

@@ -1,8 +1,6 @@
 //! Create the container in the idle slot.
 
-use std::time::Duration;
-
-use super::{STORE_AWAY, StepContext, app, dispose};
+use super::{STORE_AWAY, StepContext, app, dispose, undo};
 use crate::app::{EnvKey, Secret};
 use crate::backend::{Call, ContainerSpec, Snapshot, container_runtime::label};
 use crate::deployment::{ContainerName, Deployment, Endpoint, Instance, InstanceState, Slot, StepName, StepOutput};
@@ -54,7 +52,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let mut reused = false;
     for instance in snapshot.instances.iter().filter(|instance| instance.deployment == deployment.id) {
         let spec = spec(context, deployment, instance)?;
-        replace_outdated(context, instance, &spec, call, deployment.release.timing.stop).await?;
+        replace_outdated(context, snapshot, instance, &spec, call).await?;
         let created = context.shared.runtime.create(call, &spec).await?;
         reused |= created.adopted;
         context.log.say(&format!("created {} in the {} slot", instance.name, instance.slot));
@@ -66,16 +64,18 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
 /// which turned out to be taken.
 async fn replace_outdated(
     context: &StepContext,
+    snapshot: &Snapshot,
     instance: &Instance,
     spec: &ContainerSpec,
     call: &Call,
-    grace: Duration,
 ) -> Result<()> {
     let Some(observed) = context.shared.runtime.inspect(&instance.name).await? else { return Ok(()) };
     let (labels, wanted) = (&observed.labels, spec.labels());
     let same = |name: &str| labels.get(name) == wanted.get(name);
     if same(label::INSTALLATION) && same(label::DEPLOYMENT) && !same(label::SPEC) {
-        dispose(context, instance, call, grace).await?;
+        // If it was made before the store went back in time it may be what serves.
+        undo::doubt_if_ahead(context, snapshot, call).await?;
+        dispose(context, instance, call, snapshot.deployment.release.timing.stop).await?;
     }
     Ok(())
 }

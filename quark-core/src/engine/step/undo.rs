@@ -44,7 +44,7 @@ pub(super) async fn unroute(context: &StepContext, snapshot: &Snapshot, call: &C
 
 /// A router that has seen more changes than the store has counted shows that
 /// the store went back in time: what looks unfinished may be what serves.
-async fn doubt_if_ahead(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<()> {
+pub(super) async fn doubt_if_ahead(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<()> {
     let shared = &context.shared;
     let name = &snapshot.deployment.app;
     let Some(app) = &snapshot.app else { return Ok(()) };

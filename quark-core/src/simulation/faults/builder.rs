@@ -28,7 +28,7 @@ impl ImageBuilder for FaultyBuilder {
 
     async fn build(&self, call: &Call, request: BuildRequest<'_>, log: &dyn LogSink) -> Result<Artifact> {
         let op = Op::BuilderBuild;
-        self.gate.sim.change(self.gate.process, &Change::Asked { op, key: &call.key, container: None });
+        self.gate.sim.change(self.gate.process, &Change::Asked { op, call, container: None, route: None });
         let verdict = self.gate.begin(op);
         self.gate.travel(verdict.lag).await;
         match verdict.fault {

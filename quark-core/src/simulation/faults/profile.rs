@@ -6,6 +6,9 @@ use super::op::{Backend, Fault};
 use crate::simulation::chance::Chance;
 use crate::simulation::events::Happening;
 
+/// In one of so many seeds the store goes back in time.
+const RESTORED: u64 = 25;
+
 /// How often what goes wrong in one run.
 ///
 /// Every seed has a profile of its own, in which some kinds of faults do not
@@ -61,6 +64,9 @@ impl Profile {
             if happening.is_usual() {
                 profile.set_happening(happening, rate);
             }
+        }
+        if chance.one_in(RESTORED) {
+            profile.set_happening(Happening::StoreRestored, 30_000);
         }
         profile
     }

@@ -26,9 +26,8 @@ pub(crate) struct FaultyRouter {
 #[async_trait]
 impl Router for FaultyRouter {
     async fn apply(&self, call: &Call, route: &Route) -> Result<()> {
-        self.gate
-            .sim
-            .change(self.gate.process, &Change::Asked { op: Op::RouterApply, key: &call.key, container: None });
+        let op = Op::RouterApply;
+        self.gate.sim.change(self.gate.process, &Change::Asked { op, call, container: None, route: Some(route) });
         let make = |call: Call| {
             let (inner, gate, route) = (Arc::clone(&self.inner), self.gate.clone(), route.clone());
             boxed(async move {
@@ -41,14 +40,18 @@ impl Router for FaultyRouter {
                 Ok(())
             })
         };
-        match self.gate.call(Op::RouterApply, call, make).await {
+        match self.gate.call(op, call, make).await {
             Err(error) if error.code() == Fault::Ignored.as_str() => Ok(()),
             outcome => outcome,
         }
     }
 
     async fn observe(&self, app: &AppName) -> Result<Option<EffectiveRoute>> {
-        Ok(self.observed.ask(&self.gate, Op::RouterObserve, app, self.inner.observe(app)).await?.0)
+        let seen = self.observed.ask(&self.gate, Op::RouterObserve, app, self.inner.observe(app)).await;
+        if !matches!(seen, Ok((_, false))) {
+            self.gate.sim.change(self.gate.process, &Change::RouteUnseen(app));
+        }
+        seen.map(|(route, _)| route)
     }
 
     async fn drained(&self, app: &AppName, slot: Slot, endpoint: &Endpoint, longest: Duration) -> Result<Drained> {
@@ -56,9 +59,8 @@ impl Router for FaultyRouter {
     }
 
     async fn remove(&self, call: &Call, app: &AppName) -> Result<()> {
-        self.gate
-            .sim
-            .change(self.gate.process, &Change::Asked { op: Op::RouterRemove, key: &call.key, container: None });
+        let op = Op::RouterRemove;
+        self.gate.sim.change(self.gate.process, &Change::Asked { op, call, container: None, route: None });
         let make = |call: Call| {
             let (inner, gate, app) = (Arc::clone(&self.inner), self.gate.clone(), app.clone());
             boxed(async move {
@@ -67,6 +69,6 @@ impl Router for FaultyRouter {
                 Ok(())
             })
         };
-        self.gate.call(Op::RouterRemove, call, make).await
+        self.gate.call(op, call, make).await
     }
 }

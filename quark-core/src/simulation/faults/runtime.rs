@@ -52,7 +52,7 @@ impl FaultyRuntime {
     }
 
     fn asked(gate: &Gate, op: Op, call: &Call, container: Option<&ContainerName>) {
-        gate.sim.change(gate.process, &Change::Asked { op, key: &call.key, container });
+        gate.sim.change(gate.process, &Change::Asked { op, call, container, route: None });
     }
 }
 

@@ -45,7 +45,7 @@ impl SourceFetcher for FaultySource {
         log: &dyn LogSink,
     ) -> Result<()> {
         let op = Op::SourceFetch;
-        self.gate.sim.change(self.gate.process, &Change::Asked { op, key: &call.key, container: None });
+        self.gate.sim.change(self.gate.process, &Change::Asked { op, call, container: None, route: None });
         let verdict = self.gate.begin(op);
         self.gate.travel(verdict.lag).await;
         match verdict.fault {

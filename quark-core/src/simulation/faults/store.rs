@@ -179,8 +179,12 @@ impl Store for FaultyStore {
 
     async fn leap(&self) -> Result<()> {
         let make = || {
-            let inner = Arc::clone(&self.inner);
-            boxed(async move { inner.leap().await })
+            let (inner, gate) = (Arc::clone(&self.inner), self.gate.clone());
+            boxed(async move {
+                inner.leap().await?;
+                gate.sim.change(gate.process, &Change::StoreLeapt);
+                Ok(())
+            })
         };
         self.gate.effect(Op::StoreLeap, make).await
     }

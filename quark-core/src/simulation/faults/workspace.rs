@@ -23,12 +23,19 @@ pub(crate) struct SimWorkspace {
 struct Disk {
     checkouts: BTreeSet<PathBuf>,
     positions: BTreeMap<String, u64>,
+    /// The highest position that was ever noted.
+    highest: u64,
 }
 
 impl SimWorkspace {
     /// A checkout was made.
     pub(crate) fn check_out(&self, folder: &Path) {
         lock(&self.disk).checkouts.insert(folder.to_owned());
+    }
+
+    /// The highest position of a store that was ever noted.
+    pub(crate) fn highest(&self) -> u64 {
+        lock(&self.disk).highest
     }
 
     /// The deployments that have a checkout.
@@ -91,7 +98,9 @@ impl Workspace for FaultyWorkspace {
 
     async fn note_position(&self, installation: &str, position: u64) -> Result<()> {
         self.try_to(Op::WorkspaceNote).await?;
-        lock(&self.inner.disk).positions.insert(installation.to_owned(), position);
+        let mut disk = lock(&self.inner.disk);
+        disk.highest = disk.highest.max(position);
+        disk.positions.insert(installation.to_owned(), position);
         Ok(())
     }
 

@@ -17,15 +17,32 @@
 //! | `route-kept` | outside of a promotion users are sent to what the store says is live |
 //! | `route-order` | no older route replaces a newer one |
 //! | `few-generations` | no more than two versions of an app run, three while something is undone |
+//! | `lease-held` | nothing is done to the world under a lease that has run out |
+//! | `lease-renewed` | while nothing goes wrong a lease is renewed long before it runs out |
+//! | `exact-release` | a rollback brings back the very image, commit, variables and settings; what is started is what was released |
+//! | `deadlines-stay` | the time of a step does not move once it was begun |
+//! | `newest-commit` | a push that is told late is never deployed over a newer one |
+//! | `often-enough` | nothing is promoted before it was found well as often as its check asks for |
+//! | `standby-kept` | the version before stands by until its time, unless its place is needed |
+//! | `retiring-left` | what is being retired is not gone back to |
+//! | `backup-runs` | only what runs is named as what stands in |
+//! | `mend-waits` | no route is mended while it is being switched |
+//! | `safe-mode` | a store that went back in time is noticed, and nothing is touched until a person resumes |
+//! | `counted-once` | each deployment that has ended is counted once at most; exactly once if nothing went wrong |
 //! | `no-panic` | no task panics |
 //! | `no-spinning` | no task goes on for ever without any time passing |
 //! | `converges` | when nothing goes wrong any more, everything ends, and the world is what the store says |
 //! | `reliable-events` | the events of a deployment begin with `Created`, lead from state to state and end once |
+//! | `reliable-logs` | the lines of a log are numbered from 1 without a gap |
 //! | `no-secrets` | no variable's value is found in events, logs or failures |
 
+mod doubt;
+mod leases;
 mod records;
+mod releases;
 pub(crate) mod rest;
 mod serving;
+mod standby;
 
 use std::fmt;
 use std::time::Duration;
@@ -95,5 +112,16 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(serving::RouteKept),
         Box::new(serving::RouteOrder),
         Box::new(serving::FewGenerations),
+        Box::new(leases::LeaseHeld::default()),
+        Box::new(leases::LeaseRenewed::default()),
+        Box::new(releases::ExactRelease::default()),
+        Box::new(releases::DeadlinesStay),
+        Box::new(releases::NewestCommit),
+        Box::new(releases::OftenEnough::default()),
+        Box::new(standby::StandbyKept),
+        Box::new(standby::RetiringLeft),
+        Box::new(standby::BackupRuns::default()),
+        Box::new(standby::MendWaits),
+        Box::new(doubt::SafeMode::default()),
     ]
 }

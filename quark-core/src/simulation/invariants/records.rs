@@ -1,7 +1,7 @@
 //! What must hold of the store's records.
 
 use super::Invariant;
-use crate::backend::Commit;
+use crate::backend::{Call, Commit};
 use crate::deployment::{DeploymentId, DeploymentKind, EventKind, StepPhase};
 use crate::error::ErrorKind;
 use crate::simulation::change::{Change, Circumstances};
@@ -125,10 +125,13 @@ impl Invariant for IntentFirst {
     }
 
     fn before(&mut self, ledger: &Ledger, change: &Change<'_>, _: &Circumstances) -> Verdict {
-        let Change::Asked { op, key, .. } = change else { return Ok(()) };
+        let Change::Asked { op, call, .. } = change else { return Ok(()) };
+        if ledger.was_restored() {
+            // What was intended, and is being done, may be what was lost.
+            return Ok(());
+        }
         // What is done to no deployment in particular restores what is written down already.
-        let Some((id, step)) = key.split_once(':') else { return Ok(()) };
-        let Ok(id) = id.parse::<DeploymentId>() else { return Ok(()) };
+        let Some((id, step)) = wish_of(call) else { return Ok(()) };
         let Some(entry) = ledger.deployment(id) else {
             return Err(format!("{op} was asked for a deployment that is not in the store"));
         };
@@ -160,8 +163,14 @@ impl Invariant for NoInternalError {
     }
 }
 
+/// For which deployment and which step a call is made.
+pub(super) fn wish_of(call: &Call) -> Option<(DeploymentId, &str)> {
+    let (id, step) = call.key.split_once(':')?;
+    Some((id.parse().ok()?, step))
+}
+
 /// What becomes live by a commit, if something does.
-fn promoted(ledger: &Ledger, commit: &Commit) -> Option<DeploymentId> {
+pub(super) fn promoted(ledger: &Ledger, commit: &Commit) -> Option<DeploymentId> {
     let live = commit.serving.as_ref()?.live.as_ref()?.deployment;
     let before = ledger.app(&commit.deployment.app)?.serving.live.as_ref().map(|live| live.deployment);
     (before != Some(live)).then_some(live)
@@ -227,7 +236,8 @@ impl Invariant for PortsUnique {
                     _ => Ok(()),
                 }
             }
-            Change::ContainerSeen(observed) => {
+            // After a restore there may be some that the store has forgotten.
+            Change::ContainerSeen(observed) if !ledger.was_restored() => {
                 let Some(seen) = ledger.container(&observed.name).filter(|seen| seen.is_running()) else {
                     return Ok(());
                 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::backend::{ContainerState, Labels};
-use crate::deployment::{AppRecord, Conclusion, DeploymentId, DeploymentKind, EventKind, State};
+use crate::deployment::{AppRecord, Conclusion, DeploymentId, EventKind, State};
 use crate::simulation::world::World;
 use crate::{Error, Result};
 
@@ -132,17 +132,23 @@ pub(crate) async fn events_are_whole(world: &World) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether the lines of every log are numbered from 1 without a gap.
+pub(crate) async fn logs_are_whole(world: &World) -> Result<(), String> {
+    for id in world.with_ledger(|ledger| ledger.deployments().map(|entry| entry.id).collect::<Vec<_>>()) {
+        let lines = world.backends().store.log(id, 0, usize::MAX).await.map_err(|error| told(&error))?;
+        if let Some((line, expected)) = lines.iter().zip(1..).find(|(line, expected)| line.sequence != *expected) {
+            return Err(format!("line {expected} of the log of {} has number {}", world.label(id), line.sequence));
+        }
+    }
+    Ok(())
+}
+
 /// Whether a secret is found in what people are shown.
 pub(crate) async fn secrets_are_kept(world: &World, secrets: &[String]) -> Result<(), String> {
-    let deployments: Vec<(DeploymentId, DeploymentKind)> =
-        world.with_ledger(|ledger| ledger.deployments().map(|entry| (entry.id, entry.kind.clone())).collect());
-    for (id, _) in deployments {
+    for id in world.with_ledger(|ledger| ledger.deployments().map(|entry| entry.id).collect::<Vec<_>>()) {
         let store = &world.backends().store;
         let lines = store.log(id, 0, usize::MAX).await.map_err(|error| told(&error))?;
-        for (line, expected) in lines.iter().zip(1..) {
-            if line.sequence != expected {
-                return Err(format!("line {expected} of the log of {} has number {}", world.label(id), line.sequence));
-            }
+        for line in &lines {
             if secrets.iter().any(|secret| line.text.contains(secret.as_str())) {
                 return Err(format!("the log of {} holds a secret: {}", world.label(id), line.text));
             }

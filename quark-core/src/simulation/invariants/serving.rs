@@ -1,5 +1,7 @@
 //! What must hold of what users are sent to.
 
+use std::time::Duration;
+
 use super::Invariant;
 use crate::app::AppName;
 use crate::deployment::{ContainerName, DeploymentKind, Endpoint, State};
@@ -10,14 +12,22 @@ use crate::simulation::ledger::{AppEntry, Ledger};
 
 type Verdict = Result<(), String>;
 
+/// How long a step may go on that was begun before the store went back in time.
+const BEGUN_BEFORE: Duration = Duration::from_secs(150);
+
 /// Nothing that serves, stands by or is being promoted is stopped or removed.
 #[derive(Debug)]
 pub(super) struct Protected;
 
 impl Protected {
-    fn check(ledger: &Ledger, name: &ContainerName) -> Verdict {
+    fn check(ledger: &Ledger, name: &ContainerName, when: &Circumstances) -> Verdict {
         let Some(container) = ledger.container(name) else { return Ok(()) };
         let Some(app) = ledger.app(&container.app) else { return Ok(()) };
+        if app.in_doubt && (ledger.was_resumed() || app.unseen) {
+            // A route that the store does not know protects nothing any more
+            // once a person has decided, and nothing that could not be asked for.
+            return Ok(());
+        }
         let label = ledger.label(container.deployment);
         let active = ledger.active(&app.name);
         if let Some(route) = &app.route {
@@ -32,6 +42,10 @@ impl Protected {
         }
         // An app that is removed has no version worth keeping once its route is gone.
         if app.removing || !app.exists {
+            return Ok(());
+        }
+        // What was begun before the store went back is ended by what was lost.
+        if ledger.restored_at().is_some_and(|restored| when.at < restored + BEGUN_BEFORE) {
             return Ok(());
         }
         let Some(row) = app.instances.get(name) else { return Ok(()) };
@@ -59,12 +73,12 @@ impl Invariant for Protected {
             // What the world does to a container is no engine's fault.
             _ if when.process == ProcessId::WORLD => Ok(()),
             Change::Asked { op: Op::RuntimeStop | Op::RuntimeRemove, container: Some(name), .. }
-            | Change::ContainerRemoved(name) => Self::check(ledger, name),
+            | Change::ContainerRemoved(name) => Self::check(ledger, name, when),
             Change::ContainerSeen(observed) => {
                 let known = ledger.container(&observed.name);
                 let ran = known.is_some_and(|known| known.is_running() && !known.harmed);
                 let ends = observed.state != crate::backend::ContainerState::Running;
-                if ran && ends { Self::check(ledger, &observed.name) } else { Ok(()) }
+                if ran && ends { Self::check(ledger, &observed.name, when) } else { Ok(()) }
             }
             _ => Ok(()),
         }
@@ -145,7 +159,7 @@ pub(super) struct RouteKept;
 
 impl RouteKept {
     fn check(ledger: &Ledger, app: &AppEntry) -> Verdict {
-        if app.removing || !app.exists {
+        if app.removing || !app.exists || app.in_doubt {
             return Ok(());
         }
         let active = ledger.active(&app.name);
@@ -222,6 +236,10 @@ impl Invariant for FewGenerations {
     fn after(&mut self, ledger: &Ledger, change: &Change<'_>, _: &Circumstances) -> Verdict {
         let Change::ContainerSeen(observed) = change else { return Ok(()) };
         let Some(app) = ledger.container(&observed.name).map(|seen| &seen.app) else { return Ok(()) };
+        if ledger.was_restored() {
+            // A person removes what the store has forgotten.
+            return Ok(());
+        }
         let running = ledger.containers().filter(|other| other.app == *app && other.is_running()).count();
         let undoing = ledger
             .active(app)

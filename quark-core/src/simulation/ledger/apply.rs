@@ -1,7 +1,9 @@
 //! How each change alters the ledger.
 
+use std::time::Duration;
+
 use super::{AppEntry, ContainerEntry, DeploymentEntry, LeaseEntry, Ledger, RouteEntry, StepEntry};
-use crate::app::AppName;
+use crate::app::{AppName, CommitSha};
 use crate::backend::{
     CancelOutcome, Commit, ContainerSpec, ContainerState, CreatedDeployment, ObservedContainer, Route,
 };
@@ -33,7 +35,6 @@ impl Ledger {
                     app.lease.owner = None;
                 }
             }
-            Change::Asked { .. } => {}
             Change::ContainerCreated(spec) => self.container_created(spec),
             Change::ContainerSeen(observed) => self.container_seen(observed),
             Change::ContainerRemoved(name) => drop(self.containers.remove(*name)),
@@ -48,6 +49,11 @@ impl Ledger {
                     entry.misled = true;
                 }
             }
+            Change::RouteUnseen(app) => {
+                if let Some(app) = self.apps.get_mut(*app) {
+                    app.unseen = true;
+                }
+            }
             Change::FoundWell(endpoint) => {
                 let asked = self.containers.values_mut().filter(|entry| entry.is_running());
                 for entry in asked.filter(|entry| entry.endpoint == **endpoint) {
@@ -58,8 +64,27 @@ impl Ledger {
             Change::Unrouted(app) => {
                 if let Some(app) = self.apps.get_mut(*app) {
                     app.route = None;
+                    app.compare();
                 }
             }
+            Change::Pushed(_, commit) => {
+                let number = self.pushes.len() as u64 + 1;
+                self.pushes.insert(CommitSha::clone(commit), number);
+            }
+            Change::StoreRestored(then) => {
+                self.restored_at = Some(circumstances.at);
+                self.restored(then);
+            }
+            Change::StoreLeapt => {
+                self.resumed = true;
+                self.apps.values_mut().for_each(|app| app.lease.owner = None);
+            }
+            Change::StoreClockSet(micros) => {
+                let ahead = Duration::from_micros(u64::try_from(*micros).unwrap_or(0));
+                self.store_ahead = self.store_ahead.max(ahead);
+            }
+            Change::Healed => self.healed_at = Some(circumstances.at),
+            Change::Asked { .. } | Change::SafeMode(_) | Change::GoesOn => {}
         }
     }
 
@@ -70,6 +95,7 @@ impl Ledger {
         entry.removing = false;
         entry.serving = record.serving.clone();
         entry.newest_live = 0;
+        entry.newest_commit = 0;
         entry.instances.clear();
     }
 
@@ -108,7 +134,8 @@ impl Ledger {
         entry.state = commit.deployment.state;
         entry.conclusion = commit.deployment.conclusion;
         entry.slot = commit.deployment.slot;
-        if entry.commit.is_none() {
+        entry.started_at = commit.deployment.started_at;
+        if commit.deployment.revision.commit.is_some() && entry.commit != commit.deployment.revision.commit {
             entry.commit.clone_from(&commit.deployment.revision.commit);
         }
         for step in &commit.steps {
@@ -127,7 +154,10 @@ impl Ledger {
         if app.serving.live.as_ref().is_some_and(|live| live.deployment == entry.id) {
             entry.was_live = true;
             app.newest_live = app.newest_live.max(entry.sequence);
+            let push = entry.commit.as_ref().and_then(|commit| self.pushes.get(commit));
+            app.newest_commit = app.newest_commit.max(push.copied().unwrap_or(0));
         }
+        app.compare();
         if commit.forget_app {
             app.exists = false;
         }
@@ -161,6 +191,26 @@ impl Ledger {
         let Some(app) = self.apps.get_mut(&route.app) else { return };
         app.route_fence = app.route_fence.max(route.fence);
         app.route = Some(RouteEntry::of(route));
+        // What was on its way when the store went back is not what it says.
+        app.in_doubt |= self.restored_at.is_some() && !self.resumed;
+        app.compare();
+    }
+
+    /// The store is what it was; the world is not.
+    fn restored(&mut self, then: &Self) {
+        self.deployments.clone_from(&then.deployments);
+        for app in self.apps.values_mut() {
+            let then = then.apps.get(&app.name).cloned().unwrap_or_else(|| AppEntry::of(&app.name));
+            let (route, route_fence) = (app.route.take(), app.route_fence);
+            *app = AppEntry { route, route_fence, in_doubt: true, ..then };
+            app.compare();
+            self.harmed.extend(app.instances.keys().cloned());
+        }
+        // What has become of a container is not what the store says: the world's doing.
+        for container in self.containers.values_mut() {
+            container.harmed = true;
+            self.harmed.insert(container.name.clone());
+        }
     }
 }
 
@@ -188,14 +238,27 @@ impl AppEntry {
             route: None,
             route_fence: Fence::default(),
             newest_live: 0,
+            newest_commit: 0,
+            in_doubt: false,
+            unseen: false,
             lease: LeaseEntry::default(),
             instances: std::collections::BTreeMap::new(),
+        }
+    }
+
+    /// The world is what the store says again, if it is.
+    fn compare(&mut self) {
+        let (live, routed) = (self.serving.live.as_ref().map(|live| live.slot), self.route.as_ref());
+        // The same slot may have been given to what the store has forgotten.
+        let known = routed.is_none_or(|route| route.generation <= self.serving.generation);
+        if known && live == routed.map(|route| route.active) {
+            self.in_doubt = false;
         }
     }
 }
 
 fn write_step(steps: &mut Vec<StepEntry>, step: &StepRecord) {
-    let new = StepEntry { name: step.name, attempt: step.attempt, phase: step.phase };
+    let new = StepEntry { name: step.name, attempt: step.attempt, phase: step.phase, deadline: step.deadline };
     match steps.iter_mut().find(|known| (known.name, known.attempt) == (new.name, new.attempt)) {
         Some(known) => *known = new,
         None => steps.push(new),

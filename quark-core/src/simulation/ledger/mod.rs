@@ -11,7 +11,7 @@ use crate::backend::ContainerState;
 use crate::clock::Timestamp;
 use crate::deployment::{
     Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Fence, Generation, IdempotencyKey,
-    Instance, OwnerId, Serving, Slot, State, StepName, StepPhase,
+    Instance, OwnerId, Serving, Slot, State, StepName, StepPhase, Trigger,
 };
 
 pub(crate) use told::Told;
@@ -24,6 +24,16 @@ pub struct Ledger {
     containers: BTreeMap<ContainerName, ContainerEntry>,
     /// What the world has harmed, also what is gone by now.
     harmed: BTreeSet<ContainerName>,
+    /// The commits that were pushed, numbered in their order from 1.
+    pushes: BTreeMap<CommitSha, u64>,
+    /// When the store went back in time, if it did.
+    restored_at: Option<Duration>,
+    /// Whether a person has let engines go on with a store that went back.
+    resumed: bool,
+    /// Since when nothing goes wrong any more.
+    healed_at: Option<Duration>,
+    /// How far ahead of the right time the store's clock ever was.
+    store_ahead: Duration,
     /// Counts the changes.
     version: u64,
 }
@@ -45,6 +55,12 @@ pub struct AppEntry {
     pub route_fence: Fence,
     /// The highest sequence that was live since the app was created.
     pub newest_live: u64,
+    /// The number of the newest commit that was live since the app was created.
+    pub newest_commit: u64,
+    /// Whether the world was not yet brought to what a restored store says.
+    pub in_doubt: bool,
+    /// Whether somebody asked for its route, and got no answer or an old one.
+    pub unseen: bool,
     /// The last lease that was given.
     pub lease: LeaseEntry,
     /// The rows of its instances that are not removed.
@@ -100,6 +116,10 @@ pub struct DeploymentEntry {
     pub key: Option<IdempotencyKey>,
     /// Which commit, once it is known.
     pub commit: Option<CommitSha>,
+    /// What made somebody want it.
+    pub trigger: Trigger,
+    /// When a worker took it.
+    pub started_at: Option<Timestamp>,
     /// Its steps, in the order in which they were begun.
     pub steps: Vec<StepEntry>,
     /// Whether it was ever live.
@@ -115,6 +135,8 @@ pub struct StepEntry {
     pub attempt: u32,
     /// How far it has come.
     pub phase: StepPhase,
+    /// Until when it may take.
+    pub deadline: Timestamp,
 }
 
 /// A container that is there.
@@ -161,6 +183,8 @@ impl DeploymentEntry {
             slot: deployment.slot,
             key: deployment.key.clone(),
             commit: deployment.revision.commit.clone(),
+            trigger: deployment.trigger,
+            started_at: deployment.started_at,
             steps: Vec::new(),
             was_live: false,
         }
@@ -239,6 +263,43 @@ impl Ledger {
             Some(entry) => format!("{}#{}", entry.app, entry.sequence),
             None => "unknown".to_owned(),
         }
+    }
+
+    /// The number of a commit among those that were pushed, from 1; 0 if it was not.
+    #[must_use]
+    pub fn push_of(&self, commit: &CommitSha) -> u64 {
+        self.pushes.get(commit).copied().unwrap_or(0)
+    }
+
+    /// Whether the store went back in time.
+    #[must_use]
+    pub fn was_restored(&self) -> bool {
+        self.restored_at.is_some()
+    }
+
+    /// When the store went back in time, in virtual time, if it did.
+    #[must_use]
+    pub fn restored_at(&self) -> Option<Duration> {
+        self.restored_at
+    }
+
+    /// Whether a person has let engines go on with a store that went back:
+    /// from then on what it says is true, whatever the world was.
+    #[must_use]
+    pub fn was_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Since when nothing goes wrong any more, in virtual time, if it is so.
+    #[must_use]
+    pub fn healed_at(&self) -> Option<Duration> {
+        self.healed_at
+    }
+
+    /// How far ahead of the right time the store's clock ever was.
+    #[must_use]
+    pub fn store_ahead(&self) -> Duration {
+        self.store_ahead
     }
 
     /// How many changes there were.

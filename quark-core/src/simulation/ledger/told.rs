@@ -32,7 +32,7 @@ impl fmt::Display for Told<'_> {
             Change::LeaseTaken(lease, _) => write!(f, "{} leased, fence {}", lease.app, lease.fence.0),
             Change::LeaseRenewed(lease, _) => write!(f, "{} lease renewed, fence {}", lease.app, lease.fence.0),
             Change::LeaseReleased(lease) => write!(f, "{} lease released, fence {}", lease.app, lease.fence.0),
-            Change::Asked { op, key, container } => asked(f, ledger, op.as_str(), key, *container),
+            Change::Asked { op, call, container, .. } => asked(f, ledger, op.as_str(), &call.key, *container),
             Change::ContainerCreated(spec) => {
                 write!(f, "container {} created at {}", ledger.label(spec.deployment), spec.endpoint)
             }
@@ -56,9 +56,18 @@ impl fmt::Display for Told<'_> {
                 f.write_str("gets an old answer about ")?;
                 named(f, ledger, name)
             }
+            Change::RouteUnseen(app) => write!(f, "is not told of the route of {app}"),
             Change::FoundWell(endpoint) => write!(f, "{endpoint} is well"),
             Change::Routed(route) => routed(f, route),
             Change::Unrouted(app) => write!(f, "{app} has no route"),
+            Change::Pushed(app, _) => write!(f, "{app} has a new commit"),
+            Change::SafeMode(true) => f.write_str("touches nothing any more"),
+            Change::SafeMode(false) => f.write_str("was resumed"),
+            Change::GoesOn => f.write_str("goes on"),
+            Change::StoreRestored(_) => f.write_str("the store has gone back in time"),
+            Change::StoreLeapt => f.write_str("the store counts on from higher numbers"),
+            Change::StoreClockSet(micros) => write!(f, "the store's clock is wrong by {} ms", micros / 1000),
+            Change::Healed => f.write_str("nothing goes wrong any more"),
         }
     }
 }

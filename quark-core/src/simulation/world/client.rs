@@ -1,16 +1,19 @@
 //! What people ask engines for.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::{Program, World};
-use crate::app::{App, AppName, BranchName, CommitSha, HealthCheck, RepositoryUrl, Source, Timing};
+use crate::app::{App, AppName, BranchName, CommitSha, HealthCheck, ImageRef, RepositoryUrl, Source, Timing};
 use crate::deployment::{Conclusion, DeploymentId, IdempotencyKey, State};
 use crate::engine::{DeployRequest, DeploymentEngine, RollbackRequest};
 use crate::error::ErrorClass;
 use crate::memory::Tree;
+use crate::simulation::change::Change;
+use crate::simulation::executor::ProcessId;
 use crate::simulation::ledger::Ledger;
 use crate::{Error, ErrorKind, Result};
 
@@ -76,6 +79,20 @@ impl World {
     ///
     /// [`ErrorKind::InvalidInput`] if that is no name for an app.
     pub fn app(&self, name: &str) -> Result<App> {
+        self.app_from(name, Source::git(&repository(name), "main")?)
+    }
+
+    /// As [`app`](Self::app), but made from an image, with a first one published.
+    ///
+    /// # Errors
+    ///
+    /// As [`app`](Self::app).
+    pub fn image_app(&self, name: &str) -> Result<App> {
+        let image = self.image(&AppName::parse(name)?, Program::Good)?;
+        self.app_from(name, Source::Image { image })
+    }
+
+    fn app_from(&self, name: &str, source: Source) -> Result<App> {
         let check = HealthCheck {
             interval: Duration::from_millis(500),
             timeout: Duration::from_secs(1),
@@ -89,7 +106,7 @@ impl World {
             stop: Duration::from_secs(5),
             build: Duration::from_secs(90),
         };
-        let mut app = App::new(name, Source::git(&repository(name), "main")?)?;
+        let mut app = App::new(name, source)?;
         app = app.with_health(check).with_timing(timing).with_domain(format!("{name}.test").parse()?);
         for (key, secret) in ["PASSWORD", "TOKEN"].into_iter().zip(self.secrets()) {
             app = app.with_env(key, secret.clone())?;
@@ -138,7 +155,23 @@ impl World {
             Err(why) => self.inner.memory.builder.fail(&commit, why),
         }
         self.set_fate(&commit, program.fate());
+        self.inner.sim.change(ProcessId::WORLD, &Change::Pushed(app, &commit));
         Ok(commit)
+    }
+
+    /// A new image for an app that is an image, with this program in it. One
+    /// that cannot be built was never published.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] if the app's name cannot be part of an image's.
+    pub fn image(&self, app: &AppName, program: Program) -> Result<ImageRef> {
+        let number = self.inner.sim.names.fetch_add(1, Ordering::Relaxed);
+        let image = ImageRef::parse(format!("registry.test/acme/{app}:{number}"))?;
+        if let Ok(behaviour) = program.behaviour() {
+            self.inner.memory.runtime.publish(&image, behaviour);
+        }
+        Ok(image)
     }
 
     /// Asks for a commit to be deployed, however often it takes. The wish has a
@@ -158,7 +191,7 @@ impl World {
 
     /// A key that no wish had before.
     pub(crate) fn key(&self) -> Result<IdempotencyKey> {
-        let number = self.inner.sim.names.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = self.inner.sim.names.fetch_add(1, Ordering::Relaxed);
         IdempotencyKey::parse(format!("wish-{number}"))
     }
 

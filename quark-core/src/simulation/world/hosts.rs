@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::World;
+use crate::backend::MetricsSink;
 use crate::deployment::OwnerId;
 use crate::engine::{DeploymentEngine, EngineConfig};
+use crate::simulation::change::Change;
 use crate::simulation::clock::{SimClock, SimPlatform};
 use crate::simulation::executor::{ProcessId, lock};
 use crate::simulation::faults::{
@@ -100,6 +102,7 @@ impl World {
         .with_clock(Arc::new(clock))
         .with_builder(FaultyBuilder { gate: gate.clone(), inner: backends.builder })
         .with_source(FaultySource { gate: gate.clone(), inner: backends.source, disk: inner.disk.clone() })
+        .with_metrics(Arc::clone(&inner.counts) as Arc<dyn MetricsSink>)
         .with_prober(FaultyProber { gate, inner: backends.prober })
         .in_world(Arc::new(platform), Arc::new(workspace))
         .start()
@@ -184,12 +187,18 @@ impl World {
             }
         });
         self.inner.sim.executor.thaw(process);
-        self.inner.sim.tell(process, format_args!("goes on"));
+        self.inner.sim.change(process, &Change::GoesOn);
     }
 
     /// Sets how wrong the time of day is on a machine.
     pub fn jump_clock(&self, host: usize, micros: i64) {
         self.with_host(host, |host| host.clock.set_offset(micros));
+    }
+
+    /// Sets how wrong the time of day is on the machine of the store.
+    pub fn jump_store_clock(&self, micros: i64) {
+        self.inner.store_clock.set_offset(micros);
+        self.inner.sim.change(ProcessId::WORLD, &Change::StoreClockSet(micros));
     }
 
     /// Starts all engines anew, with clocks that are right.

@@ -1,12 +1,15 @@
 //! `World`: backends, engines on them, and what can be done to both.
 
 mod client;
+mod counts;
 mod harm;
 mod hosts;
 mod program;
+mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,8 +28,10 @@ use crate::memory::{MemoryBuilder, MemoryProber, MemoryQueue, MemoryRouter, Memo
 
 pub use program::Program;
 
+use counts::Counts;
 use hosts::Host;
 use program::Fate;
+use restore::Past;
 
 /// What the engines of a simulated world work with. What is not replaced is
 /// kept in memory.
@@ -57,6 +62,7 @@ pub struct Backends {
 /// The backends in memory, for what cannot be said through a trait.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
+    pub(crate) store: MemoryStore,
     pub(crate) queue: MemoryQueue,
     pub(crate) runtime: MemoryRuntime,
     pub(crate) builder: MemoryBuilder,
@@ -86,6 +92,14 @@ struct Inner {
     backends: Backends,
     memory: Memory,
     disk: SimWorkspace,
+    /// Whether the store is the one in memory.
+    own_store: bool,
+    /// The time of the store's machine.
+    store_clock: SimClock,
+    past: Mutex<Past>,
+    /// Whether an engine has noticed that the store went back in time.
+    doubted: AtomicBool,
+    counts: Arc<Counts>,
     furniture: Furniture,
     hosts: Mutex<Vec<Host>>,
     fates: Mutex<BTreeMap<CommitSha, Fate>>,
@@ -115,18 +129,23 @@ impl World {
             clock: sim.clock.clone(),
             names: Arc::clone(&sim.names),
         });
-        let queue = MemoryQueue::with_names(Arc::clone(&clock), platform);
+        // Store and queue are on one machine, and so have one clock.
+        let store_clock = SimClock::new(Arc::clone(&sim.executor));
+        let kept_by: Arc<dyn Clock> = Arc::new(store_clock.clone());
+        let queue = MemoryQueue::with_names(Arc::clone(&kept_by), platform);
         let in_store = furniture.queue_in_store.then(|| queue.clone());
-        let store = MemoryStore::named(Arc::clone(&clock), in_store, "sim".to_owned());
+        let store = MemoryStore::named(kept_by, in_store, "sim".to_owned());
         let runtime = MemoryRuntime::with_clock(Arc::clone(&clock));
         let memory = Memory {
+            store: store.clone(),
             queue: queue.clone(),
             builder: MemoryBuilder::new(&runtime),
             source: MemorySource::without_files(),
             runtime: runtime.clone(),
         };
+        let store: Arc<dyn Store> = Arc::new(store);
         let backends = refit(Backends {
-            store: Arc::new(store),
+            store: Arc::clone(&store),
             queue: Arc::new(queue),
             runtime: Arc::new(runtime.clone()),
             router: Arc::new(MemoryRouter::with_clock(Arc::clone(&clock))),
@@ -135,6 +154,7 @@ impl World {
             source: Arc::new(memory.source.clone()),
             clock,
         });
+        let own_store = std::ptr::addr_eq(Arc::as_ptr(&store), Arc::as_ptr(&backends.store));
         let hosts = (0..furniture.engines).map(|number| Host::new(number, SimClock::new(Arc::clone(&sim.executor))));
         Self {
             inner: Arc::new(Inner {
@@ -142,6 +162,11 @@ impl World {
                 backends,
                 memory,
                 disk: SimWorkspace::default(),
+                own_store,
+                store_clock,
+                past: Mutex::default(),
+                doubted: AtomicBool::new(false),
+                counts: Arc::default(),
                 furniture,
                 hosts: Mutex::new(hosts.collect()),
                 fates: Mutex::default(),
@@ -213,6 +238,12 @@ impl World {
     /// The deployments that have a checkout.
     pub(crate) fn checkouts(&self) -> Vec<DeploymentId> {
         self.inner.disk.left()
+    }
+
+    /// Whether what engines have counted is what happened; `all` says that
+    /// nothing went wrong, so that nothing may be missing.
+    pub(crate) fn counts_agree(&self, all: bool) -> Result<(), String> {
+        self.with_ledger(|ledger| self.inner.counts.agree(ledger, all))
     }
 
     pub(crate) fn sim(&self) -> &Sim {

@@ -164,6 +164,23 @@ async fn an_app_that_was_never_deployed_as_far_as_the_store_knows_can_be_deploye
     assert_goes_on(&world, &engine).await;
 }
 
+/// Simulation, seed 1022: such an app has no journal, so nobody looked at its route.
+#[tokio::test(start_paused = true)]
+async fn a_route_of_an_app_that_was_never_deployed_as_far_as_the_store_knows_is_taken_away() {
+    let (world, engine) = engine().await;
+    let backup = world.store.backup();
+    deploy_well(&engine, &world.good()).await;
+    world.store.restore(&backup);
+    world.pass(PASS).await;
+    assert_safe(&world, &engine, "generation").await;
+    assert!(world.router.route(&name()).is_some());
+    engine.resume().await.unwrap();
+    world.pass(PASS).await;
+    assert_eq!(world.router.route(&name()), None, "the store knows of nothing that it could lead to");
+    assert_eq!(world.running().len(), 1, "what the store does not know is left alone");
+    engine.shutdown().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_container_of_an_unknown_deployment_is_not_taken_for_garbage() {
     let (world, engine) = engine().await;

@@ -2,5 +2,6 @@
 
 mod bites;
 mod broken;
+mod planted;
 mod runs;
 mod scripts;
