@@ -3,6 +3,7 @@
 mod context;
 mod failure;
 mod ignore;
+mod leftovers;
 mod output;
 mod pattern;
 mod stream;
@@ -10,16 +11,12 @@ mod stream;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error as BollardError;
 use bollard::models::BuildInfo;
-use bollard::query_parameters::{
-    BuildImageOptions, BuildImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
-    RemoveContainerOptionsBuilder,
-};
+use bollard::query_parameters::{BuildImageOptions, BuildImageOptionsBuilder, ListImagesOptionsBuilder};
 use futures_util::StreamExt;
 use quark_core::backend::container_runtime::label;
 use quark_core::backend::{BuildKey, BuildRequest, Call, LogSink};
@@ -28,21 +25,20 @@ use quark_core::{Artifact, Error, ErrorClass, ErrorKind, ImageBuilder, Result};
 use self::context::Context;
 use self::output::Output;
 use crate::DockerRuntime;
-use crate::daemon::{Daemon, within};
+use crate::daemon::Daemon;
 use crate::error;
 
 /// The label that says which build made an image.
 const BUILD: &str = "quark.build";
-/// How long a step that is no longer wanted may take to end. The daemon kills
-/// it as soon as it sees that nobody waits for the build any more.
-const ABORT: Duration = Duration::from_secs(5);
-/// How often it is looked at meanwhile.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Builds images from Dockerfiles with the daemon's classic builder.
 ///
 /// Images are tagged `quark/<app>:<commit>-<key>`, each with its first twelve
 /// digits, and labelled `quark.app` and `quark.build`.
+///
+/// The steps of a build can look up one host name more than their Dockerfile
+/// asks for, `<key>.quark-build.invalid`: it marks their containers, so that
+/// those of a build that was interrupted are found.
 #[derive(Clone, Debug)]
 pub struct DockerBuilder {
     daemon: Daemon,
@@ -136,21 +132,6 @@ impl DockerBuilder {
             failed => error::of_request(self.daemon.socket(), failed),
         }
     }
-
-    /// Waits until the container of an aborted step is gone. It is only looked
-    /// at: a step could have printed another container's id.
-    async fn aborted(&self, output: &Output<'_>) {
-        let Some(id) = output.container() else { return };
-        let gone = async {
-            while self.daemon.container("builder.build", id).await?.is_some_and(|container| container.is_running()) {
-                tokio::time::sleep(LOOK).await;
-            }
-            Ok(())
-        };
-        if let Err(error) = within(ABORT, "builder.build", gone).await {
-            tracing::warn!(container = id, %error, "a build that was aborted may still be running");
-        }
-    }
 }
 
 #[async_trait]
@@ -176,32 +157,13 @@ impl ImageBuilder for DockerBuilder {
         let built = built.map_err(|error| error.with_operation("builder.build"));
         if matches!(&built, Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Timeout)) {
             output.finish();
-            self.aborted(&output).await;
             self.discard(request.key).await?;
         }
         built
     }
 
     async fn discard(&self, key: &BuildKey) -> Result<()> {
-        const OPERATION: &str = "builder.discard";
-        let label = format!("{BUILD}={}", key.as_str());
-        let options =
-            ListContainersOptionsBuilder::new().all(true).filters(&HashMap::from([("label", vec![label])])).build();
-        let docker = self.daemon.docker();
-        for container in self.daemon.ask(OPERATION, docker.list_containers(Some(options))).await? {
-            // Everything that runs the image has the label too. What a build
-            // leaves has never run and never will: it only holds a setting.
-            let ours = container.labels.unwrap_or_default().contains_key(label::DEPLOYMENT);
-            let holds_a_setting = container.command.unwrap_or_default().contains("#(nop)");
-            let (Some(id), false, true) = (container.id, ours, holds_a_setting) else { continue };
-            let options = RemoveContainerOptionsBuilder::new().force(false).build();
-            match self.daemon.ask(OPERATION, docker.remove_container(&id, Some(options))).await {
-                // Somebody else is removing it, or has.
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {}
-                done => done?,
-            }
-        }
-        Ok(())
+        leftovers::clear(&self.daemon, "builder.discard", key).await
     }
 }
 
@@ -220,6 +182,7 @@ fn options(request: BuildRequest<'_>, tag: &str) -> BuildImageOptions {
         .dockerfile(request.dockerfile.as_str())
         .t(tag)
         .labels(&labels)
+        .extrahosts(&leftovers::mark(request.key))
         .rm(true)
         .forcerm(true)
         .build()

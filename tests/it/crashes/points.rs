@@ -122,6 +122,7 @@ points! {
     after_a_cancel_while_probing:       "after:cancel",     CancelProbing, "1", "1, 2";
     before_undoing_what_was_probed:     "intent:undo",      CancelProbing, "1", "1, 2";
     after_undoing_what_was_probed:      "outcome:undo",     CancelProbing, "1", "1";
+    after_a_cancel_while_building:      "after:cancel",     CancelBuilding, "1", "1";
     before_undoing_a_build:             "intent:undo",      CancelBuilding, "1", "1";
     after_undoing_a_build:              "outcome:undo",     CancelBuilding, "1", "1";
 
