@@ -17,7 +17,7 @@ const WAITS: [(&str, &str); 7] = [
     ("quark-local/tests/it/proxy/bodies.rs", "asks again until what is expected is there"),
     ("quark-local/tests/it/proxy/limits.rs", "a client that is slow on purpose"),
     ("quark-local/tests/it/stage.rs", "asks again until what is expected is there"),
-    ("tests/crash_host/main.rs", "asks the engine again until the standby is gone"),
+    ("tests/it/crashes/host.rs", "asks the server again until the standby is gone"),
 ];
 
 /// The folder of the whole repository.

@@ -1,8 +1,8 @@
 //! The list of all points at which an engine is killed, with what must be
 //! true while nobody looks after the apps.
 //!
-//! Each line: what is tested; where the engine dies (`crash_host/main.rs` says
-//! what the names mean); what it is doing; which version nginx answers with
+//! Each line: what is tested; where the engine dies
+//! (`examples/server/crash_points.rs` says what the names mean); what it is doing; which version nginx answers with
 //! while it is dead; which containers Docker has then. Versions are numbers;
 //! `-` is none.
 
