@@ -82,7 +82,7 @@ pub async fn a_cancelled_build_ends(fixture: &dyn BuilderFixture) -> CaseResult 
     nothing_is_left(fixture).await
 }
 
-/// "What a build has left whose engine has died is ended by `discard`, also if
+/// "What a build has left whose engine has died is gone after `discard`, also if
 /// another engine asks for it."
 pub async fn an_interrupted_build_is_discarded(fixture: &dyn BuilderFixture) -> CaseResult {
     let Some(endless) = Build::of(fixture, SourceKind::NeverEnds).await? else { return Ok(()) };
