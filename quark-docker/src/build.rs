@@ -8,9 +8,9 @@ mod output;
 mod pattern;
 mod stream;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bollard::Docker;
@@ -23,6 +23,7 @@ use quark_core::backend::{BuildKey, BuildRequest, Call, LogSink};
 use quark_core::{Artifact, Error, ErrorClass, ErrorKind, ImageBuilder, Result};
 
 use self::context::Context;
+use self::leftovers::Until;
 use self::output::Output;
 use crate::DockerRuntime;
 use crate::daemon::Daemon;
@@ -42,13 +43,16 @@ const BUILD: &str = "quark.build";
 #[derive(Clone, Debug)]
 pub struct DockerBuilder {
     daemon: Daemon,
+    /// Builds that were broken off and waited for to their end, until whoever
+    /// broke them off discards them.
+    ended: Arc<Mutex<HashSet<BuildKey>>>,
 }
 
 impl DockerBuilder {
     /// A builder that uses the daemon of `runtime`.
     #[must_use]
     pub fn new(runtime: &DockerRuntime) -> Self {
-        Self { daemon: runtime.daemon().clone() }
+        Self { daemon: runtime.daemon().clone(), ended: Arc::default() }
     }
 
     /// Sends the tree and follows the build to its end. Safe to drop: the
@@ -93,6 +97,11 @@ impl DockerBuilder {
                 .with_class(ErrorClass::Retryable));
         };
         Ok(Artifact { id, label: tag })
+    }
+
+    fn ended(&self) -> MutexGuard<'_, HashSet<BuildKey>> {
+        // Whoever panicked has left a whole set.
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn context(&self, request: BuildRequest<'_>) -> Result<Context> {
@@ -151,19 +160,24 @@ impl ImageBuilder for DockerBuilder {
     }
 
     async fn build(&self, call: &Call, request: BuildRequest<'_>, log: &dyn LogSink) -> Result<Artifact> {
-        self.discard(request.key).await?;
+        leftovers::clear(&self.daemon, "builder.build", request.key, Until::Gone).await?;
+        self.ended().remove(request.key);
         let mut output = Output::new(log);
         let built = call.bound("builder.build", self.run(call, request, &mut output)).await;
         let built = built.map_err(|error| error.with_operation("builder.build"));
         if matches!(&built, Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Timeout)) {
             output.finish();
-            self.discard(request.key).await?;
+            leftovers::clear(&self.daemon, "builder.build", request.key, Until::Quiet).await?;
+            self.ended().insert(request.key.clone());
         }
         built
     }
 
     async fn discard(&self, key: &BuildKey) -> Result<()> {
-        leftovers::clear(&self.daemon, "builder.discard", key).await
+        // The image comes last: where it is, no build was interrupted.
+        let has_ended = self.ended().remove(key) || self.find(key).await?.is_some();
+        let until = if has_ended { Until::Gone } else { Until::Quiet };
+        leftovers::clear(&self.daemon, "builder.discard", key, until).await
     }
 }
 

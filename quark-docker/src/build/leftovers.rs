@@ -10,6 +10,7 @@ use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOpt
 use quark_core::backend::BuildKey;
 use quark_core::backend::container_runtime::label;
 use quark_core::{Error, ErrorKind, Result};
+use tokio::time::Instant;
 
 use crate::daemon::Daemon;
 
@@ -18,6 +19,19 @@ use crate::daemon::Daemon;
 const ENDING: Duration = Duration::from_secs(30);
 /// How often it is looked whether they are gone: nothing tells.
 const LOOK: Duration = Duration::from_millis(50);
+/// For so long no container of an interrupted build may have been there. The
+/// daemon may be making one more before it notices that nobody waits for it,
+/// and has no way of saying which builds it has.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// When a build counts as ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// As soon as it has no container.
+    Gone,
+    /// When it has had none for a while.
+    Quiet,
+}
 
 /// An additional host name that the steps of a build can look up, as the
 /// daemon wants it. Its purpose is that it stays in the settings of their
@@ -30,17 +44,20 @@ pub(super) fn mark(key: &BuildKey) -> String {
 }
 
 /// Removes the containers of a build's steps, running or not, until there are
-/// none. A step that is removed fails, which ends its build. Between two steps
-/// there is none to be seen: the daemon begins no other once its client is gone.
-pub(super) async fn clear(daemon: &Daemon, operation: &'static str, key: &BuildKey) -> Result<()> {
+/// none. A step that is removed fails, which ends its build.
+pub(super) async fn clear(daemon: &Daemon, operation: &'static str, key: &BuildKey, until: Until) -> Result<()> {
     let cleared = async {
+        let mut quiet_since = Instant::now();
         loop {
             let left = steps(daemon, operation, key).await?;
-            if left.is_empty() {
+            if left.is_empty() && (until == Until::Gone || quiet_since.elapsed() >= QUIET) {
                 return Ok(());
             }
-            for id in left {
-                remove(daemon, operation, &id).await?;
+            for id in &left {
+                remove(daemon, operation, id).await?;
+            }
+            if !left.is_empty() {
+                quiet_since = Instant::now();
             }
             tokio::time::sleep(LOOK).await;
         }

@@ -110,7 +110,16 @@ impl BuilderFixture for Building {
 
     /// Images without a name are the daemon's cache.
     async fn leftovers(&self) -> CaseResult<Vec<String>> {
-        Ok(self.world.steps().await)
+        let mut left = Vec::new();
+        for id in self.world.steps().await {
+            // It may be gone by now, which is too late.
+            let found = self.world.docker.inspect_container(&id, None).await;
+            left.push(format!(
+                "{id}: {:?}",
+                found.map(|found| (found.state.and_then(|state| state.status), found.args))
+            ));
+        }
+        Ok(left)
     }
 }
 
