@@ -65,13 +65,19 @@ fn explained(error: quark_core::Error) -> anyhow::Error {
 pub(crate) async fn containers(config: &Config) -> Result<(Arc<dyn ContainerRuntime>, Arc<dyn ImageBuilder>)> {
     match config.runtime {
         Runtime::Local => {
-            let local = LocalConfig::new(std::path::absolute(config.state.join("local"))?);
+            let mut local = LocalConfig::new(std::path::absolute(config.state.join("local"))?);
+            if let Some(ports) = &config.ports {
+                local = local.with_ports(ports.clone());
+            }
             Ok((Arc::new(LocalRuntime::open(local.clone())?), Arc::new(LocalBuilder::open(local)?)))
         }
         Runtime::Docker => {
             let mut docker = DockerConfig::new();
             if let Some(socket) = &config.docker_socket {
                 docker = docker.with_socket(socket);
+            }
+            if let Some(ports) = &config.ports {
+                docker = docker.with_ports(ports.clone());
             }
             let runtime = DockerRuntime::connect(docker).await.map_err(explained)?;
             let builder = DockerBuilder::new(&runtime);

@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
@@ -30,6 +31,9 @@ pub(crate) struct Config {
     /// Docker's socket, instead of the usual one
     #[arg(long, env = "QUARK_DOCKER_SOCKET")]
     pub(crate) docker_socket: Option<PathBuf>,
+    /// The ports of this machine that apps get, as FIRST-LAST
+    #[arg(long, env = "QUARK_PORTS", value_parser = ports)]
+    pub(crate) ports: Option<RangeInclusive<u16>>,
     /// Every app answers to NAME.DOMAIN
     #[arg(long, env = "QUARK_BASE_DOMAIN", default_value = "localhost")]
     pub(crate) base_domain: String,
@@ -52,6 +56,16 @@ pub(crate) enum Router {
     Proxy,
     /// An nginx of its own, which goes on while the server is down
     Nginx,
+}
+
+/// A range such as `30000-39999`.
+fn ports(text: &str) -> Result<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-').context("write it as FIRST-LAST")?;
+    let ports = first.trim().parse()?..=last.trim().parse()?;
+    if ports.is_empty() {
+        bail!("the first port comes after the last");
+    }
+    Ok(ports)
 }
 
 impl Config {

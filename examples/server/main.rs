@@ -10,6 +10,8 @@
 
 mod backends;
 mod config;
+#[cfg(feature = "crash-points")]
+mod crash_points;
 mod token;
 
 use std::io::IsTerminal;
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use quark_core::backend::Store;
 use quark_core::git::GitFetcher;
 use quark_core::metrics::PrometheusMetrics;
 use quark_core::{DeploymentEngine, Domain, EngineConfig, OwnerId};
@@ -57,14 +60,16 @@ async fn serve(config: Config) -> Result<()> {
         local_repositories: config.allow_local_repositories.clone(),
         ..EngineConfig::new(config.state.join("work"))
     };
-    let engine =
-        DeploymentEngine::builder_dyn(Arc::new(store.clone()), Arc::new(store.queue()), runtime, front.router())
-            .with_config(engine_config)
-            .with_builder_dyn(builder)
-            .with_source(GitFetcher::new())
-            .with_metrics(Arc::<PrometheusMetrics>::clone(&metrics))
-            .start()
-            .await?;
+    let (journal, router): (Arc<dyn Store>, _) = (Arc::new(store.clone()), front.router());
+    #[cfg(feature = "crash-points")]
+    let (journal, router) = crash_points::put_around(journal, router);
+    let engine = DeploymentEngine::builder_dyn(journal, Arc::new(store.queue()), runtime, router)
+        .with_config(engine_config)
+        .with_builder_dyn(builder)
+        .with_source(GitFetcher::new())
+        .with_metrics(Arc::<PrometheusMetrics>::clone(&metrics))
+        .start()
+        .await?;
 
     let api = quark_http::api(engine.clone(), ApiConfig::new(token).with_metrics(metrics));
     let listener = tokio::net::TcpListener::bind(config.listen).await.context("the API cannot listen")?;

@@ -3,56 +3,56 @@
 mod context;
 mod failure;
 mod ignore;
+mod leftovers;
 mod output;
 mod pattern;
 mod stream;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error as BollardError;
 use bollard::models::BuildInfo;
-use bollard::query_parameters::{
-    BuildImageOptions, BuildImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
-    RemoveContainerOptionsBuilder,
-};
+use bollard::query_parameters::{BuildImageOptions, BuildImageOptionsBuilder, ListImagesOptionsBuilder};
 use futures_util::StreamExt;
 use quark_core::backend::container_runtime::label;
 use quark_core::backend::{BuildKey, BuildRequest, Call, LogSink};
 use quark_core::{Artifact, Error, ErrorClass, ErrorKind, ImageBuilder, Result};
 
 use self::context::Context;
+use self::leftovers::Until;
 use self::output::Output;
 use crate::DockerRuntime;
-use crate::daemon::{Daemon, within};
+use crate::daemon::Daemon;
 use crate::error;
 
 /// The label that says which build made an image.
 const BUILD: &str = "quark.build";
-/// How long a step that is no longer wanted may take to end. The daemon kills
-/// it as soon as it sees that nobody waits for the build any more.
-const ABORT: Duration = Duration::from_secs(5);
-/// How often it is looked at meanwhile.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Builds images from Dockerfiles with the daemon's classic builder.
 ///
 /// Images are tagged `quark/<app>:<commit>-<key>`, each with its first twelve
 /// digits, and labelled `quark.app` and `quark.build`.
+///
+/// The steps of a build can look up one host name more than their Dockerfile
+/// asks for, `<key>.quark-build.invalid`: it marks their containers, so that
+/// those of a build that was interrupted are found.
 #[derive(Clone, Debug)]
 pub struct DockerBuilder {
     daemon: Daemon,
+    /// Builds that were broken off and waited for to their end, until whoever
+    /// broke them off discards them.
+    ended: Arc<Mutex<HashSet<BuildKey>>>,
 }
 
 impl DockerBuilder {
     /// A builder that uses the daemon of `runtime`.
     #[must_use]
     pub fn new(runtime: &DockerRuntime) -> Self {
-        Self { daemon: runtime.daemon().clone() }
+        Self { daemon: runtime.daemon().clone(), ended: Arc::default() }
     }
 
     /// Sends the tree and follows the build to its end. Safe to drop: the
@@ -99,6 +99,11 @@ impl DockerBuilder {
         Ok(Artifact { id, label: tag })
     }
 
+    fn ended(&self) -> MutexGuard<'_, HashSet<BuildKey>> {
+        // Whoever panicked has left a whole set.
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn context(&self, request: BuildRequest<'_>) -> Result<Context> {
         let (source, dockerfile) = (request.source.to_owned(), request.dockerfile.clone());
         let limit = self.daemon.config().context_limit();
@@ -136,21 +141,6 @@ impl DockerBuilder {
             failed => error::of_request(self.daemon.socket(), failed),
         }
     }
-
-    /// Waits until the container of an aborted step is gone. It is only looked
-    /// at: a step could have printed another container's id.
-    async fn aborted(&self, output: &Output<'_>) {
-        let Some(id) = output.container() else { return };
-        let gone = async {
-            while self.daemon.container("builder.build", id).await?.is_some_and(|container| container.is_running()) {
-                tokio::time::sleep(LOOK).await;
-            }
-            Ok(())
-        };
-        if let Err(error) = within(ABORT, "builder.build", gone).await {
-            tracing::warn!(container = id, %error, "a build that was aborted may still be running");
-        }
-    }
 }
 
 #[async_trait]
@@ -170,38 +160,24 @@ impl ImageBuilder for DockerBuilder {
     }
 
     async fn build(&self, call: &Call, request: BuildRequest<'_>, log: &dyn LogSink) -> Result<Artifact> {
-        self.discard(request.key).await?;
+        leftovers::clear(&self.daemon, "builder.build", request.key, Until::Gone).await?;
+        self.ended().remove(request.key);
         let mut output = Output::new(log);
         let built = call.bound("builder.build", self.run(call, request, &mut output)).await;
         let built = built.map_err(|error| error.with_operation("builder.build"));
         if matches!(&built, Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Timeout)) {
             output.finish();
-            self.aborted(&output).await;
-            self.discard(request.key).await?;
+            leftovers::clear(&self.daemon, "builder.build", request.key, Until::Quiet).await?;
+            self.ended().insert(request.key.clone());
         }
         built
     }
 
     async fn discard(&self, key: &BuildKey) -> Result<()> {
-        const OPERATION: &str = "builder.discard";
-        let label = format!("{BUILD}={}", key.as_str());
-        let options =
-            ListContainersOptionsBuilder::new().all(true).filters(&HashMap::from([("label", vec![label])])).build();
-        let docker = self.daemon.docker();
-        for container in self.daemon.ask(OPERATION, docker.list_containers(Some(options))).await? {
-            // Everything that runs the image has the label too. What a build
-            // leaves has never run and never will: it only holds a setting.
-            let ours = container.labels.unwrap_or_default().contains_key(label::DEPLOYMENT);
-            let holds_a_setting = container.command.unwrap_or_default().contains("#(nop)");
-            let (Some(id), false, true) = (container.id, ours, holds_a_setting) else { continue };
-            let options = RemoveContainerOptionsBuilder::new().force(false).build();
-            match self.daemon.ask(OPERATION, docker.remove_container(&id, Some(options))).await {
-                // Somebody else is removing it, or has.
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {}
-                done => done?,
-            }
-        }
-        Ok(())
+        // The image comes last: where it is, no build was interrupted.
+        let has_ended = self.ended().remove(key) || self.find(key).await?.is_some();
+        let until = if has_ended { Until::Gone } else { Until::Quiet };
+        leftovers::clear(&self.daemon, "builder.discard", key, until).await
     }
 }
 
@@ -220,6 +196,7 @@ fn options(request: BuildRequest<'_>, tag: &str) -> BuildImageOptions {
         .dockerfile(request.dockerfile.as_str())
         .t(tag)
         .labels(&labels)
+        .extrahosts(&leftovers::mark(request.key))
         .rm(true)
         .forcerm(true)
         .build()

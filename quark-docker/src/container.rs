@@ -44,6 +44,7 @@ struct Config {
 #[serde(rename_all = "PascalCase", default)]
 struct HostConfig {
     port_bindings: Option<BTreeMap<String, Option<Vec<Binding>>>>,
+    extra_hosts: Option<Vec<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -90,6 +91,11 @@ impl Container {
     /// Whether it has all these labels.
     pub(crate) fn has(&self, expected: &Labels) -> bool {
         expected.iter().all(|(name, value)| self.label(name) == Some(value))
+    }
+
+    /// Whether it was given this host name and address to look up.
+    pub(crate) fn knows_host(&self, host: &str) -> bool {
+        self.host_config.extra_hosts.iter().flatten().any(|known| known == host)
     }
 
     /// The TCP ports that were asked to be published, whether it runs or not.

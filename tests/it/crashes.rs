@@ -1,8 +1,9 @@
-//! `kill -9` of an engine at every point of its work, on real containers
-//! behind a real nginx: users are served by one healthy version throughout,
+//! `kill -9` of the reference server at every point of its engine's work, on
+//! real containers behind a real nginx: users are served by one healthy version throughout,
 //! the next engine brings the deployment to its right end, and nothing is left
 //! over. What is there is read from Docker and from nginx themselves.
 
+mod api;
 mod docker;
 mod host;
 mod points;
@@ -14,12 +15,13 @@ mod versions;
 use std::net::SocketAddr;
 
 use quark_core::testing::requirement;
+use serde_json::Value;
 
 use crate::world::nginx_or_skip;
 use docker::{Container, Docker, assert_never_restarted, describe};
 use host::Host;
 use points::Point;
-use scenario::Scenario;
+use scenario::{Request, Scenario};
 use scene::Scene;
 use users::{Users, served};
 
@@ -31,8 +33,9 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    fn new(scene: &'a Scene, world: &'a str, host: &Host) -> Self {
-        let docker = (world == "docker").then(|| Docker::new(&host.installation, scene.name()));
+    async fn new(scene: &'a Scene, world: &'a str) -> Self {
+        let installation = scene.installation().await;
+        let docker = (world == "docker").then(|| Docker::new(&installation, scene.name()));
         Self { scene, world, docker }
     }
 
@@ -75,6 +78,10 @@ impl<'a> Machine<'a> {
     }
 }
 
+fn assert_succeeded(deployment: &Value) {
+    assert_eq!(deployment["conclusion"], "succeeded", "{deployment}");
+}
+
 /// Whether everything is there that a world needs.
 fn can_be_tested(world: &str) -> bool {
     let docker = world != "docker" || requirement("docker", "QUARK_TEST_DOCKER").is_some();
@@ -91,13 +98,13 @@ async fn dies_and_recovers(world: &str, point: Point) {
         versions::build_images(scene.commits()).await;
     }
 
-    let mut host = Host::start(&scene, world).await;
-    let machine = Machine::new(&scene, world, &host);
+    let machine = Machine::new(&scene, world).await;
+    let host = Host::start(&scene, world).await;
     let nginx = scene.nginx();
-    assert_eq!(host.ask(&format!("create {}", scenario.grace())).await, "created");
+    host.create(&scene, scenario.grace()).await;
     for version in scenario.before() {
-        assert_eq!(host.ask(&format!("deploy {}", scene.commit(*version))).await, "asked");
-        assert_eq!(host.ask("wait").await, "succeeded");
+        host.ask(&scene, Request::Deploy(*version)).await;
+        assert_succeeded(&host.wait().await);
     }
     let before = machine.assert_has(&scenario.containers_before());
     let users = if machine.is_behind_nginx() && scenario.serves_throughout() {
@@ -110,25 +117,26 @@ async fn dies_and_recovers(world: &str, point: Point) {
     if scenario.begins_with_damage() {
         host.end().await;
         scenario.damage(machine.docker.as_ref().unwrap());
-        Host::doomed(&scene, world, point.at).died().await;
+        scene.die_at(point.at);
+        Host::doomed(&scene, world).await;
     } else {
-        scenario.ask(&scene, &mut host, point.at).await;
-        host.died().await;
+        scenario.ask(&scene, host, point.at).await;
     }
+    scene.live();
     let meanwhile = machine.assert_has(point.containers);
     assert_never_restarted(&before, &meanwhile);
     if machine.is_behind_nginx() {
         machine.assert_serves(point.serves, address, &meanwhile).await;
     }
 
-    let mut host = Host::start(&scene, world).await;
-    if let Some(request) = scenario.again(&scene, point.at) {
-        host.ask(&request).await;
+    let host = Host::start(&scene, world).await;
+    if let Some(request) = scenario.again(point.at) {
+        host.ask(&scene, request).await;
     }
-    let ended = host.ask("wait").await;
-    assert_eq!(ended.split(' ').next(), Some(end.conclusion), "{ended}");
+    let ended = host.wait().await;
+    assert_eq!(ended["conclusion"], end.conclusion, "{ended}");
     if scenario == Scenario::Retire {
-        assert_eq!(host.ask("retired").await, "retired");
+        host.retired().await;
     }
     let after = machine.assert_has(end.containers);
     assert_never_restarted(&meanwhile, &after);
@@ -140,8 +148,8 @@ async fn dies_and_recovers(world: &str, point: Point) {
     assert_eq!(scene.nginx(), nginx, "nginx did not survive all of it");
     if machine.docker.is_none() {
         // Nothing else ends processes. Docker has points of its own for a removal.
-        assert_eq!(host.ask("remove").await, "asked");
-        assert_eq!(host.ask("wait").await, "succeeded");
+        host.ask(&scene, Request::Remove).await;
+        assert_succeeded(&host.wait().await);
         machine.assert_has("-");
     }
     host.end().await;

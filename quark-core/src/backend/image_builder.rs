@@ -56,6 +56,8 @@ pub struct BuildRequest<'a> {
 /// - `find` of an unknown key, or after a failed build, is `None`.
 /// - A failed build is `BuildFailed` and leaves nothing behind.
 /// - A cancelled build ends within a second or two and leaves no process behind.
+/// - What a build has left whose engine has died is gone after `discard`, also if
+///   another engine asks for it.
 /// - Nothing outside the source tree is read, also not through symbolic links.
 #[async_trait]
 pub trait ImageBuilder: std::fmt::Debug + Send + Sync + 'static {

@@ -13,7 +13,7 @@ use super::case::{Case, case_table};
 
 pub use cases::{
     a_build_is_found_again, a_build_obeys_its_timeout, a_cancelled_build_ends, a_failed_build_leaves_nothing,
-    nothing_outside_the_tree_is_read, unknown_keys_are_none,
+    an_interrupted_build_is_discarded, nothing_outside_the_tree_is_read, unknown_keys_are_none,
 };
 pub use fixture::{BuilderFixture, Sample, SourceKind};
 
@@ -33,6 +33,7 @@ macro_rules! __for_each_image_builder_case {
             unknown_keys_are_none,
             a_failed_build_leaves_nothing,
             a_cancelled_build_ends,
+            an_interrupted_build_is_discarded,
             a_build_obeys_its_timeout,
             nothing_outside_the_tree_is_read,
         ] }

@@ -23,15 +23,13 @@ pub(super) struct Output<'a> {
     stderr: String,
     /// The instruction that is being executed, as the Dockerfile has it.
     step: String,
-    /// The container that it is executed in.
-    container: Option<String>,
     last: VecDeque<String>,
 }
 
 impl<'a> Output<'a> {
     pub(super) fn new(log: &'a dyn LogSink) -> Self {
         let (stdout, stderr, step) = Default::default();
-        Self { log, stdout, stderr, step, container: None, last: VecDeque::new() }
+        Self { log, stdout, stderr, step, last: VecDeque::new() }
     }
 
     /// Takes a piece: as much as was written at once, with or without a line end.
@@ -77,12 +75,6 @@ impl<'a> Output<'a> {
         &self.step
     }
 
-    /// The container of the step that is being executed, as far as it can be
-    /// told: a step may print such a line itself.
-    pub(super) fn container(&self) -> Option<&str> {
-        self.container.as_deref()
-    }
-
     /// The last lines that the step wrote, on one line.
     pub(super) fn last_lines(&self) -> Option<String> {
         let lines: Vec<&str> = self.last.iter().map(String::as_str).collect();
@@ -93,10 +85,7 @@ impl<'a> Output<'a> {
         let line = strip_escapes(line.trim_end_matches(['\n', '\r']));
         if let Some(step) = instruction(&line) {
             self.step = step.to_owned();
-            self.container = None;
             self.last.clear();
-        } else if let Some(id) = line.strip_prefix(" ---> Running in ").filter(|id| is_short_id(id)) {
-            self.container = Some(id.to_owned());
         } else if !line.trim().is_empty() && !line.starts_with(" --->") && !line.starts_with("Removing intermediate") {
             if self.last.len() == KEPT {
                 self.last.pop_front();
@@ -121,10 +110,6 @@ fn instruction(line: &str) -> Option<&str> {
     let (numbers, instruction) = line.strip_prefix("Step ")?.split_once(" : ")?;
     let (number, count) = numbers.split_once('/')?;
     (number.parse::<u32>().is_ok() && count.parse::<u32>().is_ok()).then_some(instruction)
-}
-
-fn is_short_id(text: &str) -> bool {
-    text.len() == 12 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// The text without what moves a terminal's cursor, colours or renames it.
@@ -193,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_step_its_container_and_its_last_words_are_known() {
+    fn the_step_and_its_last_words_are_known() {
         let lines = Lines::default();
         let mut output = Output::new(&lines);
         for piece in [
@@ -206,9 +191,9 @@ mod tests {
         ] {
             output.push(piece);
         }
-        assert_eq!((output.step(), output.container()), ("RUN make", Some("0123456789ab")));
+        assert_eq!(output.step(), "RUN make");
         assert_eq!(output.last_lines().as_deref(), Some("two / three / make: *** [all] Error 1"));
         output.push("Step x/y : RUN fake\n ---> Running in ../../etc\n");
-        assert_eq!((output.step(), output.container()), ("RUN make", Some("0123456789ab")));
+        assert_eq!(output.step(), "RUN make");
     }
 }

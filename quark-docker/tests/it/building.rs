@@ -256,13 +256,7 @@ async fn a_cancelled_build_ends_and_leaves_nothing_running() {
         };
         let (built, ()) = tokio::join!(tree.build(world, &call, &*lines), cancel);
         assert_eq!(built.unwrap_err().kind(), ErrorKind::Cancelled);
-        // The daemon has killed the step; it removes its container a moment later.
-        let gone = async {
-            while !world.steps().await.is_empty() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, gone).await.unwrap();
+        assert_eq!(world.steps().await.len(), 0);
         assert_eq!(world.runtime.builder().find(&tree.key()).await.unwrap(), None);
     })
     .await;
@@ -307,6 +301,30 @@ async fn a_step_of_a_build_has_a_limit_of_memory() {
         };
         let (_, limits) = tokio::join!(builder.build(&call, request, &lines), look);
         assert_eq!(limits, (Some(LIMIT as i64), Some(LIMIT as i64)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_interrupted_build_only_its_own_containers_are_removed() {
+    World::run(async |world| {
+        let endless = r#"RUN ["/sample-app", "--print", "1", "--never-listen"]"#;
+        let (first, second) = (Tree::new(world, endless).await, Tree::new(world, endless).await);
+        let (lines, others, call) = (Lines::default(), Lines::default(), call());
+        // As if its engine had died.
+        tokio::select! {
+            _ = first.build(world, &call, &lines) => panic!("it has ended"),
+            () = lines.until("line 1") => {}
+        }
+        let other = async {
+            others.until("line 1").await;
+            world.runtime.builder().discard(&first.key()).await.unwrap();
+            assert_eq!(world.steps().await.len(), 1, "the other build goes on");
+            call.cancel.cancel();
+        };
+        let (built, ()) = tokio::join!(second.build(world, &call, &others), other);
+        assert_eq!(built.unwrap_err().kind(), ErrorKind::Cancelled);
+        assert_eq!(world.steps().await.len(), 0);
     })
     .await;
 }

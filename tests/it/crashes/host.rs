@@ -1,81 +1,233 @@
-//! The process that is killed.
+//! The process that is killed: the reference server, told what to do through
+//! its API.
 
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use quark_core::process::{ProcessRef, Signal};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::watch;
 
+use super::api::Api;
+use super::scenario::Request;
 use super::scene::Scene;
 use crate::world::nginx_or_skip;
 
 /// Longer than anything that works takes, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A crash-host that runs.
+/// A server that runs.
 pub(super) struct Host {
     child: Child,
-    commands: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
+    api: Api,
+    said: Said,
     /// Where users come in.
     pub(super) address: SocketAddr,
-    /// The label of its containers.
-    pub(super) installation: String,
 }
 
 impl Host {
+    /// Starts one on what the one before has left.
     pub(super) async fn start(scene: &Scene, world: &str) -> Self {
-        let mut host = Self::launch(scene, world, None);
-        let ready = host.answer().await.expect("the host died before it was ready");
-        let (address, installation) = ready.strip_prefix("ready ").unwrap().split_once(' ').unwrap();
-        host.address = address.parse().unwrap();
-        host.installation = installation.to_owned();
-        host
+        let (mut child, said) = launch(scene, world);
+        let ready = said.line(" ready ").await;
+        let address = |name: &str| {
+            let value = ready.split_whitespace().find_map(|word| word.strip_prefix(name));
+            value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("`{ready}` has no `{name}`"))
+        };
+        let token = scene.token_or(first_token(child.stdout.take().unwrap())).await;
+        let api = Api { address: address("api="), token };
+        Self { child, api, said, address: address("apps=") }
     }
 
-    /// Starts one that dies before it is ready.
-    pub(super) fn doomed(scene: &Scene, world: &str, point: &str) -> Self {
-        Self::launch(scene, world, Some(point))
+    /// Starts one that dies before it is ready; waits for that.
+    pub(super) async fn doomed(scene: &Scene, world: &str) {
+        let (mut child, said) = launch(scene, world);
+        assert_killed(&mut child, &said).await;
     }
 
-    fn launch(scene: &Scene, world: &str, die: Option<&str>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_crash-host"));
-        command.arg(scene.state()).arg(world).arg(scene.listen(world).to_string());
-        command.arg(scene.ports().start().to_string()).arg(scene.ports().end().to_string()).args(die);
-        if let Some(nginx) = nginx_or_skip() {
-            command.env("QUARK_TEST_NGINX", nginx);
+    /// Makes the app known. A standby is kept for so many milliseconds.
+    pub(super) async fn create(&self, scene: &Scene, grace: u32) {
+        let app = json!({
+            "name": "shop",
+            "source": { "type": "git", "repository": scene.repository(), "branch": "main" },
+            "health": { "path": "/healthz", "interval_ms": 50, "deadline_ms": 60_000 },
+            "timing": { "grace_ms": grace, "drain_ms": 10_000 },
+        });
+        self.api.ask("POST", "/api/v1/apps", &app.to_string()).await;
+    }
+
+    /// Asks for something, which must be granted.
+    pub(super) async fn ask(&self, scene: &Scene, request: Request) {
+        let (method, path, body) = match request {
+            Request::Reach(event, field, value) => return self.reach(event, field, value).await,
+            other => self.order(scene, other).await,
+        };
+        self.api.ask(method, &path, &body).await;
+    }
+
+    /// Asks for what it dies of: there may be an answer or none.
+    pub(super) async fn ask_to_death(mut self, scene: &Scene, point: &str, request: Request) {
+        let (method, path, body) = self.order(scene, request).await;
+        scene.die_at(point);
+        let api = self.api.clone();
+        let asked = tokio::spawn(async move { api.send(method, &path, &body).await });
+        assert_killed(&mut self.child, &self.said).await;
+        if let Ok((status, body)) = asked.await.unwrap() {
+            assert!(status == 202, "it was refused: {status} {body}");
         }
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-        let commands = child.stdin.take().unwrap();
-        let answers = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, commands, answers, address: scene.listen(world), installation: String::new() }
     }
 
-    pub(super) async fn tell(&mut self, command: &str) {
-        self.commands.write_all(format!("{command}\n").as_bytes()).await.unwrap();
+    async fn order(&self, scene: &Scene, request: Request) -> (&'static str, String, String) {
+        match request {
+            Request::Deploy(version) => {
+                let body = json!({ "commit": scene.commit(version) }).to_string();
+                ("POST", "/api/v1/apps/shop/deployments".to_owned(), body)
+            }
+            Request::Cancel => {
+                let id = self.newest().await["id"].as_str().unwrap().to_owned();
+                ("POST", format!("/api/v1/deployments/{id}/cancel"), String::new())
+            }
+            Request::RollBack => ("POST", "/api/v1/apps/shop/rollback".to_owned(), "{}".to_owned()),
+            Request::Remove => ("DELETE", "/api/v1/apps/shop".to_owned(), String::new()),
+            Request::Reach(..) => panic!("nothing is asked for"),
+        }
     }
 
-    /// The next line that it says; `None` when it has died.
-    pub(super) async fn answer(&mut self) -> Option<String> {
-        tokio::time::timeout(PATIENCE, self.answers.next_line()).await.expect("no answer").unwrap()
+    /// Waits until the newest deployment is there.
+    async fn reach(&self, stream: &str, field: &str, value: &str) {
+        let id = self.newest().await["id"].as_str().unwrap().to_owned();
+        let mut events = self.api.events(&format!("/api/v1/deployments/{id}/{stream}")).await;
+        while let Some(event) = events.next().await {
+            if event[field] == value {
+                return;
+            }
+        }
+        panic!("the deployment has ended without `{value}`");
     }
 
-    pub(super) async fn ask(&mut self, command: &str) -> String {
-        self.tell(command).await;
-        self.answer().await.unwrap_or_else(|| panic!("it died of `{command}`"))
+    /// Waits until all deployments have ended; the newest.
+    pub(super) async fn wait(&self) -> Value {
+        for deployment in self.deployments().await {
+            let id = deployment["id"].as_str().unwrap();
+            let mut events = self.api.events(&format!("/api/v1/deployments/{id}/events")).await;
+            while events.next().await.is_some() {}
+        }
+        self.newest().await
     }
 
+    /// Waits until there is no standby.
+    pub(super) async fn retired(&self) {
+        while !self.api.ask("GET", "/api/v1/apps/shop", "").await["standby"].is_null() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn newest(&self) -> Value {
+        self.deployments().await.into_iter().next().expect("there is no deployment")
+    }
+
+    async fn deployments(&self) -> Vec<Value> {
+        let mut page = self.api.ask("GET", "/api/v1/apps/shop/deployments", "").await;
+        serde_json::from_value(page["items"].take()).unwrap()
+    }
+
+    /// Ends it in order.
     pub(super) async fn end(mut self) {
-        drop(self.commands);
-        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
-        assert!(status.success(), "{status}");
+        let server = self.child.id().and_then(ProcessRef::of_pid).expect("it has ended by itself");
+        assert!(server.signal(Signal::Terminate));
+        let status = ended(&mut self.child, &self.said).await;
+        assert!(status.success(), "{status}: {}", self.said.last());
+    }
+}
+
+fn launch(scene: &Scene, world: &str) -> (Child, Said) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quark-server"));
+    command.arg("--state").arg(scene.state()).arg("--allow-local-repositories").arg(scene.folder());
+    command.args(["--listen", "127.0.0.1:0", "--apps-listen", &scene.listen(world).to_string()]);
+    command.arg("--ports").arg(format!("{}-{}", scene.ports().start(), scene.ports().end()));
+    let (runtime, router) = match world {
+        "docker" => ("docker", "nginx"),
+        "nginx" => ("local", "nginx"),
+        _ => ("local", "proxy"),
+    };
+    command.args(["--runtime", runtime, "--router", router]);
+    if let Some(socket) = std::env::var_os("QUARK_TEST_DOCKER") {
+        command.arg("--docker-socket").arg(socket);
+    }
+    if let Some(folder) = nginx_or_skip().as_deref().and_then(|nginx| nginx.parent()) {
+        // The first nginx that it finds is the one of the tests.
+        let usual = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&usual));
+        command.env("PATH", std::env::join_paths(folders).unwrap());
+    }
+    command.env("QUARK_CRASH_POINTS", scene.orders()).env("QUARK_LOG", "info");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    let said = Said::by(child.stderr.take().unwrap());
+    (child, said)
+}
+
+/// The token, which the first server of a folder prints.
+async fn first_token(printed: ChildStdout) -> String {
+    let mut lines = BufReader::new(printed).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if line.starts_with("quark_") {
+            return line;
+        }
+    }
+    panic!("it ended without a token");
+}
+
+async fn ended(child: &mut Child, said: &Said) -> ExitStatus {
+    let ended = tokio::time::timeout(PATIENCE, child.wait()).await;
+    ended.unwrap_or_else(|_| panic!("it does not end: {}", said.last())).unwrap()
+}
+
+/// Waits for its death by SIGKILL.
+async fn assert_killed(child: &mut Child, said: &Said) {
+    let status = ended(child, said).await;
+    assert_eq!(status.signal(), Some(9), "it ended otherwise: {status}: {}", said.last());
+}
+
+/// What a server has logged.
+struct Said {
+    lines: Arc<Mutex<Vec<String>>>,
+    /// Counts them; the sender goes with the server.
+    count: watch::Receiver<usize>,
+}
+
+impl Said {
+    fn by(log: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let (counter, count) = watch::channel(0);
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&lines);
+        tokio::spawn(async move {
+            let mut log = BufReader::new(log).lines();
+            while let Ok(Some(line)) = log.next_line().await {
+                kept.lock().unwrap().push(line);
+                counter.send_modify(|count| *count += 1);
+            }
+        });
+        Self { lines, count }
     }
 
-    /// Waits for its death by SIGKILL.
-    pub(super) async fn died(mut self) {
-        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it did not die").unwrap();
-        assert_eq!(status.signal(), Some(9), "it ended otherwise: {status}");
+    /// Waits for the first line with this in it.
+    async fn line(&self, part: &str) -> String {
+        let find = || self.lines.lock().unwrap().iter().find(|line| line.contains(part)).cloned();
+        let mut count = self.count.clone();
+        let came = tokio::time::timeout(PATIENCE, count.wait_for(|_| find().is_some())).await;
+        assert!(matches!(came, Ok(Ok(_))), "it did not say `{part}`: {}", self.last());
+        find().unwrap()
+    }
+
+    /// The last lines, for whoever looks for the reason of a failure.
+    fn last(&self) -> String {
+        let lines = self.lines.lock().unwrap();
+        lines[lines.len().saturating_sub(20)..].join("\n")
     }
 }

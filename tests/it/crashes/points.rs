@@ -1,8 +1,8 @@
 //! The list of all points at which an engine is killed, with what must be
 //! true while nobody looks after the apps.
 //!
-//! Each line: what is tested; where the engine dies (`crash_host/main.rs` says
-//! what the names mean); what it is doing; which version nginx answers with
+//! Each line: what is tested; where the engine dies
+//! (`examples/server/crash_points.rs` says what the names mean); what it is doing; which version nginx answers with
 //! while it is dead; which containers Docker has then. Versions are numbers;
 //! `-` is none.
 
@@ -122,6 +122,7 @@ points! {
     after_a_cancel_while_probing:       "after:cancel",     CancelProbing, "1", "1, 2";
     before_undoing_what_was_probed:     "intent:undo",      CancelProbing, "1", "1, 2";
     after_undoing_what_was_probed:      "outcome:undo",     CancelProbing, "1", "1";
+    after_a_cancel_while_building:      "after:cancel",     CancelBuilding, "1", "1";
     before_undoing_a_build:             "intent:undo",      CancelBuilding, "1", "1";
     after_undoing_a_build:              "outcome:undo",     CancelBuilding, "1", "1";
 

@@ -38,6 +38,22 @@ pub(super) enum Scenario {
     Collect,
 }
 
+/// What an engine is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Request {
+    /// A version.
+    Deploy(Version),
+    /// The end of the newest deployment.
+    Cancel,
+    /// The version before.
+    RollBack,
+    /// The end of the app.
+    Remove,
+    /// Nothing: the newest deployment is waited for until an event of this
+    /// stream has this value in this field.
+    Reach(&'static str, &'static str, &'static str),
+}
+
 /// How a scenario must end.
 pub(super) struct End {
     /// What becomes of the deployment.
@@ -89,22 +105,21 @@ impl Scenario {
 
     /// What is asked for, with what is waited for in between. The engine dies
     /// in the course of the last request.
-    pub(super) fn requests(self, scene: &Scene) -> Vec<String> {
-        let deploy = |version| format!("deploy {}", scene.commit(version));
-        let cancel = |version, when: &str| vec![deploy(version), format!("reach {when}"), "cancel".to_owned()];
+    pub(super) fn requests(self) -> Vec<Request> {
+        use Request::{Cancel, Deploy, Reach, Remove, RollBack};
+        const PRINTS: Request = Reach("logs", "text", "line 1");
+        const PROBES: Request = Reach("events", "step", "probe");
         match self {
-            Self::First => vec![deploy(Version::One)],
-            Self::Replace | Self::Retire | Self::Refuse => vec![deploy(Version::Two)],
-            Self::Build => vec![deploy(Version::Slow)],
-            Self::ReplaceStandby => vec![deploy(Version::Three)],
-            Self::Fail => vec![deploy(Version::Crashing)],
-            Self::CancelBuilding => cancel(Version::Endless, "log:line 1"),
-            Self::CancelProbing => cancel(Version::Sick, "step:probe"),
-            Self::Supersede => {
-                vec![deploy(Version::Sick), "reach step:probe".to_owned(), deploy(Version::Three)]
-            }
-            Self::RollBack => vec!["rollback".to_owned()],
-            Self::Remove => vec!["remove".to_owned()],
+            Self::First => vec![Deploy(Version::One)],
+            Self::Replace | Self::Retire | Self::Refuse => vec![Deploy(Version::Two)],
+            Self::Build => vec![Deploy(Version::Slow)],
+            Self::ReplaceStandby => vec![Deploy(Version::Three)],
+            Self::Fail => vec![Deploy(Version::Crashing)],
+            Self::CancelBuilding => vec![Deploy(Version::Endless), PRINTS, Cancel],
+            Self::CancelProbing => vec![Deploy(Version::Sick), PROBES, Cancel],
+            Self::Supersede => vec![Deploy(Version::Sick), PROBES, Deploy(Version::Three)],
+            Self::RollBack => vec![RollBack],
+            Self::Remove => vec![Remove],
             Self::Mend | Self::Collect => Vec::new(),
         }
     }
@@ -123,25 +138,24 @@ impl Scenario {
         }
     }
 
-    /// Asks, so that the engine dies.
-    pub(super) async fn ask(self, scene: &Scene, host: &mut Host, point: &str) {
+    /// Asks, and waits for the death of the engine.
+    pub(super) async fn ask(self, scene: &Scene, host: Host, point: &str) {
         if self == Self::Refuse {
-            host.ask("refuse").await;
+            scene.refuse();
         }
-        let mut requests = self.requests(scene);
+        let mut requests = self.requests();
         let last = requests.pop().unwrap();
         for request in requests {
-            host.ask(&request).await;
+            host.ask(scene, request).await;
         }
-        assert_eq!(host.ask(&format!("die {point}")).await, "mortal");
-        host.tell(&last).await;
+        host.ask_to_death(scene, point, last).await;
     }
 
     /// What is asked for again, because whoever asked was never told that the
     /// wish was written down, and it was not.
-    pub(super) fn again(self, scene: &Scene, point: &str) -> Option<String> {
+    pub(super) fn again(self, point: &str) -> Option<Request> {
         let lost = matches!(point, "before:queued" | "before:cancel");
-        self.requests(scene).pop().filter(|_| lost)
+        self.requests().pop().filter(|_| lost)
     }
 
     /// How it must end.

@@ -1,14 +1,18 @@
 //! Where one engine lives and dies: a folder, a repository, ports.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use quark_core::backend::Store;
 use quark_core::process;
+use quark_store::{SqliteConfig, SqliteStore};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 use super::scenario::Scenario;
 pub(super) use super::versions::Version;
@@ -17,6 +21,8 @@ use super::versions::repository;
 /// The folder and the ports of one engine after the other.
 pub(super) struct Scene {
     folder: TempDir,
+    /// What opens the API: the first engine says it, all obey it.
+    token: OnceCell<String>,
     ports: RangeInclusive<u16>,
     commits: BTreeMap<Version, String>,
 }
@@ -25,17 +31,67 @@ impl Scene {
     /// With every version in the repository.
     pub(super) fn new(scenario: Scenario, point: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        // nginx's workers run as another user, and must get through.
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).unwrap();
+        fs::create_dir(folder.path().join("orders")).unwrap();
         let hang = folder.path().join("hang");
         if scenario.hangs(point) {
             fs::write(&hang, "").unwrap();
         }
         let name = folder.path().file_name().unwrap().to_str().unwrap().to_owned();
         let commits = repository(&folder.path().join("repository"), &name, &hang);
-        Self { folder, ports: free_ports(), commits }
+        Self { folder, token: OnceCell::new(), ports: free_ports(), commits }
     }
 
-    pub(super) fn state(&self) -> &Path {
+    pub(super) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Where the engines keep everything.
+    pub(super) fn state(&self) -> PathBuf {
+        self.folder().join("state")
+    }
+
+    pub(super) fn repository(&self) -> String {
+        format!("file://{}", self.folder().join("repository").display())
+    }
+
+    /// The token that is known, or the one that is printed now.
+    pub(super) async fn token_or(&self, printed: impl Future<Output = String>) -> String {
+        self.token.get_or_init(|| printed).await.clone()
+    }
+
+    /// Where engines read what they are told besides: `server/crash_points.rs`
+    /// of the examples says what.
+    pub(super) fn orders(&self) -> PathBuf {
+        self.folder().join("orders")
+    }
+
+    /// Lets the engine die there, now or when it starts.
+    pub(super) fn die_at(&self, point: &str) {
+        // At once, not half of it first.
+        let aside = self.orders().join("next");
+        fs::write(&aside, point).unwrap();
+        fs::rename(aside, self.orders().join("point")).unwrap();
+    }
+
+    /// Lets engines live.
+    pub(super) fn live(&self) {
+        fs::remove_file(self.orders().join("point")).unwrap();
+    }
+
+    /// Lets the router deny every change to the green slot, from now on.
+    pub(super) fn refuse(&self) {
+        fs::write(self.orders().join("refuse"), "").unwrap();
+    }
+
+    /// The label of the containers.
+    pub(super) async fn installation(&self) -> String {
+        fs::create_dir_all(self.state()).unwrap();
+        let store = SqliteStore::open(SqliteConfig::new(self.state().join("quark.db"))).await.unwrap();
+        let installation = store.installation().await.unwrap();
+        store.close().await.unwrap();
+        installation
     }
 
     /// What nothing else is called.

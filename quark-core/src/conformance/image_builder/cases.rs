@@ -82,6 +82,22 @@ pub async fn a_cancelled_build_ends(fixture: &dyn BuilderFixture) -> CaseResult 
     nothing_is_left(fixture).await
 }
 
+/// "What a build has left whose engine has died is gone after `discard`, also if
+/// another engine asks for it."
+pub async fn an_interrupted_build_is_discarded(fixture: &dyn BuilderFixture) -> CaseResult {
+    let Some(endless) = Build::of(fixture, SourceKind::NeverEnds).await? else { return Ok(()) };
+    let (builder, call) = (fixture.builder(), call());
+    // Whoever dies drops what it was waiting for.
+    tokio::select! {
+        done = endless.run(&*builder, &call) => return Err(format!("a build that never ends has ended: {:?}", done?)),
+        line = endless.log.line() => line?,
+    }
+    let another = fixture.another().await;
+    worked("discard", within("discard", another.discard(&endless.key)).await?)?;
+    nothing_is_left(fixture).await?;
+    endless.found(&*another, None).await
+}
+
 /// "Obeys … `call.timeout`."
 pub async fn a_build_obeys_its_timeout(fixture: &dyn BuilderFixture) -> CaseResult {
     let Some(endless) = Build::of(fixture, SourceKind::NeverEnds).await? else { return Ok(()) };

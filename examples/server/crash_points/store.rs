@@ -1,69 +1,52 @@
 //! A store that kills its process at a given point.
 
 use std::collections::BTreeSet;
-use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
 use async_trait::async_trait;
 use quark_core::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
 use quark_core::deployment::{
     CancelRequest, IdempotencyKey, Instance, StepPhase, StepRecord, SupersedePolicy, Version,
 };
+use quark_core::process::{ProcessRef, Signal};
 use quark_core::{
     App, AppName, AppRecord, Deployment, DeploymentId, Event, EventKind, LogLine, LogStream, OwnerId, Result, State,
     Timestamp,
 };
-use quark_store::SqliteStore;
-
-/// When to die: see the list in `main.rs`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Point(String);
-
-impl FromStr for Point {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        let phase = text.split_once(':').map(|(phase, _)| phase);
-        let known = phase.is_some_and(|phase| ["before", "intent", "outcome", "after", "log"].contains(&phase));
-        ensure!(known, "`{text}` is not a point to die at");
-        Ok(Self(text.to_owned()))
-    }
-}
 
 /// A store that kills its process at a given point.
 #[derive(Debug)]
-pub(crate) struct Mortal {
-    inner: SqliteStore,
-    point: Mutex<Option<Point>>,
+pub(super) struct Mortal {
+    inner: Arc<dyn Store>,
+    /// The file that says when to die.
+    point: PathBuf,
 }
 
 impl Mortal {
-    /// A store that lives on.
-    pub(crate) fn new(inner: SqliteStore) -> Self {
-        Self { inner, point: Mutex::default() }
+    /// A store that lives on while there is no such file.
+    pub(super) fn new(inner: Arc<dyn Store>, point: PathBuf) -> Self {
+        Self { inner, point }
     }
 
-    /// Dies when this point is reached.
-    pub(crate) fn die_at(&self, point: Point) {
-        *self.point.lock().unwrap_or_else(PoisonError::into_inner) = Some(point);
-    }
-
-    fn reach(&self, points: &BTreeSet<Point>) {
-        let point = self.point.lock().unwrap_or_else(PoisonError::into_inner);
-        if point.as_ref().is_some_and(|point| points.contains(point)) {
+    /// Dies if one of these points is the one. The file is read each time: it
+    /// is there or not before the request that leads to the point.
+    fn reach(&self, points: &BTreeSet<String>) {
+        if fs::read_to_string(&self.point).is_ok_and(|point| points.contains(&point)) {
             // Nothing runs after this: no destructor, no flush, no handler.
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            let _ = ProcessRef::of_pid(std::process::id()).is_some_and(|own| own.signal(Signal::Kill));
+            // Another death than SIGKILL, which the test tells from it.
             std::process::abort();
         }
     }
 
     /// Does something that has a point before and one after it.
     async fn around<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.reach(&BTreeSet::from([Point(format!("before:{what}"))]));
+        self.reach(&BTreeSet::from([format!("before:{what}")]));
         let done = work.await?;
-        self.reach(&BTreeSet::from([Point(format!("after:{what}"))]));
+        self.reach(&BTreeSet::from([format!("after:{what}")]));
         Ok(done)
     }
 }
@@ -82,16 +65,16 @@ fn states(commit: &Commit) -> impl Iterator<Item = State> {
 }
 
 /// The points right before and right after a commit.
-fn points(commit: &Commit) -> (BTreeSet<Point>, BTreeSet<Point>) {
+fn points(commit: &Commit) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut before, mut after) = (BTreeSet::new(), BTreeSet::new());
     for step in steps(commit) {
         let (first, second) = if step.phase == StepPhase::Intent { ("before", "intent") } else { ("outcome", "after") };
-        before.insert(Point(format!("{first}:{}", step.name)));
-        after.insert(Point(format!("{second}:{}", step.name)));
+        before.insert(format!("{first}:{}", step.name));
+        after.insert(format!("{second}:{}", step.name));
     }
     for state in states(commit) {
-        before.insert(Point(format!("before:{state}")));
-        after.insert(Point(format!("after:{state}")));
+        before.insert(format!("before:{state}"));
+        after.insert(format!("after:{state}"));
     }
     (before, after)
 }
@@ -106,7 +89,7 @@ impl Store for Mortal {
         Ok(version)
     }
     async fn append_log(&self, id: DeploymentId, lines: Vec<(Timestamp, LogStream, String)>) -> Result<()> {
-        self.reach(&lines.iter().map(|(_, _, text)| Point(format!("log:{text}"))).collect());
+        self.reach(&lines.iter().map(|(_, _, text)| format!("log:{text}")).collect());
         self.inner.append_log(id, lines).await
     }
     async fn create_deployment(

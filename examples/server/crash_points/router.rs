@@ -4,29 +4,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use async_trait::async_trait;
-use quark_core::backend::{Call, Drained, EffectiveRoute, Route};
-use quark_core::{AppName, Endpoint, Error, ErrorKind, Result, Router, Slot};
+use quark_core::backend::{Call, Drained, EffectiveRoute, Route, Router};
+use quark_core::{AppName, Endpoint, Error, ErrorKind, Result, Slot};
 
 /// A router that does not like the green slot once it was told so: it sends
 /// users there, where they must not stay, and says that it could not.
 #[derive(Debug)]
-pub(crate) struct Doubtful {
+pub(super) struct Doubtful {
     inner: Arc<dyn Router>,
-    /// The next process must be of the same opinion.
+    /// As a file: the next process must be of the same opinion.
     refuses: PathBuf,
 }
 
 impl Doubtful {
     /// As good as `inner`, unless the file is there.
-    pub(crate) fn new(inner: Arc<dyn Router>, refuses: PathBuf) -> Self {
+    pub(super) fn new(inner: Arc<dyn Router>, refuses: PathBuf) -> Self {
         Self { inner, refuses }
-    }
-
-    /// Denies the green slot from now on.
-    pub(crate) fn refuse(&self) -> anyhow::Result<()> {
-        std::fs::write(&self.refuses, "").context("the file cannot be written")
     }
 }
 
