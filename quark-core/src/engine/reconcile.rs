@@ -186,7 +186,10 @@ pub(super) fn is_switching(state: State) -> bool {
 /// Does one step for a deployment that has ended, and writes what became of it.
 async fn perform(driver: &Driver, draft: &mut Draft, step: StepName) -> Result<bool> {
     driver.step(draft, step).await?;
-    driver.shared.write(draft, &driver.lease).await?;
+    // In safe mode nothing was done, and nothing is written.
+    if !draft.is_empty() {
+        driver.shared.write(draft, &driver.lease).await?;
+    }
     let last = super::decide::last(draft.snapshot(), step);
     Ok(last.is_some_and(|record| record.phase == StepPhase::Done && record.fence == driver.lease.fence))
 }
