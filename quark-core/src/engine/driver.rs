@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{Decision, deadline, decide, decide_retirement};
+use super::decide::{Decision, deadline, decide, decide_retirement, last};
 use super::draft::Draft;
 use super::log::DeploymentLog;
 use super::reconcile::{found, mend_under};
@@ -80,6 +80,10 @@ impl Driver {
             if self.shared.safe_mode.is_on() {
                 // Nothing is written either: the store is what is doubted.
                 return Ok(Burst::Interrupted);
+            }
+            if self.lost.is_cancelled() {
+                // Somebody else may be at work on the app by now: nothing more is tried, or written.
+                return Err(Error::new(ErrorKind::Fenced, "the lease was lost between two steps"));
             }
             if self.shared.stopping.is_cancelled() {
                 return self.leave(&draft, Burst::Interrupted).await;
@@ -201,8 +205,9 @@ impl Driver {
             // What stands by is about to go: what is live must run.
             self.look_after_live(&draft.share()).await;
         }
+        // Not what counts as a death: what this engine broke off itself was begun, too.
+        let resumed = last(draft.snapshot(), step).is_some_and(|record| record.phase == StepPhase::Intent);
         let record = self.begin(draft, step);
-        let resumed = record.resumed > 0;
         let decided = draft.clone();
         if let Err(error) = step::plan(&context, draft, step, resumed).await {
             *draft = decided;
