@@ -55,7 +55,8 @@ impl Host {
         let app = json!({
             "name": "shop",
             "source": { "type": "git", "repository": scene.repository(), "branch": "main" },
-            "health": { "path": "/healthz", "interval_ms": 50, "deadline_ms": 60_000 },
+            // One probe may take as long as a busy machine needs.
+            "health": { "path": "/healthz", "interval_ms": 50, "timeout_ms": 30_000, "deadline_ms": 60_000 },
             "timing": { "grace_ms": grace, "drain_ms": 10_000 },
         });
         self.api.ask("POST", "/api/v1/apps", &app.to_string()).await;
