@@ -322,3 +322,53 @@ fn run(snapshot: &Snapshot, step: StepName) -> Decision {
         _ => Decision::Run(step),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::App;
+    use crate::deployment::{DeploymentId, Fence, Revision, TeamId, Trigger, Version};
+
+    const BEGAN: Timestamp = Timestamp::from_micros(1_600_000_000_000_000);
+
+    fn admitted(kind: DeploymentKind) -> Snapshot {
+        let release = App::new("shop", Source::image("shop:1").unwrap()).unwrap();
+        let deployment = Deployment {
+            id: DeploymentId::generate(),
+            app: release.name.clone(),
+            team: TeamId::default(),
+            sequence: 1,
+            kind,
+            release,
+            revision: Revision::default(),
+            artifact: None,
+            slot: None,
+            state: State::Admitted,
+            conclusion: None,
+            failure: None,
+            cancel: None,
+            fence: Fence::default(),
+            version: Version::default(),
+            created_by: "alice".to_owned(),
+            trigger: Trigger::default(),
+            key: None,
+            approval: None,
+            created_at: BEGAN,
+            started_at: Some(BEGAN),
+            finished_at: None,
+        };
+        Snapshot { deployment, app: None, steps: Vec::new(), instances: Vec::new() }
+    }
+
+    /// Half a removal is no state to be in.
+    #[test]
+    fn the_removal_of_an_app_is_never_too_late() {
+        let late = BEGAN.after(TOTAL + Duration::from_secs(1));
+        let Decision::Go(State::Unwinding, Some(failure)) = decide(&admitted(DeploymentKind::Deploy), late) else {
+            panic!("a deployment has one hour")
+        };
+        assert_eq!(failure.code, "deadline_exceeded");
+        // The route is taken away before anything else.
+        assert_eq!(decide(&admitted(DeploymentKind::Remove), late), Decision::Go(State::Promoting, None));
+    }
+}

@@ -4,7 +4,6 @@ use super::decide::{after_failure, last, needs_approval};
 use super::draft::Draft;
 use super::retry;
 use super::route::domains;
-use super::step::LIVE_IS_DOWN;
 use crate::app::Domain;
 use crate::backend::{JobKind, NewJob, Priority};
 use crate::clock::Timestamp;
@@ -116,14 +115,6 @@ pub(super) fn fail(draft: &mut Draft, mut record: StepRecord, failure: Failure, 
     record.phase = StepPhase::Failed;
     record.finished_at = Some(now);
     record.failure = Some(failure.clone());
-    if failure.code == LIVE_IS_DOWN {
-        // Nothing was done to it, and a rollback may need it.
-        draft.serve(|serving| {
-            if let Some(standby) = &mut serving.standby {
-                standby.retiring = false;
-            }
-        });
-    }
     draft.tell(EventKind::StepFailed { step, attempt: record.attempt, failure: failure.clone() });
     draft.step(record.clone());
     let again = retry::is_worth_it(&draft.snapshot().steps, &record);

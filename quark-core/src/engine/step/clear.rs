@@ -1,7 +1,7 @@
 //! Take what is left in the idle slot away: at the end of its grace, or at
 //! once when the slot is needed.
 
-use super::{LIVE_IS_DOWN, StepContext, app, dispose};
+use super::{StepContext, app, dispose};
 use crate::backend::{Call, ContainerState, Drained, Snapshot};
 use crate::deployment::{Instance, Slot, StepOutput};
 use crate::engine::draft::Draft;
@@ -9,14 +9,19 @@ use crate::engine::route::{enforce, route};
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
-/// Marks the standby as retiring: from this row on no rollback takes it.
-pub(super) fn plan(draft: &mut Draft) {
+/// Marks the standby as retiring: from this row on no rollback takes it. That
+/// is never taken back, because somebody may be about to stop it.
+pub(super) async fn plan(context: &StepContext, draft: &mut Draft) -> Result<()> {
+    if let Some(live) = draft.snapshot().app.as_ref().and_then(|app| app.serving.live.as_ref()) {
+        refuse_if_needed(context, draft.snapshot(), live.slot).await?;
+    }
     draft.serve(|serving| {
         if let Some(standby) = &mut serving.standby {
             standby.retiring = true;
         }
         serving.generation = serving.generation.next();
     });
+    Ok(())
 }
 
 /// Drains and removes at once.
@@ -57,11 +62,16 @@ async fn refuse_if_needed(context: &StepContext, snapshot: &Snapshot, live: Slot
         return Ok(());
     }
     let name = &snapshot.deployment.app;
+    // It may be out of the route already: an earlier try has come that far.
+    let route = context.shared.ask("the router", context.shared.router.observe(name)).await?;
+    if route.is_none_or(|route| route.active != live || !route.backup) {
+        return Ok(());
+    }
     Err(Error::new(
         ErrorKind::Unavailable,
         format!("what is live of `{name}` does not run, and the standby answers for it"),
     )
-    .with_code(LIVE_IS_DOWN)
+    .with_code("live_is_down")
     .with_hint("roll back, which takes a moment, or mend what keeps the live version from running; then deploy again"))
 }
 

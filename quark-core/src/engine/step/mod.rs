@@ -30,9 +30,6 @@ pub(super) use probe::still_healthy;
 /// The code of an error of the store while a step was only planned.
 pub(super) const STORE_AWAY: &str = "store_away";
 
-/// The code of a refusal to take away what answers for a dead live version.
-pub(super) const LIVE_IS_DOWN: &str = "live_is_down";
-
 /// What every step can reach.
 #[derive(Clone)]
 pub(super) struct StepContext {
@@ -62,7 +59,7 @@ pub(super) async fn plan(context: &StepContext, draft: &mut Draft, step: StepNam
         }
         // The way back.
         StepName::Revert if !resumed => reserve_generations(draft, 1),
-        StepName::Drain | StepName::Clear => clear::plan(draft),
+        StepName::Drain | StepName::Clear => clear::plan(context, draft).await?,
         _ => {}
     }
     Ok(())

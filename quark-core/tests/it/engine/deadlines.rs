@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use quark_core::deployment::{DeploymentKind, StepPhase};
-use quark_core::engine::decide::{Decision, decide};
+use quark_core::deployment::StepPhase;
 use quark_core::memory::{Behaviour, Health};
-use quark_core::{App, Conclusion, DeployRequest, ErrorKind, HealthCheck, State, StepName, Store, Timing};
+use quark_core::{App, Conclusion, DeployRequest, ErrorKind, HealthCheck, State, StepName, Timing};
 
 use super::world::{World, app, name};
 
@@ -155,24 +154,4 @@ async fn cleaning_up_gets_its_time_anew_after_a_restart() {
     assert!(after[0].deadline > before[0].deadline);
     world.check_rest().await;
     next.shutdown().await;
-}
-
-/// Half a removal is no state to be in.
-#[tokio::test(start_paused = true)]
-async fn the_removal_of_an_app_is_never_too_late() {
-    let world = World::paused();
-    let engine = world.engine().await;
-    engine.create_app(app()).await.unwrap();
-    let removal = engine.remove_app(&name(), "alice").await.unwrap();
-    engine.shutdown().await;
-    let mut snapshot = world.store.snapshot(removal.id).await.unwrap().unwrap();
-    snapshot.deployment.state = State::Admitted;
-    for kind in [DeploymentKind::Deploy, DeploymentKind::Remove] {
-        let goes_on = kind == DeploymentKind::Remove;
-        snapshot.deployment.kind = kind;
-        snapshot.deployment.started_at = Some(removal.created_at);
-        let next = decide(&snapshot, removal.created_at.after(61 * MINUTE));
-        // The route is taken away before anything else.
-        assert_eq!(next == Decision::Go(State::Promoting, None), goes_on, "{next:?}");
-    }
 }
