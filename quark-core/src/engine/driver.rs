@@ -11,15 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::decide::{Decision, deadline, decide, decide_retirement, last};
 use super::draft::Draft;
 use super::log::DeploymentLog;
-use super::reconcile::{found, mend_under};
 use super::settle;
 use super::shared::Shared;
 use super::step::{self, StepContext};
 use crate::backend::{Call, JobKind, Lease, Metric, Snapshot};
 use crate::clock::Timestamp;
-use crate::deployment::{
-    DeploymentId, DeploymentKind, EventKind, Failure, State, StepName, StepOutput, StepPhase, StepRecord,
-};
+use crate::deployment::{DeploymentId, EventKind, Failure, State, StepName, StepOutput, StepPhase, StepRecord};
 use crate::planted::planted;
 use crate::platform::Task;
 use crate::{Error, ErrorClass, ErrorKind, Result};
@@ -38,12 +35,8 @@ pub(super) enum Burst {
 /// How long a deployment waits for another one of its app before it looks again.
 pub(super) const BUSY: Duration = Duration::from_millis(250);
 
-/// The same, when the other one waits for a person.
-const STUCK: Duration = Duration::from_secs(5);
 /// How often what is live is looked after while a step takes long.
 const MEANWHILE: Duration = Duration::from_secs(5);
-/// How often a version that waits for people is looked at (`engine.md` 1.8).
-const WATCH: Duration = Duration::from_secs(10);
 /// How long to wait for a store that does not answer.
 const AWAY: Duration = Duration::from_millis(500);
 
@@ -127,8 +120,8 @@ impl Driver {
             Decision::Retry(step, due) => {
                 let after = due.since(now);
                 self.log.say(&format!("{step} is tried again in {after:?}"));
-                if !self.write_or_read(draft).await? {
-                    return Ok(None);
+                if let Some(instead) = self.put_down(draft).await? {
+                    return Ok(instead);
                 }
                 // A cancel ends the wait once; whether there is one is in the store only.
                 let told = self.cancelled.is_cancelled();
@@ -166,30 +159,6 @@ impl Driver {
             Decision::Finish(conclusion) => draft.finish(conclusion, now),
         }
         Ok(None)
-    }
-
-    /// Looks whether a version that waits for people is well, and lets it wait
-    /// on. Nothing is done to the world, so nothing is journalled.
-    async fn watch(&self, draft: &mut Draft, until: Timestamp) -> Result<Option<Burst>> {
-        if !self.write_or_read(draft).await? {
-            return Ok(None);
-        }
-        let context =
-            StepContext { shared: Arc::clone(&self.shared), lease: self.lease.clone(), log: Arc::clone(&self.log) };
-        let seen = tokio::select! {
-            biased;
-            seen = step::still_healthy(&context, draft.snapshot()) => seen,
-            () = self.lost.cancelled() => return Err(Error::new(ErrorKind::Fenced, "the lease was lost during a look")),
-            () = self.cancelled.cancelled() => return Ok(None),
-            () = self.shared.stopping.cancelled() => return Ok(Some(Burst::Interrupted)),
-            // A runtime that does not answer says nothing about the version.
-            () = self.shared.clock.sleep(WATCH) => Ok(()),
-        };
-        settle::watched(draft, seen.err().map(|error| Failure::from_error(StepName::Probe, &error)));
-        if draft.snapshot().deployment.state != State::AwaitingApproval {
-            return Ok(None);
-        }
-        Ok(Some(Burst::Parked(until.min(self.shared.now().after(WATCH)))))
     }
 
     /// One step under the write-ahead protocol: its intent is written with all
@@ -231,14 +200,7 @@ impl Driver {
         }
         match self.write(draft).await? {
             Written::Yes => {}
-            Written::Busy => {
-                *draft = self.read(id).await?;
-                if draft.snapshot().deployment.kind == DeploymentKind::Remove && self.make_way(draft).await? {
-                    return Ok(None);
-                }
-                let wait = if self.waits_for_stuck(draft).await? { STUCK } else { BUSY };
-                return Ok(Some(Burst::Parked(self.shared.now().after(wait))));
-            }
+            Written::Busy => return self.wait_for_turn(draft).await,
             Written::ReadAgain => {
                 // What was done before is written all the same.
                 *draft = decided;
@@ -253,27 +215,20 @@ impl Driver {
         self.settle(draft, record, outcome, took).await
     }
 
-    /// An app that is removed takes a stuck deployment with it: ends that one,
-    /// so that the removal can begin. Whether there was one.
-    async fn make_way(&self, draft: &Draft) -> Result<bool> {
-        let own = &draft.snapshot().deployment;
-        for other in self.shared.store.unfinished().await? {
-            if other.app == own.app && other.id != own.id && other.state == State::Stuck {
-                let mut other = self.read(other.id).await?;
-                super::stuck::give_up(&mut other, &own.created_by, self.shared.now());
-                // What it has made is not forgotten: the removal takes it away.
-                self.shared.write(&mut other, &self.lease).await?;
-                return Ok(true);
+    /// Writes what was decided before something is waited for. `Some` says what
+    /// to do instead, if it could not be written.
+    pub(super) async fn put_down(&self, draft: &mut Draft) -> Result<Option<Option<Burst>>> {
+        if draft.is_empty() {
+            return Ok(None);
+        }
+        match self.write(draft).await? {
+            Written::Yes => Ok(None),
+            Written::Busy => Ok(Some(self.wait_for_turn(draft).await?)),
+            Written::ReadAgain => {
+                *draft = self.read(draft.snapshot().deployment.id).await?;
+                Ok(Some(None))
             }
         }
-        Ok(false)
-    }
-
-    /// Whether what comes first waits for a person.
-    async fn waits_for_stuck(&self, draft: &Draft) -> Result<bool> {
-        let own = &draft.snapshot().deployment;
-        let unfinished = self.shared.store.unfinished().await?;
-        Ok(unfinished.iter().any(|other| other.app == own.app && other.state == State::Stuck))
     }
 
     fn begin(&self, draft: &Draft, step: StepName) -> StepRecord {
@@ -395,47 +350,6 @@ impl Driver {
         joined.map_err(|error| error.with_operation(step.as_str())).flatten()
     }
 
-    /// Mends what is live while a step takes long: the app's lease is held, so
-    /// nobody else can, and users cannot wait for the end of a build.
-    async fn look_after_live(&self, snapshot: &Snapshot) {
-        if planted!(LiveNotLookedAfter) || self.shared.safe_mode.is_on() {
-            return;
-        }
-        let live = snapshot.app.as_ref().and_then(|app| app.serving.live.as_ref());
-        let Some(live) = live.map(|live| live.deployment).filter(|live| *live != snapshot.deployment.id) else {
-            return;
-        };
-        let mended = async {
-            let Some(snapshot) = self.shared.store.snapshot(live).await? else { return Ok(true) };
-            if found(&self.shared, &snapshot).await?.is_empty() {
-                return Ok(true);
-            }
-            let deployment = snapshot.deployment;
-            let driver = Self {
-                shared: Arc::clone(&self.shared),
-                lease: self.lease.clone(),
-                log: DeploymentLog::of(&self.shared, &deployment),
-                cancelled: CancellationToken::new(),
-                lost: self.lost.clone(),
-            };
-            // What is mended is a step of its own, hence the box.
-            let mended = Box::pin(mend_under(&driver, &deployment)).await;
-            driver.log.flush().await;
-            mended
-        };
-        tokio::select! {
-            biased;
-            mended = mended => {
-                if let Err(error) = mended {
-                    let app = &snapshot.deployment.app;
-                    tracing::warn!(%app, report = error.report(), "what is live could not be looked after");
-                }
-            }
-            () = self.lost.cancelled() => {}
-            () = self.shared.stopping.cancelled() => {}
-        }
-    }
-
     /// Writes the draft; whether that could be done. If not, it is read again.
     async fn write_or_read(&self, draft: &mut Draft) -> Result<bool> {
         if draft.is_empty() {
@@ -472,16 +386,9 @@ impl Driver {
         }
     }
 
-    async fn read(&self, id: DeploymentId) -> Result<Draft> {
+    pub(super) async fn read(&self, id: DeploymentId) -> Result<Draft> {
         let snapshot = self.shared.store.snapshot(id).await?;
         snapshot.map(Draft::of).ok_or_else(|| crate::backend::store::refusal::deployment_not_found(id))
-    }
-
-    /// Whether another deployment of the app is active.
-    async fn is_busy(&self, snapshot: &Snapshot) -> Result<bool> {
-        let unfinished = self.shared.store.unfinished().await?;
-        let own = &snapshot.deployment;
-        Ok(unfinished.iter().any(|other| other.app == own.app && other.id != own.id && other.state.is_active()))
     }
 
     /// Waits, unless the engine shuts down; whether the wait is over. A cancel

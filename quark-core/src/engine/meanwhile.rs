@@ -1,0 +1,88 @@
+//! `Driver`, continued: what it looks after while something takes long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::draft::Draft;
+use super::driver::{Burst, Driver};
+use super::log::DeploymentLog;
+use super::reconcile::{found, mend_under};
+use super::settle;
+use super::step::{self, StepContext};
+use crate::backend::Snapshot;
+use crate::clock::Timestamp;
+use crate::deployment::{Failure, State, StepName};
+use crate::planted::planted;
+use crate::{Error, ErrorKind, Result};
+
+/// How often a version that waits for people is looked at (`engine.md` 1.8).
+const WATCH: Duration = Duration::from_secs(10);
+
+impl Driver {
+    /// Looks whether a version that waits for people is well, and lets it wait
+    /// on. Nothing is done to the world, so nothing is journalled.
+    pub(super) async fn watch(&self, draft: &mut Draft, until: Timestamp) -> Result<Option<Burst>> {
+        if let Some(instead) = self.put_down(draft).await? {
+            return Ok(instead);
+        }
+        let context =
+            StepContext { shared: Arc::clone(&self.shared), lease: self.lease.clone(), log: Arc::clone(&self.log) };
+        let seen = tokio::select! {
+            biased;
+            seen = step::still_healthy(&context, draft.snapshot()) => seen,
+            () = self.lost.cancelled() => return Err(Error::new(ErrorKind::Fenced, "the lease was lost during a look")),
+            () = self.cancelled.cancelled() => return Ok(None),
+            () = self.shared.stopping.cancelled() => return Ok(Some(Burst::Interrupted)),
+            // A runtime that does not answer says nothing about the version.
+            () = self.shared.clock.sleep(WATCH) => Ok(()),
+        };
+        settle::watched(draft, seen.err().map(|error| Failure::from_error(StepName::Probe, &error)));
+        if draft.snapshot().deployment.state != State::AwaitingApproval {
+            return Ok(None);
+        }
+        Ok(Some(Burst::Parked(until.min(self.shared.now().after(WATCH)))))
+    }
+
+    /// Mends what is live while a step takes long: the app's lease is held, so
+    /// nobody else can, and users cannot wait for the end of a build.
+    pub(super) async fn look_after_live(&self, snapshot: &Snapshot) {
+        if planted!(LiveNotLookedAfter) || self.shared.safe_mode.is_on() {
+            return;
+        }
+        let live = snapshot.app.as_ref().and_then(|app| app.serving.live.as_ref());
+        let Some(live) = live.map(|live| live.deployment).filter(|live| *live != snapshot.deployment.id) else {
+            return;
+        };
+        let mended = async {
+            let Some(snapshot) = self.shared.store.snapshot(live).await? else { return Ok(true) };
+            if found(&self.shared, &snapshot).await?.is_empty() {
+                return Ok(true);
+            }
+            let deployment = snapshot.deployment;
+            let driver = Self {
+                shared: Arc::clone(&self.shared),
+                lease: self.lease.clone(),
+                log: DeploymentLog::of(&self.shared, &deployment),
+                cancelled: CancellationToken::new(),
+                lost: self.lost.clone(),
+            };
+            // What is mended is a step of its own, hence the box.
+            let mended = Box::pin(mend_under(&driver, &deployment)).await;
+            driver.log.flush().await;
+            mended
+        };
+        tokio::select! {
+            biased;
+            mended = mended => {
+                if let Err(error) = mended {
+                    let app = &snapshot.deployment.app;
+                    tracing::warn!(%app, report = error.report(), "what is live could not be looked after");
+                }
+            }
+            () = self.lost.cancelled() => {}
+            () = self.shared.stopping.cancelled() => {}
+        }
+    }
+}

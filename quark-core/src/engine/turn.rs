@@ -1,0 +1,55 @@
+//! `Driver`, continued: whose turn it is among the deployments of an app.
+
+use std::time::Duration;
+
+use super::draft::Draft;
+use super::driver::{BUSY, Burst, Driver};
+use crate::Result;
+use crate::backend::Snapshot;
+use crate::deployment::{DeploymentKind, State};
+
+/// How long a deployment waits before it looks again, when the one before it
+/// waits for a person.
+const STUCK: Duration = Duration::from_secs(5);
+
+impl Driver {
+    /// Another deployment of the app comes first.
+    pub(super) async fn wait_for_turn(&self, draft: &mut Draft) -> Result<Option<Burst>> {
+        *draft = self.read(draft.snapshot().deployment.id).await?;
+        if draft.snapshot().deployment.kind == DeploymentKind::Remove && self.make_way(draft).await? {
+            return Ok(None);
+        }
+        let wait = if self.waits_for_stuck(draft).await? { STUCK } else { BUSY };
+        Ok(Some(Burst::Parked(self.shared.now().after(wait))))
+    }
+
+    /// An app that is removed takes a stuck deployment with it: ends that one,
+    /// so that the removal can begin. Whether there was one.
+    pub(super) async fn make_way(&self, draft: &Draft) -> Result<bool> {
+        let own = &draft.snapshot().deployment;
+        for other in self.shared.store.unfinished().await? {
+            if other.app == own.app && other.id != own.id && other.state == State::Stuck {
+                let mut other = self.read(other.id).await?;
+                super::stuck::give_up(&mut other, &own.created_by, self.shared.now());
+                // What it has made is not forgotten: the removal takes it away.
+                self.shared.write(&mut other, &self.lease).await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether what comes first waits for a person.
+    pub(super) async fn waits_for_stuck(&self, draft: &Draft) -> Result<bool> {
+        let own = &draft.snapshot().deployment;
+        let unfinished = self.shared.store.unfinished().await?;
+        Ok(unfinished.iter().any(|other| other.app == own.app && other.state == State::Stuck))
+    }
+
+    /// Whether another deployment of the app is active.
+    pub(super) async fn is_busy(&self, snapshot: &Snapshot) -> Result<bool> {
+        let unfinished = self.shared.store.unfinished().await?;
+        let own = &snapshot.deployment;
+        Ok(unfinished.iter().any(|other| other.app == own.app && other.id != own.id && other.state.is_active()))
+    }
+}
