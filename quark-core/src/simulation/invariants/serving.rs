@@ -126,10 +126,14 @@ impl Invariant for HealthyRoute {
         Ok(())
     }
 
-    fn after(&mut self, ledger: &Ledger, change: &Change<'_>, _: &Circumstances) -> Verdict {
+    fn after(&mut self, ledger: &Ledger, change: &Change<'_>, when: &Circumstances) -> Verdict {
         let Change::Routed(route) = change else { return Ok(()) };
         let endpoint = route.endpoint(route.active);
         if self.led_to.as_ref() == Some(endpoint) {
+            return Ok(());
+        }
+        if when.straggles && ledger.was_restored() {
+            // It was on its way when the store went back; who ordered it is forgotten.
             return Ok(());
         }
         // What the world has harmed was fit to serve when it was last looked at.

@@ -250,7 +250,10 @@ impl AppEntry {
     fn compare(&mut self) {
         let (live, routed) = (self.serving.live.as_ref().map(|live| live.slot), self.route.as_ref());
         // The same slot may have been given to what the store has forgotten.
-        let known = routed.is_none_or(|route| route.generation <= self.serving.generation);
+        let has_standby = self.serving.standby.is_some();
+        let is_known =
+            |route: &RouteEntry| route.generation <= self.serving.generation && (route.backup.is_none() || has_standby);
+        let known = routed.is_none_or(is_known);
         if known && live == routed.map(|route| route.active) {
             self.in_doubt = false;
         }
