@@ -29,24 +29,28 @@
 //! clock, which they share. Files on network file systems are not supported.
 
 mod apps;
-mod batch;
-mod bulk;
+mod checkpoint;
 mod commit;
 mod config;
+mod connect;
 mod creation;
 mod deployments;
 mod failure;
 mod history;
+mod instances;
 mod jobs;
 mod leap;
 mod leases;
+mod log_length;
 mod migrate;
 mod open;
 mod queue;
 mod readers;
 mod rows;
+mod snapshot;
+mod sql;
+mod steps;
 mod store;
-mod supersede;
 mod writer;
 
 pub use config::{SqliteConfig, Synchronous};

@@ -1,0 +1,248 @@
+//! The turn of whoever has the connection: does all that waits, then gives it back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quark_core::{Error, ErrorKind, Result};
+use rusqlite::Connection;
+use tokio::runtime::Handle;
+
+use super::Synchronous;
+use super::group::{self, Group};
+use super::shared::{Link, Shared, State};
+use super::write::refuse;
+use crate::sqlite::failure::{failed, is_busy};
+
+/// Small writes that share one transaction, at most: bounds how long the first waits.
+const LARGEST_GROUP: usize = 128;
+/// The same on the thread of a caller, which others wait for as well.
+const LARGEST_IN_PLACE: usize = 16;
+/// Small writes that a caller does in one turn, its own and those of others.
+const MOST_IN_PLACE: usize = 64;
+
+/// Whoever has this has the connection. Dropped, it gives the connection back.
+pub(in crate::sqlite) struct Turn {
+    shared: Arc<Shared>,
+    link: Link,
+    /// Whether the connection is neither back nor closed.
+    is_held: bool,
+}
+
+/// What there is to do.
+enum Next {
+    Writes(Group),
+    /// Something that may block.
+    Elsewhere,
+    Restart,
+    Close,
+    /// Nothing: the connection is back.
+    Nothing,
+}
+
+impl Turn {
+    pub(super) fn new(shared: Arc<Shared>, link: Link) -> Self {
+        Self { shared, link, is_held: true }
+    }
+
+    /// Does what waits, here or elsewhere.
+    pub(super) fn begin(self) {
+        match self.shared.connector.synchronous() {
+            Synchronous::Normal => self.in_place(),
+            Synchronous::Full => self.elsewhere(),
+        }
+    }
+
+    /// Does what is small and need not wait; the rest elsewhere.
+    fn in_place(mut self) {
+        let mut left = MOST_IN_PLACE;
+        loop {
+            let (group, size) = match self.next_in_place(left.min(LARGEST_IN_PLACE)) {
+                (Next::Writes(group), size) => (group, size),
+                (Next::Nothing, _) => return,
+                _ => return self.elsewhere(),
+            };
+            left -= size;
+            let Err((group, error)) = self.commit(group, Duration::ZERO) else { continue };
+            if is_busy(&error) {
+                // Waiting for another process is nothing for this thread.
+                self.put_back(group);
+                return self.elsewhere();
+            }
+            refuse(group, error);
+        }
+    }
+
+    /// Does everything on a thread that may block.
+    pub(super) fn elsewhere(self) {
+        // Without a runtime, or if it ends, the turn is dropped, which tells all who wait.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn_blocking(move || self.run());
+        }
+    }
+
+    /// Does everything that waits, on a thread that may block.
+    pub(in crate::sqlite) fn run(mut self) {
+        loop {
+            match self.next() {
+                Next::Writes(group) => {
+                    if let Err((group, error)) = self.commit(group, self.shared.connector.patience) {
+                        self.refuse_all(group, error);
+                    }
+                }
+                Next::Restart => self.restart(),
+                Next::Close => return self.close(),
+                Next::Elsewhere | Next::Nothing => return,
+            }
+        }
+    }
+
+    /// Writes of so much in all, and how much they are.
+    fn next_in_place(&mut self, most: usize) -> (Next, usize) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        if state.restart || state.is_closing() || self.link.is_none() {
+            return (Next::Elsewhere, 0);
+        }
+        match gather(&mut state, most) {
+            (group, size) if !group.is_empty() => (Next::Writes(group), size),
+            _ if !state.waiting.is_empty() => (Next::Elsewhere, 0),
+            _ => (self.give_back(&mut state), 0),
+        }
+    }
+
+    fn next(&mut self) -> Next {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        if std::mem::take(&mut state.restart) {
+            return Next::Restart;
+        }
+        let (mut group, _) = gather(&mut state, LARGEST_GROUP);
+        if group.is_empty() {
+            // It is larger than any group.
+            group.extend(state.waiting.pop_front());
+        }
+        if !group.is_empty() {
+            return Next::Writes(group);
+        }
+        if state.is_closing() { Next::Close } else { self.give_back(&mut state) }
+    }
+
+    /// Under the same lock under which the queue was found empty: no write is left behind.
+    fn give_back(&mut self, state: &mut State) -> Next {
+        state.free = Some(self.link.take());
+        self.is_held = false;
+        Next::Nothing
+    }
+
+    /// Does a group of writes and answers it. A group comes back if nothing of it
+    /// was begun.
+    fn commit(&mut self, group: Group, patience: Duration) -> Result<(), (Group, Error)> {
+        let connection = match self.connection(patience) {
+            Ok(connection) => connection,
+            Err(error) => return Err((group, error)),
+        };
+        let connection = match group::begin(connection) {
+            Ok(connection) => connection,
+            Err((link, error)) => {
+                self.link = link;
+                return Err((group, error));
+            }
+        };
+        let mut group = group;
+        let (link, pages) = group::commit(connection, &mut group);
+        self.link = link;
+        self.put_back(group);
+        self.shared.checkpoints.note(&self.shared, pages);
+        Ok(())
+    }
+
+    fn connection(&mut self, patience: Duration) -> Result<Connection> {
+        let connection = match self.link.take() {
+            Some(connection) => connection,
+            None => self.shared.connector.writer().map_err(failed)?,
+        };
+        connection.busy_timeout(patience).map_err(failed)?;
+        Ok(connection)
+    }
+
+    /// Writes that were not begun come first again.
+    fn put_back(&mut self, group: Group) {
+        let mut state = self.shared.state();
+        for write in group.into_iter().rev() {
+            state.waiting.push_front(write);
+        }
+    }
+
+    /// No transaction can be begun. What came meanwhile has waited as long; it
+    /// would only wait that long again.
+    fn refuse_all(&mut self, mut group: Group, error: Error) {
+        group.append(&mut self.shared.state().waiting);
+        refuse(group, error);
+    }
+
+    fn restart(&mut self) {
+        match self.connection(self.shared.connector.patience) {
+            Ok(connection) => self.link = self.shared.checkpoints.restart(connection),
+            // The next write connects again, and tells if it cannot.
+            Err(error) => tracing::warn!(error = %error.report(), "the log of the database was not begun anew"),
+        }
+    }
+
+    fn close(mut self) {
+        // Whoever closes last copies the log into the file.
+        self.shared.checkpoints.close();
+        let result = match self.link.take() {
+            Some(connection) => connection.close().map_err(|(_, error)| failed(error)),
+            None => Ok(()),
+        };
+        self.is_held = false;
+        let mut state = self.shared.state();
+        state.set_closed();
+        let closers = std::mem::take(&mut state.closers);
+        drop(state);
+        let mut result = Some(result);
+        for closer in closers {
+            let _ = closer.send(result.take().unwrap_or(Ok(())));
+        }
+    }
+}
+
+/// Takes writes of at most so much in all, in their order, and says how much
+/// they are. Those that nobody waits for are dropped.
+fn gather(state: &mut State, most: usize) -> (Group, usize) {
+    let (mut group, mut size) = (Group::new(), 0);
+    while let Some(write) = state.waiting.front() {
+        if !write.is_abandoned() && size + write.size() > most {
+            break;
+        }
+        if let Some(write) = state.waiting.pop_front().filter(|write| !write.is_abandoned()) {
+            size += write.size();
+            group.push_back(write);
+        }
+    }
+    (group, size)
+}
+
+impl Drop for Turn {
+    /// A turn ends by itself. This one was broken off: by a panic, or because
+    /// the runtime ends and no thread is left that may block.
+    fn drop(&mut self) {
+        if !self.is_held {
+            return;
+        }
+        let mut state = self.shared.state();
+        state.free = Some(self.link.take().filter(Connection::is_autocommit));
+        let waiting = std::mem::take(&mut state.waiting);
+        let closers = std::mem::take(&mut state.closers);
+        drop(state);
+        refuse(waiting, broken_off());
+        for closer in closers {
+            let _ = closer.send(Err(broken_off()));
+        }
+    }
+}
+
+fn broken_off() -> Error {
+    Error::new(ErrorKind::Unavailable, "the store was interrupted; nothing was written")
+        .with_hint("it works inside of a tokio runtime that is not shutting down")
+}
