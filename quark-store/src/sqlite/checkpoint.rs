@@ -19,10 +19,8 @@ use super::failure::failed;
 use super::log_length;
 use super::writer::Shared;
 
-/// Pages that are written between two copies: 16 MiB.
-const STEP: u64 = 4096;
-/// Pages in the log at which the writer must pause: 64 MiB.
-const LONG: u64 = 16384;
+/// Steps after which the log is so long that the writer must pause.
+const LONG: u64 = 4;
 /// How long the writer waits for readers of the old log.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -53,8 +51,8 @@ struct Copied {
 
 impl Checkpoints {
     pub(super) fn new(connector: Connector) -> Self {
-        let own = Mutex::new(Own::Open(None));
-        Self { connector, due: AtomicU64::new(STEP), is_running: AtomicBool::new(false), own }
+        let (due, own) = (AtomicU64::new(connector.log_step), Mutex::new(Own::Open(None)));
+        Self { connector, due, is_running: AtomicBool::new(false), own }
     }
 
     /// Takes note of how long the log is, and has it copied if it is long enough.
@@ -78,7 +76,7 @@ impl Checkpoints {
             None => connection.insert(self.connector.writer().map_err(failed)?),
         };
         let copied = checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)").map_err(failed)?;
-        self.due.store(copied.pages + STEP, Ordering::Relaxed);
+        self.due.store(copied.pages + self.connector.log_step, Ordering::Relaxed);
         Ok(Some(copied))
     }
 
@@ -87,8 +85,8 @@ impl Checkpoints {
     pub(super) fn restart(&self, connection: Connection) -> Option<Connection> {
         match begin_anew(&connection) {
             Ok(pages) => {
-                self.due.store(pages + STEP, Ordering::Relaxed);
-                if pages > 2 * LONG {
+                self.due.store(pages + self.connector.log_step, Ordering::Relaxed);
+                if pages > 2 * LONG * self.connector.log_step {
                     tracing::warn!(pages, "the log of the database grows: something reads it without an end");
                 }
             }
@@ -142,7 +140,7 @@ impl Running {
             }
         };
         let is_complete = !copied.busy && copied.copied == copied.pages;
-        if !is_complete && copied.pages < LONG {
+        if !is_complete && copied.pages < LONG * self.0.connector.log_step {
             return;
         }
         let turn = self.0.restart();

@@ -13,6 +13,9 @@ use super::log_length;
 /// Prepared statements that each connection keeps: more than there are texts.
 const PREPARED: usize = 128;
 
+/// 16 MiB.
+const LOG_STEP: u64 = 4096;
+
 /// Makes connections to one file.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
@@ -20,12 +23,14 @@ pub(super) struct Connector {
     synchronous: Synchronous,
     /// How long to wait for another process, where waiting harms nobody.
     pub(super) patience: Duration,
+    /// Pages that are written before they are copied from the log into the file.
+    pub(super) log_step: u64,
 }
 
 impl Connector {
     /// `path` is absolute, so that it is never mistaken for `:memory:` or a `file:` address.
     pub(super) fn new(config: &SqliteConfig, path: PathBuf) -> Self {
-        Self { path, synchronous: config.synchronous, patience: BUSY_TIMEOUT }
+        Self { path, synchronous: config.synchronous, patience: BUSY_TIMEOUT, log_step: LOG_STEP }
     }
 
     pub(super) fn synchronous(&self) -> Synchronous {

@@ -59,7 +59,7 @@ statements! {
     RECLAIM = "UPDATE quark_jobs SET visible_until = 0 WHERE state = 'claimed' AND visible_until > 0 AND owner = ?";
     /// Reads only, hence counts a last claim that ran out as what it will be.
     DEAD = "SELECT id, attempt, reason, kind, deployment, app, priority, run_at, max_attempts
-        FROM quark_jobs WHERE state = 'dead'
+        FROM quark_jobs INDEXED BY quark_jobs_dead WHERE state = 'dead'
         UNION ALL
         SELECT id, attempt, 'its claim ran out', kind, deployment, app, priority, run_at, max_attempts
         FROM quark_jobs WHERE state = 'claimed' AND visible_until <= ?1 AND attempt >= max_attempts

@@ -76,3 +76,67 @@ impl Sql {
         connection.prepare_cached(self.text).map_err(failed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::{
+        SqliteConfig, apps, commit, deployments, history, instances, jobs, leap, leases, open, steps,
+    };
+
+    const MODULES: [(&str, &[Sql]); 9] = [
+        ("apps", apps::STATEMENTS),
+        ("commit", commit::STATEMENTS),
+        ("deployments", deployments::STATEMENTS),
+        ("history", history::STATEMENTS),
+        ("instances", instances::STATEMENTS),
+        ("jobs", jobs::STATEMENTS),
+        ("leap", leap::STATEMENTS),
+        ("leases", leases::STATEMENTS),
+        ("steps", steps::STATEMENTS),
+    ];
+
+    /// What is for all rows, or for all that are not done; those have an index of their own.
+    fn may_scan(statement: &str, line: &str) -> bool {
+        let of_all = ["apps::ALL", "leap::LOSE_LEASES"];
+        let small = ["CONSTANT ROW", "(subquery", "sqlite_sequence"];
+        let unfinished = ["quark_deployments_queued", "quark_deployments_active", "quark_jobs_ready", "quark_jobs_dead"];
+        of_all.contains(&statement)
+            || small.iter().any(|part| line.contains(part))
+            || unfinished.iter().any(|index| line.ends_with(&format!(" INDEX {index}")))
+    }
+
+    /// How much there is in the tables must not matter.
+    #[test]
+    fn no_statement_looks_at_every_row_of_a_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = open::open(&SqliteConfig::new(folder.path().join("quark.db"))).unwrap().writer;
+        for (module, statements) in MODULES {
+            for Sql { name, text } in statements {
+                let mut plan = writer.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
+                let mut lines = plan.raw_query();
+                while let Some(line) = lines.next().unwrap() {
+                    let (line, name) = (line.get::<_, String>(3).unwrap(), format!("{module}::{name}"));
+                    let sorts = line.contains("TEMP B-TREE") && name == "jobs::NEXT";
+                    assert!(!sorts, "{name}: {line}");
+                    assert!(!line.starts_with("SCAN") || may_scan(&name, &line), "{name}: {line}");
+                }
+            }
+        }
+    }
+
+    /// Or it would not be in the list above.
+    #[test]
+    fn each_module_with_statements_is_looked_at() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sqlite");
+        let mut with_statements = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() && path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(path).unwrap();
+                with_statements += usize::from(text.contains("\nstatements! {"));
+            }
+        }
+        assert_eq!(with_statements, MODULES.len());
+    }
+}
