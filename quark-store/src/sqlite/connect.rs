@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use quark_core::Result;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::config::{BUSY_TIMEOUT, SqliteConfig, Synchronous};
@@ -58,6 +59,8 @@ impl Connector {
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(self.patience)?;
         connection.set_prepared_statement_cache_capacity(PREPARED);
+        // Or a statement with a `LIMIT ?` is planned again for each value.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // The journal mode is not set here: it would be changed before the file
         // is recognised. What a savepoint needs to be undone stays in memory.
         connection.execute_batch(

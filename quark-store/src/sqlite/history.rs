@@ -8,10 +8,10 @@ use rusqlite::{Connection, params};
 
 use super::rows::{self, Columns};
 use super::sql::statements;
-use super::deployments;
+use super::{deployments, leap};
 
 statements! {
-    ADD_EVENT = "INSERT INTO quark_events (app, deployment, at, kind) VALUES (?, ?, ?, ?)";
+    ADD_EVENT = "INSERT INTO quark_events (sequence, app, deployment, at, kind) VALUES (?, ?, ?, ?, ?)";
     EVENTS = "SELECT sequence, app, deployment, at, kind FROM quark_events
         WHERE sequence > ? ORDER BY sequence LIMIT ?";
     EVENTS_OF_DEPLOYMENT = "SELECT sequence, app, deployment, at, kind FROM quark_events
@@ -30,10 +30,13 @@ pub(super) fn add_events(
     at: Timestamp,
     kinds: &[EventKind],
 ) -> Result<()> {
-    let deployment = deployment.to_string();
-    for kind in kinds {
-        let kind = rows::document("kind", kind)?;
-        ADD_EVENT.run(connection, params![app.as_str(), deployment, at.as_micros(), kind])?;
+    if kinds.is_empty() {
+        return Ok(());
+    }
+    let (deployment, last) = (deployment.to_string(), leap::position(connection)?);
+    for (sequence, kind) in (last + 1..).zip(kinds) {
+        let (sequence, kind) = (rows::integer("sequence", sequence)?, rows::document("kind", kind)?);
+        ADD_EVENT.run(connection, params![sequence, app.as_str(), deployment, at.as_micros(), kind])?;
     }
     Ok(())
 }

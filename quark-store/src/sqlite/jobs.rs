@@ -30,9 +30,8 @@ macro_rules! held {
 }
 
 statements! {
-    /// What looks unfinished may have died unnoticed.
-    FREE_KEY = concat!(free!(), "WHERE dedupe_key = ? AND state = 'claimed' AND visible_until <= ?");
     QUEUED = "SELECT id FROM quark_jobs WHERE dedupe_key = ?";
+    FREE = concat!(free!(), "WHERE id = ? AND state = 'claimed' AND visible_until <= ?");
     INSERT = "INSERT INTO quark_jobs (
             id, kind, deployment, app, priority, run_at, ready_at, max_attempts, dedupe_key, state)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9)";
@@ -93,8 +92,7 @@ fn waiting(ready_at: Timestamp, now: Timestamp) -> &'static str {
 /// Queues a job unless an unfinished one has the same key.
 pub(super) fn add(connection: &Connection, job: &NewJob, now: Timestamp) -> Result<Enqueued> {
     let key = job.dedupe_key();
-    FREE_KEY.run(connection, params![key, now.as_micros()])?;
-    if let Some(queued) = QUEUED.first(connection, [&key], |columns| columns.named())? {
+    if let Some(queued) = queued(connection, &key, now)? {
         return Ok(Enqueued::Duplicate(queued));
     }
     // Grows with time, and within this process with each job.
@@ -112,6 +110,15 @@ pub(super) fn add(connection: &Connection, job: &NewJob, now: Timestamp) -> Resu
     ];
     INSERT.run(connection, values)?;
     Ok(Enqueued::New(JobId(id)))
+}
+
+/// The unfinished job of a key. What looks unfinished may have died unnoticed.
+fn queued(connection: &Connection, key: &str, now: Timestamp) -> Result<Option<JobId>> {
+    let find = || QUEUED.first(connection, [key], |columns| columns.named());
+    match find()? {
+        Some(queued) if FREE.run(connection, params![text(queued), now.as_micros()])? > 0 => find(),
+        queued => Ok(queued),
+    }
 }
 
 pub(super) fn claim(

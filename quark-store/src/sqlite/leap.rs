@@ -11,17 +11,16 @@ use super::sql::statements;
 const LEAP: u64 = 1 << 32;
 
 statements! {
-    POSITION = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'quark_events'), 0)";
-    // Without an event so far there is no row.
-    FORGET_POSITION = "DELETE FROM sqlite_sequence WHERE name = 'quark_events'";
-    SET_POSITION = "INSERT INTO sqlite_sequence (name, seq) VALUES ('quark_events', ?)";
+    POSITION = "SELECT max(coalesce((SELECT max(sequence) FROM quark_events), 0), CAST(value AS INTEGER))
+        FROM quark_meta WHERE key = 'position'";
+    SET_POSITION = "UPDATE quark_meta SET value = ? WHERE key = 'position'";
     LEAPT = "SELECT CAST(value AS INTEGER) FROM quark_meta WHERE key = 'leapt'";
     SET_LEAPT = "UPDATE quark_meta SET value = ? WHERE key = 'leapt'";
     LOSE_LEASES = "UPDATE quark_leases SET owner = NULL, fence = fence + ?";
 }
 
-/// The number of the last event, and what leaps have added to it: the number
-/// that `AUTOINCREMENT` counts on from.
+/// The number of the last event, and what leaps have added to it: numbers go on
+/// from there.
 pub(super) fn position(connection: &Connection) -> Result<u64> {
     POSITION.first(connection, [], |columns| columns.number()).map(|position| position.unwrap_or(0))
 }
@@ -42,6 +41,5 @@ pub(super) fn leap(connection: &Connection) -> Result<()> {
         serving.generation.0 += LEAP;
         apps::write_serving(connection, &app.spec.name, &serving)?;
     }
-    FORGET_POSITION.run(connection, [])?;
-    SET_POSITION.run(connection, params![rows::integer("position", position)?]).map(|_| ())
+    SET_POSITION.run(connection, [position.to_string()]).map(|_| ())
 }

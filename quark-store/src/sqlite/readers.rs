@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::config::BUSY_TIMEOUT;
 use super::connect::Connector;
 use super::failure::{failed, is_busy};
+use super::writer::Writer;
 use crate::error::{all_busy, closed};
 
 /// Connections that read at the same time.
@@ -20,8 +21,8 @@ const READERS: u32 = 4;
 /// What finds its rows by a key takes 2 to 20 µs and is done on the thread of
 /// the caller; to hand it to another one would cost more. What may yield many
 /// rows is done on a thread that may block.
-#[derive(Clone)]
 pub(super) struct Readers {
+    writer: Writer,
     shared: Arc<Shared>,
 }
 
@@ -32,9 +33,9 @@ struct Shared {
 }
 
 impl Readers {
-    pub(super) fn new(connector: Connector) -> Self {
+    pub(super) fn new(connector: Connector, writer: Writer) -> Self {
         let places = Arc::new(Semaphore::new(usize::try_from(READERS).unwrap_or(1)));
-        Self { shared: Arc::new(Shared { connector, idle: Mutex::new(Vec::new()), places }) }
+        Self { writer, shared: Arc::new(Shared { connector, idle: Mutex::new(Vec::new()), places }) }
     }
 
     /// Reads something small.
@@ -43,10 +44,13 @@ impl Readers {
         T: Send + 'static,
         F: Fn(&Connection) -> Result<T> + Send + 'static,
     {
+        // What is in the way is another process that closes the file, or mends it after a crash.
+        let in_place = |result: &Result<T>| !result.as_ref().is_err_and(is_busy);
+        if let Some(result) = self.writer.read(&read).filter(in_place) {
+            return result;
+        }
         let reader = self.reader().await?;
-        match reader.read(Duration::ZERO, &read) {
-            // Another process is about to close the file, or mends it after a crash.
-            Some(Err(error)) if is_busy(&error) => elsewhere(reader, read).await,
+        match reader.read(Duration::ZERO, &read).filter(in_place) {
             Some(result) => result,
             None => elsewhere(reader, read).await,
         }

@@ -58,11 +58,12 @@ impl SqliteStore {
             Ok(opened) => opened?,
             Err(error) => return Err(Error::new(ErrorKind::Internal, "opening was interrupted").with_source(error)),
         };
+        let writer = Writer::new(writer, connector.clone());
         let shared = Shared {
             path,
             clock,
-            readers: Readers::new(connector.clone()),
-            writer: Writer::new(writer, connector),
+            readers: Readers::new(connector, writer.clone()),
+            writer,
             jobs: Notify::new(),
             installation,
         };

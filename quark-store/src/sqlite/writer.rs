@@ -72,6 +72,16 @@ impl Writer {
         answered.await.map_err(|_| gone())?
     }
 
+    /// Reads something small on the connection that writes, if nobody uses it.
+    /// It knows the pages that it has written; a connection that only reads
+    /// would first have to read them again.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Option<Result<T>> {
+        let turn = self.shared.idle()?;
+        let result = turn.read(read);
+        turn.end();
+        result
+    }
+
     /// Does what was asked for before, then closes the connection. Closing a
     /// second time does nothing.
     pub(super) async fn close(&self) -> Result<()> {

@@ -89,6 +89,15 @@ impl Shared {
         state.free.take().map(|link| Turn::new(Arc::clone(self), link))
     }
 
+    /// Takes the connection if it is free and there is nothing to do.
+    pub(super) fn idle(self: &Arc<Self>) -> Option<Turn> {
+        let mut state = self.state();
+        if !state.waiting.is_empty() {
+            return None;
+        }
+        state.free.take().map(|link| Turn::new(Arc::clone(self), link))
+    }
+
     /// Asks for a new beginning of the log, and takes the connection if it is free.
     pub(in crate::sqlite) fn restart(self: &Arc<Self>) -> Option<Turn> {
         let mut state = self.state();

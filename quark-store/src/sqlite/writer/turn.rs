@@ -52,6 +52,24 @@ impl Turn {
         }
     }
 
+    /// Reads on the connection, if it is sound.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Option<Result<T>> {
+        let connection = self.link.as_ref()?;
+        Some(connection.busy_timeout(Duration::ZERO).map_err(failed).and_then(|()| read(connection)))
+    }
+
+    /// Gives the connection back, or does what came meanwhile.
+    pub(super) fn end(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        if state.waiting.is_empty() && !state.restart && !state.is_closing() {
+            self.give_back(&mut state);
+            return;
+        }
+        drop(state);
+        self.begin();
+    }
+
     /// Does what is small and need not wait; the rest elsewhere.
     fn in_place(mut self) {
         let mut left = MOST_IN_PLACE;
