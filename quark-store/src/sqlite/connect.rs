@@ -62,9 +62,12 @@ impl Connector {
         // Or a statement with a `LIMIT ?` is planned again for each value.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // The journal mode is not set here: it would be changed before the file
-        // is recognised. What a savepoint needs to be undone stays in memory.
+        // is recognised. What a savepoint needs to be undone stays in memory. A
+        // commit writes whole pages, and small ones hold what it has to say; a
+        // file that has pages keeps their size.
         connection.execute_batch(
-            "PRAGMA foreign_keys = ON;
+            "PRAGMA page_size = 2048;
+             PRAGMA foreign_keys = ON;
              PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -8192;
              PRAGMA journal_size_limit = 67108864",

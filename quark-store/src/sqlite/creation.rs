@@ -104,10 +104,10 @@ fn carry_out(
 pub(super) fn request_cancel(
     connection: &Connection,
     id: DeploymentId,
-    request: CancelRequest,
+    request: &CancelRequest,
 ) -> Result<CancelOutcome> {
     match deployments::find(connection, id)? {
-        Some(mut deployment) => ask_to_stop(connection, &mut deployment, request),
+        Some(mut deployment) => ask_to_stop(connection, &mut deployment, request.clone()),
         None => Err(refusal::deployment_not_found(id)),
     }
 }

@@ -35,6 +35,9 @@ statements! {
     INSERT = "INSERT INTO quark_jobs (
             id, kind, deployment, app, priority, run_at, ready_at, max_attempts, dedupe_key, state)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9)";
+    /// Asked first: to find nothing to change costs more than to find nothing.
+    HAS_CHANGED = "SELECT EXISTS (SELECT 1 FROM quark_jobs WHERE state = 'claimed' AND visible_until <= ?1),
+        EXISTS (SELECT 1 FROM quark_jobs WHERE state = 'delayed' AND ready_at <= ?1)";
     FREE_EXPIRED = concat!(free!(), "WHERE state = 'claimed' AND visible_until <= ?");
     WAKE_DUE = "UPDATE quark_jobs SET state = 'ready' WHERE state = 'delayed' AND ready_at <= ?";
     NEXT = "SELECT id, attempt + 1, kind, deployment, app, priority, run_at, max_attempts FROM quark_jobs
@@ -128,8 +131,15 @@ pub(super) fn claim(
     visibility: Duration,
     now: Timestamp,
 ) -> Result<Vec<ClaimedJob>> {
-    FREE_EXPIRED.run(connection, [now.as_micros()])?;
-    WAKE_DUE.run(connection, [now.as_micros()])?;
+    let at = now.as_micros();
+    let changed = HAS_CHANGED.first(connection, [at], |columns| Ok((columns.flag()?, columns.flag()?)))?;
+    let (has_expired, is_due) = changed.unwrap_or_default();
+    if has_expired {
+        FREE_EXPIRED.run(connection, [at])?;
+    }
+    if is_due {
+        WAKE_DUE.run(connection, [at])?;
+    }
     let claim = Uuid::new_v4();
     let claimed = NEXT.all(connection, [rows::limit(most)], |columns| {
         let token = ClaimToken { job: columns.named()?, claim };

@@ -35,7 +35,7 @@ impl SqliteQueue {
     /// What is written is decided by the time at which it is written.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection, Timestamp) -> Result<T> + Send + 'static,
+        work: impl Fn(&Connection, Timestamp) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let clock = Arc::clone(&self.shared.clock);
         self.shared.writer.write(move |connection| work(connection, clock.now())).await

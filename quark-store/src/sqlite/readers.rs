@@ -42,11 +42,11 @@ impl Readers {
     pub(super) async fn small<T, F>(&self, read: F) -> Result<T>
     where
         T: Send + 'static,
-        F: Fn(&Connection) -> Result<T> + Send + 'static,
+        F: Fn(&Connection) -> Result<T> + Clone + Send + 'static,
     {
         // What is in the way is another process that closes the file, or mends it after a crash.
         let in_place = |result: &Result<T>| !result.as_ref().is_err_and(is_busy);
-        if let Some(result) = self.writer.read(&read).filter(in_place) {
+        if let Some(result) = self.writer.read(read.clone()).await.filter(in_place) {
             return result;
         }
         let reader = self.reader().await?;

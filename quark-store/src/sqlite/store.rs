@@ -194,7 +194,7 @@ impl Store for SqliteStore {
     }
 
     async fn request_cancel(&self, id: DeploymentId, request: CancelRequest) -> Result<CancelOutcome> {
-        self.shared.writer.write(move |connection| creation::request_cancel(connection, id, request)).await
+        self.shared.writer.write(move |connection| creation::request_cancel(connection, id, &request)).await
     }
 
     async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {

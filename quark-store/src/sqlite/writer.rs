@@ -30,7 +30,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 pub(super) use self::shared::Shared;
-use self::write::Waiting;
+use self::write::{Asking, Waiting};
 use super::config::Synchronous;
 use super::connect::Connector;
 use crate::error::gone;
@@ -53,7 +53,7 @@ impl Writer {
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: Fn(&Connection) -> Result<T> + Send + 'static,
     {
         self.write_much(1, work).await
     }
@@ -62,7 +62,7 @@ impl Writer {
     pub(super) async fn write_much<T, F>(&self, size: usize, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: Fn(&Connection) -> Result<T> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
         self.shared.queue(Box::new(Waiting::new(size, work, answer)))?;
@@ -72,14 +72,23 @@ impl Writer {
         answered.await.map_err(|_| gone())?
     }
 
-    /// Reads something small on the connection that writes, if nobody uses it.
-    /// It knows the pages that it has written; a connection that only reads
-    /// would first have to read them again.
-    pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Option<Result<T>> {
-        let turn = self.shared.idle()?;
-        let result = turn.read(read);
-        turn.end();
-        result
+    /// Reads something small on the connection that writes, unless that is busy
+    /// for long. It knows the pages that it has written; a connection that only
+    /// reads would have to read them again after each commit, and both would be
+    /// in each other's way in SQLite's allocator.
+    pub(super) async fn read<T, F>(&self, read: F) -> Option<Result<T>>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T> + Send + 'static,
+    {
+        if let Some(turn) = self.shared.reading() {
+            let result = turn.read(read);
+            turn.begin();
+            return result;
+        }
+        let (answer, answered) = oneshot::channel();
+        self.shared.ask(Box::new(Asking::new(read, answer)));
+        answered.await.ok()
     }
 
     /// Does what was asked for before, then closes the connection. Closing a

@@ -88,7 +88,7 @@ CREATE UNIQUE INDEX quark_deployments_key ON quark_deployments (app, idempotency
 CREATE TABLE quark_steps (
     -- Grows: the order in which steps were first begun.
     position INTEGER PRIMARY KEY,
-    deployment TEXT NOT NULL REFERENCES quark_deployments (id),
+    deployment TEXT NOT NULL,
     name TEXT NOT NULL,
     attempt INTEGER NOT NULL,
     phase TEXT NOT NULL,
@@ -138,7 +138,7 @@ CREATE TABLE quark_events (
 CREATE INDEX quark_events_of_deployment ON quark_events (deployment, sequence);
 
 CREATE TABLE quark_logs (
-    deployment TEXT NOT NULL REFERENCES quark_deployments (id),
+    deployment TEXT NOT NULL,
     sequence INTEGER NOT NULL,
     at INTEGER NOT NULL,
     stream TEXT NOT NULL,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use quark_core::{Error, Result};
 use rusqlite::Connection;
 
+use super::shared::Link;
 use super::write::{Write, refuse};
 use crate::sqlite::failure::{commit_failed, copy, failed, is_busy, unexpected};
 use crate::sqlite::log_length;
@@ -12,9 +13,38 @@ use crate::sqlite::log_length;
 /// Writes that are done together.
 pub(super) type Group = VecDeque<Box<dyn Write>>;
 
+/// A connection, unless its state is unclear, and how many pages the log has now.
+pub(super) type Done = (Link, u64);
+
+/// Does the writes in one transaction and answers them. Those that were not
+/// begun stay in `group`; with an error, that is all of them.
+///
+/// First they are done one after the other. A write checks before it changes
+/// anything, so that one that is refused leaves nothing to undo, and a
+/// transaction needs no savepoints. Should one fail later than that, all is done
+/// again with a savepoint for each, so that this one only is undone.
+pub(super) fn commit(connection: Connection, group: &mut Group) -> Result<Done, (Link, Error)> {
+    let connection = begin(connection)?;
+    group.retain(|write| !write.is_abandoned());
+    if together(&connection, group) {
+        return Ok(finish(connection, std::mem::take(group)));
+    }
+    let Some(connection) = roll_back(connection) else {
+        let broken = std::mem::take(group);
+        refuse(broken, unexpected());
+        return Ok((None, 0));
+    };
+    // There is nothing to tell apart.
+    if group.len() == 1 && group.iter().all(|write| write.error().is_some()) {
+        std::mem::take(group).into_iter().for_each(|write| write.answer(None));
+        return Ok((Some(connection), 0));
+    }
+    Ok(one_by_one(begin(connection)?, group))
+}
+
 /// Opens a transaction. After an error nothing has happened; the connection is
 /// kept if another process was in the way.
-pub(super) fn begin(connection: Connection) -> Result<Connection, (Option<Connection>, Error)> {
+fn begin(connection: Connection) -> Result<Connection, (Link, Error)> {
     match execute(&connection, "BEGIN IMMEDIATE") {
         Ok(()) => Ok(connection),
         Err(error) => {
@@ -25,39 +55,43 @@ pub(super) fn begin(connection: Connection) -> Result<Connection, (Option<Connec
     }
 }
 
-/// Does the writes in the transaction that is open, commits and answers them.
-///
-/// Gives the connection back unless its state is unclear, and says how long the
-/// log is now. Writes that were not begun stay in `group`.
-pub(super) fn commit(connection: Connection, group: &mut Group) -> (Option<Connection>, u64) {
-    let (alone, mut done) = (group.len() == 1, Vec::with_capacity(group.len()));
+/// Does the writes; whether what they wrote may be kept.
+fn together(connection: &Connection, group: &mut Group) -> bool {
+    group.iter_mut().all(|write| {
+        let before = connection.total_changes();
+        write.run(connection);
+        let is_clean = write.error().is_none() || connection.total_changes() == before;
+        // When the disk is full or fails, SQLite may have undone the whole transaction.
+        is_clean && !connection.is_autocommit()
+    })
+}
+
+fn one_by_one(connection: Connection, group: &mut Group) -> Done {
+    let mut done = Group::with_capacity(group.len());
     while let Some(mut write) = group.pop_front() {
-        if write.is_abandoned() {
-            continue;
-        }
-        if alone {
-            write.run(&connection);
-            if write.error().is_some() {
-                let kept = roll_back(connection);
-                write.answer(None);
-                return (kept, 0);
-            }
-            done.push(write);
-        } else {
-            let outcome = under_savepoint(&connection, write.as_mut());
-            done.push(write);
-            if let Err(error) = outcome {
-                let kept = roll_back(connection);
-                refuse(done, error);
-                return (kept, 0);
-            }
+        let outcome = under_savepoint(&connection, write.as_mut());
+        done.push_back(write);
+        if let Err(error) = outcome {
+            let kept = roll_back(connection);
+            refuse(done, error);
+            return (kept, 0);
         }
     }
-    // Something has ended the transaction: then it is not known what was kept.
-    if connection.is_autocommit() {
-        refuse(done, unexpected());
-        return (None, 0);
+    finish(connection, done)
+}
+
+/// Does one write. An error means that the whole transaction is lost.
+fn under_savepoint(connection: &Connection, write: &mut dyn Write) -> Result<()> {
+    execute(connection, "SAVEPOINT quark_write").map_err(failed)?;
+    write.run(connection);
+    if let Some(error) = write.error() {
+        execute(connection, "ROLLBACK TO quark_write").map_err(|_| copy(error))?;
     }
+    execute(connection, "RELEASE quark_write").map_err(failed)
+}
+
+/// Commits, then answers.
+fn finish(connection: Connection, done: Group) -> Done {
     match log_length::after(|| execute(&connection, "COMMIT")) {
         Ok(pages) => {
             done.into_iter().for_each(|write| write.answer(None));
@@ -72,24 +106,13 @@ pub(super) fn commit(connection: Connection, group: &mut Group) -> (Option<Conne
     }
 }
 
-/// Does one write of several. An error means that the whole transaction is lost.
-fn under_savepoint(connection: &Connection, write: &mut dyn Write) -> Result<()> {
-    execute(connection, "SAVEPOINT quark_write").map_err(failed)?;
-    write.run(connection);
-    if let Some(error) = write.error() {
-        // When the disk is full or fails, SQLite may have undone the whole transaction already.
-        execute(connection, "ROLLBACK TO quark_write").map_err(|_| copy(error))?;
-    }
-    execute(connection, "RELEASE quark_write").map_err(failed)
-}
-
 /// Gives the connection back if nothing is open any more.
-fn roll_back(connection: Connection) -> Option<Connection> {
+fn roll_back(connection: Connection) -> Link {
     // SQLite may have done it by itself.
     let is_undone = connection.is_autocommit() || execute(&connection, "ROLLBACK").is_ok();
     is_undone.then_some(connection)
 }
 
-pub(super) fn execute(connection: &Connection, statement: &'static str) -> rusqlite::Result<()> {
+fn execute(connection: &Connection, statement: &'static str) -> rusqlite::Result<()> {
     connection.prepare_cached(statement)?.execute([]).map(|_| ())
 }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::Connector;
 use super::group::Group;
 use super::turn::Turn;
-use super::write::Write;
+use super::write::{Read, Write};
 use crate::error::closed;
 use crate::sqlite::checkpoint::Checkpoints;
 
@@ -26,6 +26,8 @@ pub(in crate::sqlite) struct Shared {
 
 pub(super) struct State {
     pub(super) waiting: Group,
+    /// Reads for which the connection is wanted; `None` when nobody would do them soon.
+    pub(super) reads: Option<Vec<Box<dyn Read>>>,
     /// `None` while it is somebody's turn, and for ever after closing.
     pub(super) free: Option<Link>,
     /// Whether the log is to begin anew.
@@ -56,6 +58,7 @@ impl Shared {
     pub(super) fn new(connection: Connection, connector: Connector) -> Self {
         let state = State {
             waiting: Group::new(),
+            reads: None,
             free: Some(Some(connection)),
             restart: false,
             phase: Phase::Open,
@@ -89,13 +92,20 @@ impl Shared {
         state.free.take().map(|link| Turn::new(Arc::clone(self), link))
     }
 
-    /// Takes the connection if it is free and there is nothing to do.
-    pub(super) fn idle(self: &Arc<Self>) -> Option<Turn> {
+    /// Takes the connection if it is free, to read.
+    pub(super) fn reading(self: &Arc<Self>) -> Option<Turn> {
         let mut state = self.state();
-        if !state.waiting.is_empty() {
-            return None;
+        let link = state.free.take()?;
+        state.reads = Some(Vec::new());
+        Some(Turn::new(Arc::clone(self), link))
+    }
+
+    /// Asks whoever has the connection to read. If nobody would do it soon, the
+    /// read is dropped.
+    pub(super) fn ask(&self, read: Box<dyn Read>) {
+        if let Some(reads) = &mut self.state().reads {
+            reads.push(read);
         }
-        state.free.take().map(|link| Turn::new(Arc::clone(self), link))
     }
 
     /// Asks for a new beginning of the log, and takes the connection if it is free.

@@ -89,7 +89,7 @@ async fn a_transaction_that_is_lost_fails_all_of_its_writes_and_no_later_one() {
 }
 
 /// Does something in a write on another thread, so that what comes meanwhile must wait.
-async fn slow(writer: &Writer, work: impl FnOnce() + Send + 'static) -> Result<()> {
+async fn slow(writer: &Writer, work: impl Fn() + Send + 'static) -> Result<()> {
     writer
         .write_much(usize::MAX, move |_| {
             work();

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::Synchronous;
 use super::group::{self, Group};
 use super::shared::{Link, Shared, State};
-use super::write::refuse;
+use super::write::{Read, refuse};
 use crate::sqlite::failure::{failed, is_busy};
 
 /// Small writes that share one transaction, at most: bounds how long the first waits.
@@ -18,7 +18,7 @@ const LARGEST_GROUP: usize = 128;
 /// The same on the thread of a caller, which others wait for as well.
 const LARGEST_IN_PLACE: usize = 16;
 /// Small writes that a caller does in one turn, its own and those of others.
-const MOST_IN_PLACE: usize = 64;
+const MOST_IN_PLACE: usize = 256;
 
 /// Whoever has this has the connection. Dropped, it gives the connection back.
 pub(in crate::sqlite) struct Turn {
@@ -30,6 +30,7 @@ pub(in crate::sqlite) struct Turn {
 
 /// What there is to do.
 enum Next {
+    Reads(Vec<Box<dyn Read>>),
     Writes(Group),
     /// Something that may block.
     Elsewhere,
@@ -44,38 +45,23 @@ impl Turn {
         Self { shared, link, is_held: true }
     }
 
-    /// Does what waits, here or elsewhere.
-    pub(super) fn begin(self) {
-        match self.shared.connector.synchronous() {
-            Synchronous::Normal => self.in_place(),
-            Synchronous::Full => self.elsewhere(),
-        }
-    }
-
     /// Reads on the connection, if it is sound.
     pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Option<Result<T>> {
         let connection = self.link.as_ref()?;
         Some(connection.busy_timeout(Duration::ZERO).map_err(failed).and_then(|()| read(connection)))
     }
 
-    /// Gives the connection back, or does what came meanwhile.
-    pub(super) fn end(mut self) {
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.state();
-        if state.waiting.is_empty() && !state.restart && !state.is_closing() {
-            self.give_back(&mut state);
-            return;
-        }
-        drop(state);
-        self.begin();
-    }
-
-    /// Does what is small and need not wait; the rest elsewhere.
-    fn in_place(mut self) {
+    /// Does what waits and gives the connection back: what is small and need not
+    /// wait here, the rest elsewhere.
+    pub(super) fn begin(mut self) {
         let mut left = MOST_IN_PLACE;
         loop {
             let (group, size) = match self.next_in_place(left.min(LARGEST_IN_PLACE)) {
                 (Next::Writes(group), size) => (group, size),
+                (Next::Reads(reads), _) => {
+                    self.answer(reads);
+                    continue;
+                }
                 (Next::Nothing, _) => return,
                 _ => return self.elsewhere(),
             };
@@ -90,8 +76,17 @@ impl Turn {
         }
     }
 
+    fn answer(&self, reads: Vec<Box<dyn Read>>) {
+        let Some(connection) = &self.link else { return };
+        for read in reads {
+            read.run(connection);
+        }
+    }
+
     /// Does everything on a thread that may block.
     pub(super) fn elsewhere(self) {
+        // Reads shall not wait for that.
+        self.shared.state().reads = None;
         // Without a runtime, or if it ends, the turn is dropped, which tells all who wait.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn_blocking(move || self.run());
@@ -109,18 +104,30 @@ impl Turn {
                 }
                 Next::Restart => self.restart(),
                 Next::Close => return self.close(),
-                Next::Elsewhere | Next::Nothing => return,
+                Next::Reads(_) | Next::Elsewhere | Next::Nothing => return,
             }
         }
     }
 
-    /// Writes of so much in all, and how much they are.
+    /// Reads, or writes of so much in all, and how much they are.
     fn next_in_place(&mut self, most: usize) -> (Next, usize) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state();
-        if state.restart || state.is_closing() || self.link.is_none() {
+        if let Some(reads) = state.reads.as_mut().filter(|reads| !reads.is_empty()) {
+            return (Next::Reads(std::mem::take(reads)), 0);
+        }
+        let is_idle = state.waiting.is_empty() && !state.restart && !state.is_closing();
+        if is_idle {
+            return (self.give_back(&mut state), 0);
+        }
+        let is_for_here = self.shared.connector.synchronous() == Synchronous::Normal
+            && self.link.is_some()
+            && !state.restart
+            && !state.is_closing();
+        if !is_for_here {
             return (Next::Elsewhere, 0);
         }
+        state.reads.get_or_insert_default();
         match gather(&mut state, most) {
             (group, size) if !group.is_empty() => (Next::Writes(group), size),
             _ if !state.waiting.is_empty() => (Next::Elsewhere, 0),
@@ -148,6 +155,7 @@ impl Turn {
     /// Under the same lock under which the queue was found empty: no write is left behind.
     fn give_back(&mut self, state: &mut State) -> Next {
         state.free = Some(self.link.take());
+        state.reads = None;
         self.is_held = false;
         Next::Nothing
     }
@@ -159,19 +167,19 @@ impl Turn {
             Ok(connection) => connection,
             Err(error) => return Err((group, error)),
         };
-        let connection = match group::begin(connection) {
-            Ok(connection) => connection,
+        let mut group = group;
+        match group::commit(connection, &mut group) {
+            Ok((link, pages)) => {
+                self.link = link;
+                self.put_back(group);
+                self.shared.checkpoints.note(&self.shared, pages);
+                Ok(())
+            }
             Err((link, error)) => {
                 self.link = link;
-                return Err((group, error));
+                Err((group, error))
             }
-        };
-        let mut group = group;
-        let (link, pages) = group::commit(connection, &mut group);
-        self.link = link;
-        self.put_back(group);
-        self.shared.checkpoints.note(&self.shared, pages);
-        Ok(())
+        }
     }
 
     fn connection(&mut self, patience: Duration) -> Result<Connection> {
@@ -250,6 +258,7 @@ impl Drop for Turn {
         }
         let mut state = self.shared.state();
         state.free = Some(self.link.take().filter(Connection::is_autocommit));
+        state.reads = None;
         let waiting = std::mem::take(&mut state.waiting);
         let closers = std::mem::take(&mut state.closers);
         drop(state);

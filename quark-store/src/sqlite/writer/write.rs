@@ -14,7 +14,8 @@ pub(super) trait Write: Send {
     fn size(&self) -> usize;
     /// Whether nobody waits for it any more.
     fn is_abandoned(&self) -> bool;
-    /// Does it and keeps the result.
+    /// Does it and keeps the result. May be called again when the first time
+    /// was undone.
     fn run(&mut self, connection: &Connection);
     /// Why it failed, if it did.
     fn error(&self) -> Option<&Error>;
@@ -22,23 +23,54 @@ pub(super) trait Write: Send {
     fn answer(self: Box<Self>, failure: Option<Error>);
 }
 
+/// What is read while somebody has the connection. Dropped, it tells the caller
+/// to look elsewhere.
+pub(super) trait Read: Send {
+    /// Does it and tells the caller.
+    fn run(self: Box<Self>, connection: &Connection);
+}
+
+pub(super) struct Asking<T, F> {
+    read: F,
+    answer: oneshot::Sender<Result<T>>,
+}
+
+impl<T, F> Asking<T, F> {
+    pub(super) fn new(read: F, answer: oneshot::Sender<Result<T>>) -> Self {
+        Self { read, answer }
+    }
+}
+
+impl<T, F> Read for Asking<T, F>
+where
+    T: Send + 'static,
+    F: Fn(&Connection) -> Result<T> + Send + 'static,
+{
+    fn run(self: Box<Self>, connection: &Connection) {
+        // A panic is the caller's, as it finds out elsewhere.
+        if let Ok(result) = catch_unwind(AssertUnwindSafe(|| (self.read)(connection))) {
+            let _ = self.answer.send(result);
+        }
+    }
+}
+
 pub(super) struct Waiting<T, F> {
     size: usize,
-    work: Option<F>,
+    work: F,
     result: Option<Result<T>>,
     answer: oneshot::Sender<Result<T>>,
 }
 
 impl<T, F> Waiting<T, F> {
     pub(super) fn new(size: usize, work: F, answer: oneshot::Sender<Result<T>>) -> Self {
-        Self { size, work: Some(work), result: None, answer }
+        Self { size, work, result: None, answer }
     }
 }
 
 impl<T, F> Write for Waiting<T, F>
 where
     T: Send + 'static,
-    F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    F: Fn(&Connection) -> Result<T> + Send + 'static,
 {
     fn size(&self) -> usize {
         self.size
@@ -49,10 +81,9 @@ where
     }
 
     fn run(&mut self, connection: &Connection) {
-        let Some(work) = self.work.take() else { return };
         // A panic must not take the writes of others with it. What was written
         // until then is undone, like that of any write that fails.
-        let done = catch_unwind(AssertUnwindSafe(|| work(connection)));
+        let done = catch_unwind(AssertUnwindSafe(|| (self.work)(connection)));
         self.result = Some(done.unwrap_or_else(|_| Err(panicked())));
     }
 
