@@ -65,7 +65,7 @@ pub(super) fn create(connection: &Connection, spec: &App, at: Timestamp) -> Resu
         spec.name.as_str(),
         record.team.as_str(),
         rows::document("spec", spec)?,
-        rows::document("serving", &record.serving)?,
+        serving_document(&record.serving)?,
         rows::integer("version", record.version.0)?,
         at.as_micros(),
         at.as_micros(),
@@ -137,9 +137,14 @@ pub(super) fn check_serving(connection: &Connection, app: &AppName, serving: &Se
     Ok(())
 }
 
+/// What serves, as it is stored.
+pub(super) fn serving_document(serving: &Serving) -> Result<String> {
+    rows::document("serving", serving)
+}
+
 /// Writes down what serves, and with it the addresses of the app's slots.
-pub(super) fn set_serving(connection: &Connection, app: &AppName, serving: &Serving) -> Result<()> {
-    write_serving(connection, app, serving)?;
+pub(super) fn set_serving(connection: &Connection, app: &AppName, serving: &Serving, document: &str) -> Result<()> {
+    write_serving(connection, app, document)?;
     let held: Vec<Endpoint> = ENDPOINTS.all(connection, [app.as_str()], |columns| columns.named())?;
     for lost in held.iter().filter(|held| endpoints(serving).all(|endpoint| endpoint != *held)) {
         GIVE_UP_ENDPOINT.run(connection, [lost.as_str()])?;
@@ -151,8 +156,8 @@ pub(super) fn set_serving(connection: &Connection, app: &AppName, serving: &Serv
 }
 
 /// Writes down what serves, at addresses that the app has already.
-pub(super) fn write_serving(connection: &Connection, app: &AppName, serving: &Serving) -> Result<()> {
-    SET_SERVING.run(connection, params![app.as_str(), rows::document("serving", serving)?]).map(|_| ())
+pub(super) fn write_serving(connection: &Connection, app: &AppName, document: &str) -> Result<()> {
+    SET_SERVING.run(connection, [app.as_str(), document]).map(|_| ())
 }
 
 /// Marks an app as being removed.

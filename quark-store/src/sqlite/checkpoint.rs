@@ -29,6 +29,8 @@ pub(super) struct Checkpoints {
     connector: Connector,
     /// Pages in the log at which it is copied next.
     due: AtomicU64,
+    /// Pages in the log at which the writer must pause.
+    limit: AtomicU64,
     is_running: AtomicBool,
     own: Mutex<Own>,
 }
@@ -51,20 +53,23 @@ struct Copied {
 
 impl Checkpoints {
     pub(super) fn new(connector: Connector) -> Self {
-        let (due, own) = (AtomicU64::new(connector.log_step), Mutex::new(Own::Open(None)));
-        Self { connector, due, is_running: AtomicBool::new(false), own }
+        let (due, limit) = (AtomicU64::new(connector.log_step), AtomicU64::new(LONG * connector.log_step));
+        let own = Mutex::new(Own::Open(None));
+        Self { connector, due, limit, is_running: AtomicBool::new(false), own }
     }
 
     /// Takes note of how long the log is, and has it copied if it is long enough.
-    pub(super) fn note(&self, shared: &Arc<Shared>, pages: u64) {
-        if pages < self.due.load(Ordering::Relaxed) || self.is_running.swap(true, Ordering::AcqRel) {
-            return;
+    /// Whether the writer must pause and begin the log anew.
+    #[must_use]
+    pub(super) fn note(&self, shared: &Arc<Shared>, pages: u64) -> bool {
+        if pages >= self.due.load(Ordering::Relaxed) && !self.is_running.swap(true, Ordering::AcqRel) {
+            // Without a thread that may block, it is tried again after the next write.
+            let running = Running(Arc::clone(shared));
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn_blocking(move || running.copy());
+            }
         }
-        // Without a thread that may block, it is tried again after the next write.
-        let running = Running(Arc::clone(shared));
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn_blocking(move || running.copy());
-        }
+        pages >= self.limit.load(Ordering::Relaxed)
     }
 
     /// Copies what there is, while others write.
@@ -83,17 +88,23 @@ impl Checkpoints {
     /// Copies the rest on the connection that writes, so that nothing is added
     /// meanwhile, and begins the log anew. Gives the connection back if it is sound.
     pub(super) fn restart(&self, connection: Connection) -> Option<Connection> {
+        // Two cannot copy at the same time.
+        let own = self.own();
+        let long = LONG * self.connector.log_step;
         match begin_anew(&connection) {
             Ok(pages) => {
                 self.due.store(pages + self.connector.log_step, Ordering::Relaxed);
-                if pages > 2 * LONG * self.connector.log_step {
+                self.limit.store(pages + long, Ordering::Relaxed);
+                if pages > long {
                     tracing::warn!(pages, "the log of the database grows: something reads it without an end");
                 }
             }
             Err(error) => {
+                self.limit.fetch_add(long, Ordering::Relaxed);
                 tracing::warn!(error = %failed(error).report(), "the log of the database was not begun anew");
             }
         }
+        drop(own);
         connection.is_autocommit().then_some(connection)
     }
 
@@ -140,7 +151,7 @@ impl Running {
             }
         };
         let is_complete = !copied.busy && copied.copied == copied.pages;
-        if !is_complete && copied.pages < LONG * self.0.connector.log_step {
+        if !is_complete {
             return;
         }
         let turn = self.0.restart();

@@ -7,14 +7,15 @@ use quark_core::deployment::{Conclusion, Deployment, DeploymentId, Failure, Stat
 use quark_core::{Result, Timestamp};
 use rusqlite::{Connection, params};
 
+use super::failure::unexpected;
 use super::rows;
 use super::sql::statements;
 use super::{apps, deployments, history, instances, jobs, steps};
 
 statements! {
-    LEASE_IS_HELD = "SELECT 1 FROM quark_leases WHERE app = ? AND owner = ? AND fence = ?";
-    STORED = "SELECT app, sequence, state, conclusion, failure, version, cancel_requested_by IS NOT NULL
-        FROM quark_deployments WHERE id = ?";
+    STORED = "SELECT EXISTS (SELECT 1 FROM quark_leases WHERE app = ?2 AND owner = ?3 AND fence = ?4),
+               app, sequence, state, conclusion, failure, version, cancel_requested_by IS NOT NULL
+        FROM (SELECT 1) LEFT JOIN quark_deployments ON id = ?1";
 }
 
 /// What a commit is compared with.
@@ -28,35 +29,60 @@ struct Stored {
     cancelled: bool,
 }
 
-/// Makes the change if nothing is in its way.
-pub(super) fn commit(connection: &Connection, commit: &Commit, now: Timestamp) -> Result<Version> {
-    let Commit { guard, deployment, .. } = commit;
-    check_lease(connection, &guard.lease)?;
-    let stored = stored(connection, deployment.id)?.ok_or_else(|| refusal::deployment_not_found(deployment.id))?;
-    // The lease of another app gives no right to this one.
-    if stored.app != guard.lease.app {
-        return Err(refusal::fenced(&stored.app));
+/// A change with its documents, which are written before it is somebody's turn
+/// to write.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    commit: Commit,
+    deployment: deployments::Documents,
+    serving: Option<String>,
+    steps: Vec<steps::Documents>,
+    events: Vec<String>,
+}
+
+impl Prepared {
+    pub(super) fn new(commit: Commit) -> Result<Self> {
+        Ok(Self {
+            deployment: deployments::Documents::of(&commit.deployment)?,
+            serving: commit.serving.as_ref().map(apps::serving_document).transpose()?,
+            steps: commit.steps.iter().map(steps::Documents::of).collect::<Result<_>>()?,
+            events: history::documents(&commit.events)?,
+            commit,
+        })
     }
+}
+
+/// Makes the change if nothing is in its way.
+pub(super) fn commit(connection: &Connection, prepared: &Prepared, now: Timestamp) -> Result<Version> {
+    let Commit { guard, deployment, serving, .. } = &prepared.commit;
+    let stored = stored(connection, deployment.id, &guard.lease)?;
     check(connection, &stored, deployment, guard)?;
-    if let Some(serving) = &commit.serving {
+    if let Some(serving) = serving {
         apps::check_serving(connection, &stored.app, serving)?;
     }
     let version = stored.version.next();
-    write(connection, commit, &stored, version, now)?;
+    write(connection, prepared, &stored, version, now)?;
     Ok(version)
 }
 
-/// Time does not matter here: as long as nobody took over, nothing was missed.
-fn check_lease(connection: &Connection, lease: &Lease) -> Result<()> {
+/// Reads what is there, if the lease gives a right to it. Time does not matter
+/// here: as long as nobody took over, nothing was missed.
+fn stored(connection: &Connection, id: DeploymentId, lease: &Lease) -> Result<Stored> {
     let fence = rows::integer("fence", lease.fence.0)?;
-    let is_held = LEASE_IS_HELD.finds(connection, params![lease.app.as_str(), lease.owner.as_str(), fence])?;
-    if is_held { Ok(()) } else { Err(refusal::fenced(&lease.app)) }
-}
-
-fn stored(connection: &Connection, id: DeploymentId) -> Result<Option<Stored>> {
-    STORED.first(connection, [id.to_string()], |columns| {
+    let values = params![id.to_string(), lease.app.as_str(), lease.owner.as_str(), fence];
+    let stored = STORED.first(connection, values, |columns| {
+        if !columns.flag()? {
+            return Err(refusal::fenced(&lease.app));
+        }
+        let Some(app) = columns.optional_named::<AppName>()? else {
+            return Err(refusal::deployment_not_found(id));
+        };
+        // The lease of another app gives no right to this one.
+        if app != lease.app {
+            return Err(refusal::fenced(&app));
+        }
         Ok(Stored {
-            app: columns.named()?,
+            app,
             sequence: columns.number()?,
             state: columns.named()?,
             conclusion: columns.optional_named()?,
@@ -64,7 +90,8 @@ fn stored(connection: &Connection, id: DeploymentId) -> Result<Option<Stored>> {
             version: Version(columns.number()?),
             cancelled: columns.flag()?,
         })
-    })
+    })?;
+    stored.ok_or_else(unexpected)
 }
 
 fn check(connection: &Connection, stored: &Stored, wanted: &Deployment, guard: &Guard) -> Result<()> {
@@ -97,19 +124,26 @@ pub(super) fn refuse_if_another_is_active(connection: &Connection, app: &AppName
     }
 }
 
-fn write(connection: &Connection, commit: &Commit, stored: &Stored, version: Version, now: Timestamp) -> Result<()> {
+fn write(
+    connection: &Connection,
+    prepared: &Prepared,
+    stored: &Stored,
+    version: Version,
+    now: Timestamp,
+) -> Result<()> {
+    let Prepared { commit, deployment, serving, steps, events } = prepared;
     let (app, id) = (&stored.app, commit.deployment.id);
-    deployments::update(connection, &commit.deployment, version, stored.state)?;
-    if let Some(serving) = &commit.serving {
-        apps::set_serving(connection, app, serving)?;
+    deployments::update(connection, &commit.deployment, deployment, version, stored.state)?;
+    if let Some((serving, document)) = commit.serving.as_ref().zip(serving.as_ref()) {
+        apps::set_serving(connection, app, serving, document)?;
     }
-    for step in &commit.steps {
-        steps::write(connection, id, step)?;
+    for (step, documents) in commit.steps.iter().zip(steps) {
+        steps::write(connection, id, step, documents)?;
     }
     for instance in &commit.instances {
         instances::write(connection, app, instance)?;
     }
-    history::add_events(connection, app, id, commit.at, &commit.events)?;
+    history::add_events(connection, app, id, commit.at, events)?;
     for job in &commit.jobs {
         jobs::add(connection, job, now)?;
     }

@@ -15,7 +15,7 @@ use super::log_length;
 const PREPARED: usize = 128;
 
 /// 16 MiB.
-const LOG_STEP: u64 = 4096;
+const LOG_STEP: u64 = 8192;
 
 /// Makes connections to one file.
 #[derive(Clone, Debug)]

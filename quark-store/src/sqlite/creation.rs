@@ -9,6 +9,7 @@ use quark_core::deployment::{
 use quark_core::{Error, ErrorKind, Result, Timestamp};
 use rusqlite::Connection;
 
+use super::deployments::Documents;
 use super::{apps, commit, deployments, history, jobs};
 
 /// Writes a deployment down, with its event, its job, and what it means for
@@ -16,6 +17,7 @@ use super::{apps, commit, deployments, history, jobs};
 pub(super) fn create(
     connection: &Connection,
     deployment: &Deployment,
+    documents: &Documents,
     job: &NewJob,
     policy: SupersedePolicy,
     now: Timestamp,
@@ -32,7 +34,7 @@ pub(super) fn create(
     }
     let sequence = deployments::next_sequence(connection, &deployment.app)?;
     let deployment = Deployment { sequence, version: Version(1), cancel: None, ..deployment.clone() };
-    write(connection, &deployment, job, now)?;
+    write(connection, &deployment, documents, job, now)?;
     carry_out(connection, deployment, verdicts)
 }
 
@@ -51,13 +53,19 @@ fn check(connection: &Connection, deployment: &Deployment) -> Result<()> {
 }
 
 /// Everything that a new deployment writes.
-fn write(connection: &Connection, deployment: &Deployment, job: &NewJob, now: Timestamp) -> Result<()> {
+fn write(
+    connection: &Connection,
+    deployment: &Deployment,
+    documents: &Documents,
+    job: &NewJob,
+    now: Timestamp,
+) -> Result<()> {
     let (app, id, at) = (&deployment.app, deployment.id, deployment.created_at);
-    deployments::insert(connection, deployment)?;
+    deployments::insert(connection, deployment, documents)?;
     if deployment.kind == DeploymentKind::Remove {
         apps::mark_removed(connection, app, at)?;
     }
-    history::add_events(connection, app, id, at, &[EventKind::Created])?;
+    history::add_events(connection, app, id, at, &history::documents(&[EventKind::Created])?)?;
     jobs::add(connection, job, now).map(|_| ())
 }
 
@@ -135,7 +143,7 @@ fn ask_to_stop(
         events.push(EventKind::StateChanged { from: before, to: deployment.state });
         events.extend(deployment.conclusion.map(|conclusion| EventKind::Completed { conclusion, failure: None }));
     }
-    deployments::update_wish(connection, deployment, before)?;
-    history::add_events(connection, &deployment.app, deployment.id, at, &events)?;
+    deployments::update_wish(connection, deployment)?;
+    history::add_events(connection, &deployment.app, deployment.id, at, &history::documents(&events)?)?;
     Ok(if waited { CancelOutcome::Ended } else { CancelOutcome::Requested })
 }

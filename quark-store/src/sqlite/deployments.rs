@@ -18,23 +18,32 @@ macro_rules! select {
     };
 }
 
+/// All that an engine may change. Not who asked for what and when, and not the
+/// wish to cancel, which others write.
+macro_rules! update {
+    ($more:literal) => {
+        concat!(
+            "UPDATE quark_deployments
+             SET kind = ?2, release = ?3, revision = ?4, artifact = ?5, slot = ?6, state = ?7, conclusion = ?8,
+                 failure = ?9, fence = ?10, version = ?11, started_at = ?12, finished_at = ?13",
+            $more,
+            " WHERE id = ?1"
+        )
+    };
+}
+
 statements! {
     /// Not the wish to cancel: no new deployment has one.
     INSERT = "INSERT INTO quark_deployments (
             id, app, team, sequence, kind, release, revision, artifact, slot, state, stage, conclusion, failure, fence,
             version, created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    /// All that an engine may change. Not who asked for what and when, and not
-    /// the wish to cancel, which others write.
-    UPDATE = "UPDATE quark_deployments
-        SET kind = ?2, release = ?3, revision = ?4, artifact = ?5, slot = ?6, state = ?7, conclusion = ?8,
-            failure = ?9, fence = ?10, version = ?11, started_at = ?12, finished_at = ?13
-        WHERE id = ?1";
-    /// Rare, and apart: it writes to the indexes.
-    SET_STAGE = "UPDATE quark_deployments SET state = ?2, stage = ?3 WHERE id = ?1";
+    UPDATE = update!("");
+    /// Rare, and apart: it writes to indexes as well.
+    UPDATE_WITH_STAGE = update!(", stage = ?14");
     SET_WISH = "UPDATE quark_deployments
         SET cancel_requested_by = ?2, cancel_requested_at = ?3, cancel_superseded_by = ?4, conclusion = ?5,
-            version = ?6, finished_at = ?7
+            version = ?6, finished_at = ?7, state = ?8, stage = ?9
         WHERE id = ?1";
     FIND = concat!(select!(), "WHERE id = ?");
     BY_KEY = concat!(select!(), "WHERE app = ? AND idempotency_key = ?");
@@ -63,6 +72,29 @@ fn stage(state: State) -> &'static str {
         "ended"
     } else {
         "active"
+    }
+}
+
+/// The documents of a deployment, written before it is somebody's turn to write:
+/// others need not wait for that.
+#[derive(Debug)]
+pub(super) struct Documents {
+    kind: String,
+    release: String,
+    revision: String,
+    artifact: Option<String>,
+    failure: Option<String>,
+}
+
+impl Documents {
+    pub(super) fn of(deployment: &Deployment) -> Result<Self> {
+        Ok(Self {
+            kind: rows::document("kind", &deployment.kind)?,
+            release: rows::document("release", &deployment.release)?,
+            revision: rows::document("revision", &deployment.revision)?,
+            artifact: rows::optional_document("artifact", deployment.artifact.as_ref())?,
+            failure: rows::optional_document("failure", deployment.failure.as_ref())?,
+        })
     }
 }
 
@@ -99,21 +131,21 @@ fn read_wish(columns: &mut Columns<'_>) -> Result<Option<CancelRequest>> {
 }
 
 /// Writes a new deployment. It has no wish to cancel.
-pub(super) fn insert(connection: &Connection, deployment: &Deployment) -> Result<()> {
+pub(super) fn insert(connection: &Connection, deployment: &Deployment, documents: &Documents) -> Result<()> {
     let values = params![
         deployment.id.to_string(),
         deployment.app.as_str(),
         deployment.team.as_str(),
         rows::integer("sequence", deployment.sequence)?,
-        rows::document("kind", &deployment.kind)?,
-        rows::document("release", &deployment.release)?,
-        rows::document("revision", &deployment.revision)?,
-        rows::optional_document("artifact", deployment.artifact.as_ref())?,
+        documents.kind,
+        documents.release,
+        documents.revision,
+        documents.artifact,
         deployment.slot.map(|slot| slot.as_str()),
         deployment.state.as_str(),
         stage(deployment.state),
         deployment.conclusion.map(|conclusion| conclusion.as_str()),
-        rows::optional_document("failure", deployment.failure.as_ref())?,
+        documents.failure,
         rows::integer("fence", deployment.fence.0)?,
         rows::integer("version", deployment.version.0)?,
         deployment.created_by.as_str(),
@@ -127,30 +159,39 @@ pub(super) fn insert(connection: &Connection, deployment: &Deployment) -> Result
 }
 
 /// Writes what an engine has changed in a deployment that was in state `before`.
-pub(super) fn update(connection: &Connection, deployment: &Deployment, version: Version, before: State) -> Result<()> {
-    set_stage(connection, deployment, before)?;
+pub(super) fn update(
+    connection: &Connection,
+    deployment: &Deployment,
+    documents: &Documents,
+    version: Version,
+    before: State,
+) -> Result<()> {
     let values = params![
         deployment.id.to_string(),
-        rows::document("kind", &deployment.kind)?,
-        rows::document("release", &deployment.release)?,
-        rows::document("revision", &deployment.revision)?,
-        rows::optional_document("artifact", deployment.artifact.as_ref())?,
+        documents.kind,
+        documents.release,
+        documents.revision,
+        documents.artifact,
         deployment.slot.map(|slot| slot.as_str()),
         deployment.state.as_str(),
         deployment.conclusion.map(|conclusion| conclusion.as_str()),
-        rows::optional_document("failure", deployment.failure.as_ref())?,
+        documents.failure,
         rows::integer("fence", deployment.fence.0)?,
         rows::integer("version", version.0)?,
         deployment.started_at.map(|at| at.as_micros()),
         deployment.finished_at.map(|at| at.as_micros()),
+        stage(deployment.state),
     ];
-    UPDATE.run(connection, values).map(|_| ())
+    let stays = stage(before) == stage(deployment.state);
+    let written = match values.split_last() {
+        Some((_, but_the_stage)) if stays => UPDATE.run(connection, but_the_stage),
+        _ => UPDATE_WITH_STAGE.run(connection, values),
+    };
+    written.map(|_| ())
 }
 
-/// Writes that somebody wants a deployment to stop that was in state `before`,
-/// and that it has ended if it has.
-pub(super) fn update_wish(connection: &Connection, deployment: &Deployment, before: State) -> Result<()> {
-    set_stage(connection, deployment, before)?;
+/// Writes that somebody wants a deployment to stop, and that it has ended if it has.
+pub(super) fn update_wish(connection: &Connection, deployment: &Deployment) -> Result<()> {
     let cancel = deployment.cancel.as_ref();
     let values = params![
         deployment.id.to_string(),
@@ -160,16 +201,10 @@ pub(super) fn update_wish(connection: &Connection, deployment: &Deployment, befo
         deployment.conclusion.map(|conclusion| conclusion.as_str()),
         rows::integer("version", deployment.version.0)?,
         deployment.finished_at.map(|at| at.as_micros()),
+        deployment.state.as_str(),
+        stage(deployment.state),
     ];
     SET_WISH.run(connection, values).map(|_| ())
-}
-
-fn set_stage(connection: &Connection, deployment: &Deployment, before: State) -> Result<()> {
-    let after = deployment.state;
-    if stage(before) != stage(after) {
-        SET_STAGE.run(connection, params![deployment.id.to_string(), after.as_str(), stage(after)])?;
-    }
-    Ok(())
 }
 
 pub(super) fn find(connection: &Connection, id: DeploymentId) -> Result<Option<Deployment>> {

@@ -8,12 +8,13 @@ use rusqlite::{Connection, params};
 
 use super::rows::{self, Columns};
 use super::sql::statements;
-use super::{deployments, leap};
+use super::deployments;
 
 statements! {
-    ADD_EVENT = "INSERT INTO quark_events (sequence, app, deployment, at, kind) VALUES (?, ?, ?, ?, ?)";
+    ADD_EVENT = "INSERT INTO quark_events (app, deployment, at, kind) VALUES (?, ?, ?, ?)";
+    // A row without an app is where a leap has ended.
     EVENTS = "SELECT sequence, app, deployment, at, kind FROM quark_events
-        WHERE sequence > ? ORDER BY sequence LIMIT ?";
+        WHERE sequence > ? AND app <> '' ORDER BY sequence LIMIT ?";
     EVENTS_OF_DEPLOYMENT = "SELECT sequence, app, deployment, at, kind FROM quark_events
         WHERE deployment = ? AND sequence > ? ORDER BY sequence LIMIT ?";
     LAST_LINE = "SELECT coalesce(max(sequence), 0) FROM quark_logs WHERE deployment = ?";
@@ -22,21 +23,22 @@ statements! {
         WHERE deployment = ? AND sequence > ? ORDER BY sequence LIMIT ?";
 }
 
+/// Events as they are stored.
+pub(super) fn documents(kinds: &[EventKind]) -> Result<Vec<String>> {
+    kinds.iter().map(|kind| rows::document("kind", kind)).collect()
+}
+
 /// Appends events, in their order.
 pub(super) fn add_events(
     connection: &Connection,
     app: &AppName,
     deployment: DeploymentId,
     at: Timestamp,
-    kinds: &[EventKind],
+    documents: &[String],
 ) -> Result<()> {
-    if kinds.is_empty() {
-        return Ok(());
-    }
-    let (deployment, last) = (deployment.to_string(), leap::position(connection)?);
-    for (sequence, kind) in (last + 1..).zip(kinds) {
-        let (sequence, kind) = (rows::integer("sequence", sequence)?, rows::document("kind", kind)?);
-        ADD_EVENT.run(connection, params![sequence, app.as_str(), deployment, at.as_micros(), kind])?;
+    let deployment = deployment.to_string();
+    for kind in documents {
+        ADD_EVENT.run(connection, params![app.as_str(), deployment, at.as_micros(), kind])?;
     }
     Ok(())
 }

@@ -64,7 +64,8 @@ statements! {
         FROM quark_jobs INDEXED BY quark_jobs_dead WHERE state = 'dead'
         UNION ALL
         SELECT id, attempt, 'its claim ran out', kind, deployment, app, priority, run_at, max_attempts
-        FROM quark_jobs WHERE state = 'claimed' AND visible_until <= ?1 AND attempt >= max_attempts
+        FROM quark_jobs INDEXED BY quark_jobs_claimed
+        WHERE state = 'claimed' AND visible_until <= ?1 AND attempt >= max_attempts
         ORDER BY id LIMIT ?2";
     /// The same, so that what ran out counts as ready or dead.
     DEPTH = "SELECT

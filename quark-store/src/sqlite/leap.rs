@@ -11,9 +11,9 @@ use super::sql::statements;
 const LEAP: u64 = 1 << 32;
 
 statements! {
-    POSITION = "SELECT max(coalesce((SELECT max(sequence) FROM quark_events), 0), CAST(value AS INTEGER))
-        FROM quark_meta WHERE key = 'position'";
-    SET_POSITION = "UPDATE quark_meta SET value = ? WHERE key = 'position'";
+    POSITION = "SELECT coalesce(max(sequence), 0) FROM quark_events";
+    /// A row that is no event: the numbers of events go on from the last row.
+    SET_POSITION = "INSERT INTO quark_events (sequence, app, deployment, at, kind) VALUES (?, '', '', 0, '')";
     LEAPT = "SELECT CAST(value AS INTEGER) FROM quark_meta WHERE key = 'leapt'";
     SET_LEAPT = "UPDATE quark_meta SET value = ? WHERE key = 'leapt'";
     LOSE_LEASES = "UPDATE quark_leases SET owner = NULL, fence = fence + ?";
@@ -39,7 +39,7 @@ pub(super) fn leap(connection: &Connection) -> Result<()> {
     for app in apps::all(connection)? {
         let mut serving = app.serving;
         serving.generation.0 += LEAP;
-        apps::write_serving(connection, &app.spec.name, &serving)?;
+        apps::write_serving(connection, &app.spec.name, &apps::serving_document(&serving)?)?;
     }
-    SET_POSITION.run(connection, [position.to_string()]).map(|_| ())
+    SET_POSITION.run(connection, params![rows::integer("position", position)?]).map(|_| ())
 }

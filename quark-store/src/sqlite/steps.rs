@@ -20,20 +20,43 @@ statements! {
         FROM quark_steps WHERE deployment = ? ORDER BY position";
 }
 
+/// What of a step takes time to write down, and is done beforehand.
+#[derive(Debug)]
+pub(super) struct Documents {
+    phase: String,
+    output: Option<String>,
+    failure: Option<String>,
+}
+
+impl Documents {
+    pub(super) fn of(step: &StepRecord) -> Result<Self> {
+        Ok(Self {
+            phase: rows::name("phase", &step.phase)?,
+            output: rows::optional_document("output", step.output.as_ref())?,
+            failure: rows::optional_document("failure", step.failure.as_ref())?,
+        })
+    }
+}
+
 /// Writes a step; one of the same name and attempt is replaced.
-pub(super) fn write(connection: &Connection, deployment: DeploymentId, step: &StepRecord) -> Result<()> {
+pub(super) fn write(
+    connection: &Connection,
+    deployment: DeploymentId,
+    step: &StepRecord,
+    documents: &Documents,
+) -> Result<()> {
     let values = params![
         deployment.to_string(),
         step.name.as_str(),
         step.attempt,
-        rows::name("phase", &step.phase)?,
+        documents.phase,
         rows::integer("fence", step.fence.0)?,
         step.resumed,
         step.started_at.as_micros(),
         step.finished_at.map(|at| at.as_micros()),
         step.deadline.as_micros(),
-        rows::optional_document("output", step.output.as_ref())?,
-        rows::optional_document("failure", step.failure.as_ref())?,
+        documents.output,
+        documents.failure,
     ];
     WRITE.run(connection, values).map(|_| ())
 }

@@ -15,6 +15,7 @@ use quark_core::deployment::{
 use quark_core::{Clock, Error, ErrorKind, Result, Timestamp};
 use tokio::sync::Notify;
 
+use super::commit::Prepared;
 use super::config::SqliteConfig;
 use super::open::{self, Opened};
 use super::queue::SqliteQueue;
@@ -136,7 +137,9 @@ impl Store for SqliteStore {
         policy: SupersedePolicy,
     ) -> Result<CreatedDeployment> {
         let clock = Arc::clone(&self.shared.clock);
-        let write = move |connection: &_| creation::create(connection, &deployment, &job, policy, clock.now());
+        let documents = deployments::Documents::of(&deployment)?;
+        let write =
+            move |connection: &_| creation::create(connection, &deployment, &documents, &job, policy, clock.now());
         let created = self.shared.writer.write(write).await?;
         if !created.existing {
             self.shared.jobs.notify_waiters();
@@ -185,6 +188,7 @@ impl Store for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<Version> {
         let clock = Arc::clone(&self.shared.clock);
         let queues = !commit.jobs.is_empty();
+        let commit = Prepared::new(commit)?;
         let write = move |connection: &_| commit::commit(connection, &commit, clock.now());
         let version = self.shared.writer.write(write).await?;
         if queues {

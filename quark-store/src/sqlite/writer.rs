@@ -69,7 +69,8 @@ impl Writer {
         if let Some(turn) = self.shared.turn() {
             turn.begin();
         }
-        answered.await.map_err(|_| gone())?
+        let (result, _work) = answered.await.map_err(|_| gone())?;
+        result
     }
 
     /// Reads something small on the connection that writes, unless that is busy

@@ -11,9 +11,8 @@ CREATE TABLE quark_meta (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- What leaps have added to every number, for apps that are not known yet, and
--- the number above which those of events begin.
-INSERT INTO quark_meta (key, value) VALUES ('leapt', '0'), ('position', '0');
+-- What leaps have added to every number, for apps that are not known yet.
+INSERT INTO quark_meta (key, value) VALUES ('leapt', '0');
 
 CREATE TABLE quark_apps (
     name TEXT NOT NULL PRIMARY KEY,
@@ -126,7 +125,7 @@ CREATE TABLE quark_leases (
 ) STRICT, WITHOUT ROWID;
 
 -- Never deleted: numbers go on from the last one. (AUTOINCREMENT would do the
--- same with one more page in each commit.)
+-- same with one more page in each commit.) A leap ends in a row without an app.
 CREATE TABLE quark_events (
     sequence INTEGER PRIMARY KEY,
     app TEXT NOT NULL,

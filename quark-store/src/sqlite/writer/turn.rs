@@ -172,7 +172,9 @@ impl Turn {
             Ok((link, pages)) => {
                 self.link = link;
                 self.put_back(group);
-                self.shared.checkpoints.note(&self.shared, pages);
+                if self.shared.checkpoints.note(&self.shared, pages) {
+                    self.shared.state().restart = true;
+                }
                 Ok(())
             }
             Err((link, error)) => {

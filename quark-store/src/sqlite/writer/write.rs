@@ -54,15 +54,19 @@ where
     }
 }
 
+/// What a caller gets back: the result, and its work, which is large at times and
+/// is freed on the thread that made it, not under everybody's eyes.
+pub(super) type Answer<T, F> = (Result<T>, F);
+
 pub(super) struct Waiting<T, F> {
     size: usize,
     work: F,
     result: Option<Result<T>>,
-    answer: oneshot::Sender<Result<T>>,
+    answer: oneshot::Sender<Answer<T, F>>,
 }
 
 impl<T, F> Waiting<T, F> {
-    pub(super) fn new(size: usize, work: F, answer: oneshot::Sender<Result<T>>) -> Self {
+    pub(super) fn new(size: usize, work: F, answer: oneshot::Sender<Answer<T, F>>) -> Self {
         Self { size, work, result: None, answer }
     }
 }
@@ -98,7 +102,7 @@ where
             (None, None) => Err(unexpected()),
         };
         // A caller that has gone does not want to know.
-        let _ = self.answer.send(result);
+        let _ = self.answer.send((result, self.work));
     }
 }
 
