@@ -98,7 +98,9 @@ fn take_domains(connection: &Connection, app: &AppName, domains: &[Domain]) -> R
     for domain in domains {
         let is_new = TAKE_DOMAIN.run(connection, [domain.as_str(), app.as_str()])? > 0;
         // Naming a host twice in one app takes nothing from anybody.
-        if !is_new && OWNER_OF_DOMAIN.first(connection, [domain.as_str()], |columns| columns.named())?.as_ref() != Some(app) {
+        if !is_new
+            && OWNER_OF_DOMAIN.first(connection, [domain.as_str()], |columns| columns.named())?.as_ref() != Some(app)
+        {
             return Err(refusal::domain_taken(domain.as_str()));
         }
     }

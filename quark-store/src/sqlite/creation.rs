@@ -122,11 +122,7 @@ pub(super) fn request_cancel(
 
 /// Asks a deployment to stop, and ends it if it waits. The version of one that
 /// is under way stays: a wish must not make the engine's next write fail.
-fn ask_to_stop(
-    connection: &Connection,
-    deployment: &mut Deployment,
-    request: CancelRequest,
-) -> Result<CancelOutcome> {
+fn ask_to_stop(connection: &Connection, deployment: &mut Deployment, request: CancelRequest) -> Result<CancelOutcome> {
     let before = deployment.state;
     if !before.can_cancel() {
         return Ok(CancelOutcome::TooLate);

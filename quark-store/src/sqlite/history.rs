@@ -6,9 +6,9 @@ use quark_core::deployment::{DeploymentId, Event, EventKind, LogLine, LogStream}
 use quark_core::{Result, Timestamp};
 use rusqlite::{Connection, params};
 
+use super::deployments;
 use super::rows::{self, Columns};
 use super::sql::statements;
-use super::deployments;
 
 statements! {
     ADD_EVENT = "INSERT INTO quark_events (app, deployment, at, kind) VALUES (?, ?, ?, ?)";
@@ -83,12 +83,7 @@ pub(super) fn append_log(
     Ok(())
 }
 
-pub(super) fn log(
-    connection: &Connection,
-    deployment: DeploymentId,
-    after: u64,
-    most: usize,
-) -> Result<Vec<LogLine>> {
+pub(super) fn log(connection: &Connection, deployment: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
     let values = params![deployment.to_string(), rows::place(after), rows::limit(most)];
     LINES.all(connection, values, |columns| {
         Ok(LogLine {

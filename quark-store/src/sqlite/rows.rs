@@ -3,9 +3,9 @@
 use quark_core::{Result, Timestamp};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
+use serde::Serialize;
 use serde::de::value::{BorrowedStrDeserializer, Error as NoSuchName};
 use serde::de::{Deserialize, DeserializeOwned};
-use serde::Serialize;
 
 use super::failure::failed;
 use crate::error::{unreadable, unwritable};

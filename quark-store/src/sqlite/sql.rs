@@ -80,9 +80,7 @@ impl Sql {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sqlite::{
-        SqliteConfig, apps, commit, deployments, history, instances, jobs, leap, leases, open, steps,
-    };
+    use crate::sqlite::{SqliteConfig, apps, commit, deployments, history, instances, jobs, leap, leases, open, steps};
 
     const MODULES: [(&str, &[Sql]); 9] = [
         ("apps", apps::STATEMENTS),
@@ -100,7 +98,8 @@ mod tests {
     fn may_scan(statement: &str, line: &str) -> bool {
         let of_all = ["apps::ALL", "leap::LOSE_LEASES"];
         let small = ["CONSTANT ROW", "(subquery", "sqlite_sequence"];
-        let unfinished = ["quark_deployments_queued", "quark_deployments_active", "quark_jobs_ready", "quark_jobs_dead"];
+        let unfinished =
+            ["quark_deployments_queued", "quark_deployments_active", "quark_jobs_ready", "quark_jobs_dead"];
         of_all.contains(&statement)
             || small.iter().any(|part| line.contains(part))
             || unfinished.iter().any(|index| line.ends_with(&format!(" INDEX {index}")))

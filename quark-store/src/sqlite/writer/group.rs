@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use quark_core::{Error, Result};
+use quark_core::Result;
 use rusqlite::Connection;
 
 use super::shared::Link;
@@ -13,46 +13,42 @@ use crate::sqlite::log_length;
 /// Writes that are done together.
 pub(super) type Group = VecDeque<Box<dyn Write>>;
 
-/// A connection, unless its state is unclear, and how many pages the log has now.
-pub(super) type Done = (Link, u64);
-
-/// Does the writes in one transaction and answers them. Those that were not
-/// begun stay in `group`; with an error, that is all of them.
+/// Does the writes in one transaction and answers them; says how many pages the
+/// log has then. Writes that were not begun stay in `group`; with an error, that
+/// is all of them.
 ///
 /// First they are done one after the other. A write checks before it changes
 /// anything, so that one that is refused leaves nothing to undo, and a
 /// transaction needs no savepoints. Should one fail later than that, all is done
 /// again with a savepoint for each, so that this one only is undone.
-pub(super) fn commit(connection: Connection, group: &mut Group) -> Result<Done, (Link, Error)> {
-    let connection = begin(connection)?;
+pub(super) fn commit(link: &mut Link, group: &mut Group) -> Result<u64> {
+    begin(link)?;
     group.retain(|write| !write.is_abandoned());
-    if together(&connection, group) {
-        return Ok(finish(connection, std::mem::take(group)));
+    let may_be_kept = link.as_ref().is_some_and(|connection| together(connection, group));
+    if may_be_kept {
+        return Ok(finish(link, std::mem::take(group)));
     }
-    let Some(connection) = roll_back(connection) else {
-        let broken = std::mem::take(group);
-        refuse(broken, unexpected());
-        return Ok((None, 0));
-    };
-    // There is nothing to tell apart.
-    if group.len() == 1 && group.iter().all(|write| write.error().is_some()) {
-        std::mem::take(group).into_iter().for_each(|write| write.answer(None));
-        return Ok((Some(connection), 0));
+    roll_back(link);
+    // Alone, there is nothing to tell apart.
+    if link.is_none() || (group.len() == 1 && group.iter().all(|write| write.error().is_some())) {
+        std::mem::take(group).into_iter().for_each(|write| write.answer_undone());
+        return Ok(0);
     }
-    Ok(one_by_one(begin(connection)?, group))
+    begin(link)?;
+    Ok(one_by_one(link, group))
 }
 
 /// Opens a transaction. After an error nothing has happened; the connection is
 /// kept if another process was in the way.
-fn begin(connection: Connection) -> Result<Connection, (Link, Error)> {
-    match execute(&connection, "BEGIN IMMEDIATE") {
-        Ok(()) => Ok(connection),
-        Err(error) => {
-            let error = failed(error);
-            let kept = is_busy(&error).then_some(connection);
-            Err((kept, error))
+fn begin(link: &mut Link) -> Result<()> {
+    let Some(connection) = link else { return Err(unexpected()) };
+    execute(connection, "BEGIN IMMEDIATE").map_err(|error| {
+        let error = failed(error);
+        if !is_busy(&error) {
+            *link = None;
         }
-    }
+        error
+    })
 }
 
 /// Does the writes; whether what they wrote may be kept.
@@ -66,18 +62,21 @@ fn together(connection: &Connection, group: &mut Group) -> bool {
     })
 }
 
-fn one_by_one(connection: Connection, group: &mut Group) -> Done {
+fn one_by_one(link: &mut Link, group: &mut Group) -> u64 {
     let mut done = Group::with_capacity(group.len());
     while let Some(mut write) = group.pop_front() {
-        let outcome = under_savepoint(&connection, write.as_mut());
+        let outcome = match link {
+            Some(connection) => under_savepoint(connection, write.as_mut()),
+            None => Err(unexpected()),
+        };
         done.push_back(write);
         if let Err(error) = outcome {
-            let kept = roll_back(connection);
+            roll_back(link);
             refuse(done, error);
-            return (kept, 0);
+            return 0;
         }
     }
-    finish(connection, done)
+    finish(link, done)
 }
 
 /// Does one write. An error means that the whole transaction is lost.
@@ -91,26 +90,27 @@ fn under_savepoint(connection: &Connection, write: &mut dyn Write) -> Result<()>
 }
 
 /// Commits, then answers.
-fn finish(connection: Connection, done: Group) -> Done {
-    match log_length::after(|| execute(&connection, "COMMIT")) {
+fn finish(link: &mut Link, done: Group) -> u64 {
+    let Some(connection) = link else { return 0 };
+    match log_length::after(|| execute(connection, "COMMIT")) {
         Ok(pages) => {
             done.into_iter().for_each(|write| write.answer(None));
-            (Some(connection), pages)
+            pages
         }
         Err(error) => {
             // Closed before it is told, so that nothing of it is kept by accident.
-            drop(connection);
+            *link = None;
             refuse(done, commit_failed(error));
-            (None, 0)
+            0
         }
     }
 }
 
-/// Gives the connection back if nothing is open any more.
-fn roll_back(connection: Connection) -> Link {
+/// Keeps the connection if nothing is open any more.
+fn roll_back(link: &mut Link) {
     // SQLite may have done it by itself.
-    let is_undone = connection.is_autocommit() || execute(&connection, "ROLLBACK").is_ok();
-    is_undone.then_some(connection)
+    let is_undone = |connection: &Connection| connection.is_autocommit() || execute(connection, "ROLLBACK").is_ok();
+    *link = link.take().filter(is_undone);
 }
 
 fn execute(connection: &Connection, statement: &'static str) -> rusqlite::Result<()> {

@@ -56,8 +56,10 @@ async fn a_full_disk_is_told_and_survived() {
     for mode in MODES {
         let Opened { writer, folder: _folder, .. } = Opened::new(mode);
         run(&writer, "INSERT INTO quark_meta VALUES ('k1', 'small')").await.unwrap();
-        let limit = |pages| move |connection: &Connection| {
-            connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).map_err(failed)
+        let limit = |pages| {
+            move |connection: &Connection| {
+                connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).map_err(failed)
+            }
         };
         writer.write(limit(1)).await.unwrap();
         let large = "INSERT INTO quark_meta VALUES ('k2', hex(zeroblob(1000000)))";
@@ -76,11 +78,14 @@ async fn a_transaction_that_is_lost_fails_all_of_its_writes_and_no_later_one() {
     for mode in MODES {
         let Opened { writer, folder: _folder, .. } = Opened::new(mode);
         // The first is under way when the others come, which then share a transaction.
-        let (first, before, broken, after) = tokio::join!(
-            slow(&writer, || {}),
+        let (release, released) = std::sync::mpsc::channel();
+        let (first, before, broken, after, _) = tokio::join!(
+            biased;
+            slow(&writer, move || released.recv().unwrap()),
             run(&writer, "INSERT INTO quark_meta VALUES ('k1', '')"),
             run(&writer, "ROLLBACK"),
             run(&writer, "INSERT INTO quark_meta VALUES ('k3', '')"),
+            async { release.send(()) },
         );
         assert!(first.is_ok() && before.is_err() && broken.is_err());
         assert!(after.is_ok());
@@ -183,11 +188,14 @@ async fn a_panic_harms_nobody_else() {
         assert_eq!(panicking().await.unwrap_err().kind(), ErrorKind::Internal);
         assert_eq!(count(&writer).await, 0);
         // As one of a group, too.
-        let (first, before, broken, after) = tokio::join!(
-            slow(&writer, || {}),
+        let (release, released) = std::sync::mpsc::channel();
+        let (first, before, broken, after, _) = tokio::join!(
+            biased;
+            slow(&writer, move || released.recv().unwrap()),
             run(&writer, "INSERT INTO quark_meta VALUES ('k1', '')"),
             panicking(),
             run(&writer, "INSERT INTO quark_meta VALUES ('k2', '')"),
+            async { release.send(()) },
         );
         assert!(first.is_ok() && before.is_ok() && broken.is_err() && after.is_ok());
         assert_eq!(count(&writer).await, 2);
@@ -272,9 +280,8 @@ async fn closing_waits_for_what_was_begun_and_refuses_the_rest() {
         also.await.unwrap();
         assert!(!opened.folder.path().join("quark.db-wal").exists(), "the log was copied into the file");
         let connection = opened.connector.writer().unwrap();
-        let kept: i64 = connection
-            .query_row("SELECT count(*) FROM quark_meta WHERE key LIKE 'k%'", [], |row| row.get(0))
-            .unwrap();
+        let kept: i64 =
+            connection.query_row("SELECT count(*) FROM quark_meta WHERE key LIKE 'k%'", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, 1);
     }
 }

@@ -72,7 +72,7 @@ impl Turn {
                 self.put_back(group);
                 return self.elsewhere();
             }
-            refuse(group, error);
+            refuse(group, *error);
         }
     }
 
@@ -99,7 +99,7 @@ impl Turn {
             match self.next() {
                 Next::Writes(group) => {
                     if let Err((group, error)) = self.commit(group, self.shared.connector.patience) {
-                        self.refuse_all(group, error);
+                        self.refuse_all(group, *error);
                     }
                 }
                 Next::Restart => self.restart(),
@@ -162,35 +162,29 @@ impl Turn {
 
     /// Does a group of writes and answers it. A group comes back if nothing of it
     /// was begun.
-    fn commit(&mut self, group: Group, patience: Duration) -> Result<(), (Group, Error)> {
-        let connection = match self.connection(patience) {
-            Ok(connection) => connection,
-            Err(error) => return Err((group, error)),
-        };
-        let mut group = group;
-        match group::commit(connection, &mut group) {
-            Ok((link, pages)) => {
-                self.link = link;
+    fn commit(&mut self, mut group: Group, patience: Duration) -> Result<(), (Group, Box<Error>)> {
+        let done = self.connect(patience).and_then(|()| group::commit(&mut self.link, &mut group));
+        match done {
+            Ok(pages) => {
                 self.put_back(group);
                 if self.shared.checkpoints.note(&self.shared, pages) {
                     self.shared.state().restart = true;
                 }
                 Ok(())
             }
-            Err((link, error)) => {
-                self.link = link;
-                Err((group, error))
-            }
+            Err(error) => Err((group, Box::new(error))),
         }
     }
 
-    fn connection(&mut self, patience: Duration) -> Result<Connection> {
+    /// Sees to it that there is a connection.
+    fn connect(&mut self, patience: Duration) -> Result<()> {
         let connection = match self.link.take() {
             Some(connection) => connection,
             None => self.shared.connector.writer().map_err(failed)?,
         };
         connection.busy_timeout(patience).map_err(failed)?;
-        Ok(connection)
+        self.link = Some(connection);
+        Ok(())
     }
 
     /// Writes that were not begun come first again.
@@ -209,10 +203,12 @@ impl Turn {
     }
 
     fn restart(&mut self) {
-        match self.connection(self.shared.connector.patience) {
-            Ok(connection) => self.link = self.shared.checkpoints.restart(connection),
+        if let Err(error) = self.connect(self.shared.connector.patience) {
             // The next write connects again, and tells if it cannot.
-            Err(error) => tracing::warn!(error = %error.report(), "the log of the database was not begun anew"),
+            tracing::warn!(error = %error.report(), "the log of the database was not begun anew");
+        }
+        if let Some(connection) = self.link.take() {
+            self.link = self.shared.checkpoints.restart(connection);
         }
     }
 
@@ -240,7 +236,7 @@ impl Turn {
 fn gather(state: &mut State, most: usize) -> (Group, usize) {
     let (mut group, mut size) = (Group::new(), 0);
     while let Some(write) = state.waiting.front() {
-        if !write.is_abandoned() && size + write.size() > most {
+        if !write.is_abandoned() && write.size().saturating_add(size) > most {
             break;
         }
         if let Some(write) = state.waiting.pop_front().filter(|write| !write.is_abandoned()) {

@@ -21,6 +21,8 @@ pub(super) trait Write: Send {
     fn error(&self) -> Option<&Error>;
     /// Tells the caller: the result, or why the transaction was not committed.
     fn answer(self: Box<Self>, failure: Option<Error>);
+    /// Tells the caller why it failed, if it did, or that it was undone with others.
+    fn answer_undone(self: Box<Self>);
 }
 
 /// What is read while somebody has the connection. Dropped, it tells the caller
@@ -103,6 +105,11 @@ where
         };
         // A caller that has gone does not want to know.
         let _ = self.answer.send((result, self.work));
+    }
+
+    fn answer_undone(self: Box<Self>) {
+        let failure = self.error().is_none().then(unexpected);
+        self.answer(failure);
     }
 }
 
