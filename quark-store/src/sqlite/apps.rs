@@ -1,196 +1,173 @@
-//! Apps: what is said about them, which host names are theirs.
+//! Apps: what is said about them, which host names and addresses are theirs.
 
 use quark_core::app::{App, AppName, Domain};
 use quark_core::backend::store::refusal;
 use quark_core::deployment::{AppRecord, Endpoint, Generation, Serving, TeamId, Version};
 use quark_core::{Result, Timestamp};
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 
-use super::batch::{Batch, row};
-use super::bulk::{Part, Share};
-use super::failure::failed;
 use super::leap;
 use super::rows::{self, Columns};
+use super::sql::statements;
 
-/// `[app, serving]`
-pub(super) const SERVING: &str = "
-    UPDATE quark_apps SET serving = given.serving
-    FROM (SELECT value ->> 0 AS app, value ->> 1 AS serving FROM json_each(?)) AS given
-    WHERE name = given.app";
+/// All columns but the name, in the order in which [`read`] takes them.
+macro_rules! select {
+    () => {
+        "SELECT team, spec, serving, version, created_at, updated_at, removed_at FROM quark_apps "
+    };
+}
 
-/// `[app, blue, green]`: an app gives up all other addresses.
-pub(super) const LOST_ENDPOINTS: &str = "
-    DELETE FROM quark_endpoints
-    WHERE endpoint IN (
-        SELECT old.endpoint
-        FROM json_each(?) AS given JOIN quark_endpoints AS old ON old.app = given.value ->> 0
-        WHERE old.endpoint IS NOT given.value ->> 1 AND old.endpoint IS NOT given.value ->> 2)";
+statements! {
+    INSERT = "INSERT INTO quark_apps (name, team, spec, serving, version, created_at, updated_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING";
+    UPDATE = "UPDATE quark_apps SET spec = ?2, version = ?3, updated_at = ?4 WHERE name = ?1";
+    SET_SERVING = "UPDATE quark_apps SET serving = ?2 WHERE name = ?1";
+    SET_REMOVED = "UPDATE quark_apps SET removed_at = ?2 WHERE name = ?1";
+    FORGET = "DELETE FROM quark_apps WHERE name = ?";
+    FIND = concat!(select!(), "WHERE name = ?");
+    ALL = concat!(select!(), "ORDER BY name");
+    IS_REMOVED = "SELECT removed_at IS NOT NULL FROM quark_apps WHERE name = ?";
+    GIVE_UP_DOMAINS = "DELETE FROM quark_domains WHERE app = ?";
+    TAKE_DOMAIN = "INSERT INTO quark_domains (domain, app) VALUES (?, ?) ON CONFLICT (domain) DO NOTHING";
+    OWNER_OF_DOMAIN = "SELECT app FROM quark_domains WHERE domain = ?";
+    /// Nobody else has it, as was checked; the app may name it for both slots.
+    TAKE_ENDPOINT = "INSERT INTO quark_endpoints (endpoint, app) VALUES (?, ?) ON CONFLICT (endpoint) DO NOTHING";
+    GIVE_UP_ENDPOINT = "DELETE FROM quark_endpoints WHERE endpoint = ?";
+    OWNER_OF_ENDPOINT = "SELECT app FROM quark_endpoints WHERE endpoint = ?";
+    ENDPOINTS = "SELECT endpoint FROM quark_endpoints WHERE app = ?";
+}
 
-/// `[endpoint, app]`: no app is NULL, so it fails if the address is somebody else's.
-pub(super) const ENDPOINTS: &str = "
-    INSERT INTO quark_endpoints (endpoint, app)
-    SELECT value ->> 0, value ->> 1 FROM json_each(?) WHERE TRUE
-    ON CONFLICT (endpoint) DO UPDATE SET app = NULL WHERE app <> excluded.app";
+fn read(columns: &mut Columns<'_>) -> Result<AppRecord> {
+    Ok(AppRecord {
+        team: columns.named()?,
+        spec: columns.document()?,
+        serving: columns.document()?,
+        version: Version(columns.number()?),
+        created_at: columns.time()?,
+        updated_at: columns.time()?,
+        removed_at: columns.optional_time()?,
+    })
+}
 
-/// `[app, at]`
-pub(super) const REMOVED: &str = "
-    UPDATE quark_apps SET removed_at = given.at
-    FROM (SELECT value ->> 0 AS app, value ->> 1 AS at FROM json_each(?)) AS given
-    WHERE name = given.app";
-
-/// `[app]`
-pub(super) const FORGOTTEN: &str = "
-    DELETE FROM quark_apps WHERE name IN (SELECT value ->> 0 FROM json_each(?))";
-
-pub(super) async fn create(connection: &mut SqliteConnection, spec: App, at: Timestamp) -> Result<AppRecord> {
+pub(super) fn create(connection: &Connection, spec: &App, at: Timestamp) -> Result<AppRecord> {
     // Above all that the world may have seen of an app of the same name.
-    let generation = Generation(leap::leapt(connection).await?);
+    let generation = Generation(leap::leapt(connection)?);
     let record = AppRecord {
         team: TeamId::default(),
-        spec,
+        spec: spec.clone(),
         serving: Serving { generation, ..Serving::default() },
         version: Version(1),
         created_at: at,
         updated_at: at,
         removed_at: None,
     };
-    let done = sqlx::query(
-        "INSERT INTO quark_apps (name, team, spec, serving, version, created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
-    )
-    .bind(record.spec.name.as_str())
-    .bind(record.team.as_str())
-    .bind(rows::document("spec", &record.spec)?)
-    .bind(rows::document("serving", &record.serving)?)
-    .bind(rows::integer("version", record.version.0)?)
-    .bind(at.as_micros())
-    .bind(at.as_micros())
-    .execute(&mut *connection)
-    .await
-    .map_err(failed)?;
-    if done.rows_affected() == 0 {
-        return Err(refusal::app_exists(&record.spec.name));
+    let values = params![
+        spec.name.as_str(),
+        record.team.as_str(),
+        rows::document("spec", spec)?,
+        serving_document(&record.serving)?,
+        rows::integer("version", record.version.0)?,
+        at.as_micros(),
+        at.as_micros(),
+    ];
+    if INSERT.run(connection, values)? == 0 {
+        return Err(refusal::app_exists(&spec.name));
     }
-    take_domains(connection, &record.spec.name, &record.spec.domains).await?;
+    take_domains(connection, &spec.name, &spec.domains)?;
     Ok(record)
 }
 
-pub(super) async fn update(
-    connection: &mut SqliteConnection,
-    spec: App,
-    expected: Version,
-    at: Timestamp,
-) -> Result<AppRecord> {
-    let Some(mut record) = find(connection, &spec.name).await? else {
-        return Err(refusal::app_not_found(&spec.name));
-    };
+pub(super) fn update(connection: &Connection, spec: &App, expected: Version, at: Timestamp) -> Result<AppRecord> {
+    let name = &spec.name;
+    let record = find(connection, name)?.ok_or_else(|| refusal::app_not_found(name))?;
     if record.removed_at.is_some() {
-        return Err(refusal::app_removed(&spec.name));
+        return Err(refusal::app_removed(name));
     }
     if record.version != expected {
         return Err(refusal::version_changed());
     }
-    record.spec = spec;
-    record.version = expected.next();
-    record.updated_at = at;
-    sqlx::query("UPDATE quark_apps SET spec = ?, version = ?, updated_at = ? WHERE name = ?")
-        .bind(rows::document("spec", &record.spec)?)
-        .bind(rows::integer("version", record.version.0)?)
-        .bind(at.as_micros())
-        .bind(record.spec.name.as_str())
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    sqlx::query("DELETE FROM quark_domains WHERE app = ?")
-        .bind(record.spec.name.as_str())
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    take_domains(connection, &record.spec.name, &record.spec.domains).await?;
+    let record = AppRecord { spec: spec.clone(), version: expected.next(), updated_at: at, ..record };
+    let version = rows::integer("version", record.version.0)?;
+    UPDATE.run(connection, params![name.as_str(), rows::document("spec", spec)?, version, at.as_micros()])?;
+    GIVE_UP_DOMAINS.run(connection, [name.as_str()])?;
+    take_domains(connection, name, &spec.domains)?;
     Ok(record)
 }
 
-async fn take_domains(connection: &mut SqliteConnection, app: &AppName, domains: &[Domain]) -> Result<()> {
+fn take_domains(connection: &Connection, app: &AppName, domains: &[Domain]) -> Result<()> {
     for domain in domains {
+        let is_new = TAKE_DOMAIN.run(connection, [domain.as_str(), app.as_str()])? > 0;
         // Naming a host twice in one app takes nothing from anybody.
-        let owner: String = sqlx::query_scalar(
-            "INSERT INTO quark_domains (domain, app) VALUES (?, ?)
-             ON CONFLICT (domain) DO UPDATE SET app = app RETURNING app",
-        )
-        .bind(domain.as_str())
-        .bind(app.as_str())
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
-        if owner != app.as_str() {
+        if !is_new
+            && OWNER_OF_DOMAIN.first(connection, [domain.as_str()], |columns| columns.named())?.as_ref() != Some(app)
+        {
             return Err(refusal::domain_taken(domain.as_str()));
         }
     }
     Ok(())
 }
 
-pub(super) async fn find(connection: &mut SqliteConnection, name: &AppName) -> Result<Option<AppRecord>> {
-    let row = sqlx::query(
-        "SELECT team, spec, serving, version, created_at, updated_at, removed_at FROM quark_apps WHERE name = ?",
-    )
-    .bind(name.as_str())
-    .fetch_optional(connection)
-    .await
-    .map_err(failed)?;
-    row.as_ref().map(rows::app).transpose()
+pub(super) fn find(connection: &Connection, name: &AppName) -> Result<Option<AppRecord>> {
+    FIND.first(connection, [name.as_str()], read)
 }
 
-pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<AppRecord>> {
-    let rows = sqlx::query(
-        "SELECT team, spec, serving, version, created_at, updated_at, removed_at FROM quark_apps ORDER BY name",
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(failed)?;
-    rows.iter().map(rows::app).collect()
+pub(super) fn all(connection: &Connection) -> Result<Vec<AppRecord>> {
+    ALL.all(connection, [], read)
+}
+
+/// Whether the app is being removed; `None` without an app.
+pub(super) fn is_removed(connection: &Connection, name: &AppName) -> Result<Option<bool>> {
+    IS_REMOVED.first(connection, [name.as_str()], |columns| columns.flag())
+}
+
+/// The addresses of both slots.
+fn endpoints(serving: &Serving) -> impl Iterator<Item = &Endpoint> {
+    serving.blue.iter().chain(&serving.green)
 }
 
 /// Whether the app is there and no other has the addresses of its slots.
-pub(super) async fn check_serving(connection: &mut SqliteConnection, app: &AppName, serving: &Serving) -> Result<()> {
-    let mut batch = Batch::new();
-    batch.statement("SELECT 1 FROM quark_apps WHERE name = ?").bind(app.as_str());
-    batch
-        .statement("SELECT endpoint FROM quark_endpoints WHERE endpoint IN (?, ?) AND app <> ?")
-        .bind(serving.blue.as_ref().map(Endpoint::as_str))
-        .bind(serving.green.as_ref().map(Endpoint::as_str))
-        .bind(app.as_str());
-    let done = batch.run(connection).await?;
-    if row(&done, 0).is_none() {
+pub(super) fn check_serving(connection: &Connection, app: &AppName, serving: &Serving) -> Result<()> {
+    if is_removed(connection, app)?.is_none() {
         return Err(refusal::app_not_found(app));
     }
-    match row(&done, 1) {
-        Some(taken) => Err(refusal::endpoint_taken(&Columns(taken).text("endpoint")?)),
-        None => Ok(()),
+    for endpoint in endpoints(serving) {
+        let owner = OWNER_OF_ENDPOINT.first(connection, [endpoint.as_str()], |columns| columns.named::<AppName>())?;
+        if owner.is_some_and(|owner| owner != *app) {
+            return Err(refusal::endpoint_taken(endpoint.as_str()));
+        }
     }
+    Ok(())
+}
+
+/// What serves, as it is stored.
+pub(super) fn serving_document(serving: &Serving) -> Result<String> {
+    rows::document("serving", serving)
 }
 
 /// Writes down what serves, and with it the addresses of the app's slots.
-pub(super) fn set_serving(share: &mut Share, app: &AppName, serving: &Serving) -> Result<()> {
-    write_serving(share, app, serving)?;
-    let (blue, green) = (serving.blue.as_ref().map(Endpoint::as_str), serving.green.as_ref().map(Endpoint::as_str));
-    share.row(Part::LostEndpoints, &(app.as_str(), blue, green))?;
-    for endpoint in [blue, green].into_iter().flatten() {
-        share.row(Part::Endpoints, &(endpoint, app.as_str()))?;
+pub(super) fn set_serving(connection: &Connection, app: &AppName, serving: &Serving, document: &str) -> Result<()> {
+    write_serving(connection, app, document)?;
+    let held: Vec<Endpoint> = ENDPOINTS.all(connection, [app.as_str()], |columns| columns.named())?;
+    for lost in held.iter().filter(|held| endpoints(serving).all(|endpoint| endpoint != *held)) {
+        GIVE_UP_ENDPOINT.run(connection, [lost.as_str()])?;
+    }
+    for new in endpoints(serving).filter(|endpoint| !held.contains(endpoint)) {
+        TAKE_ENDPOINT.run(connection, [new.as_str(), app.as_str()])?;
     }
     Ok(())
 }
 
 /// Writes down what serves, at addresses that the app has already.
-pub(super) fn write_serving(share: &mut Share, app: &AppName, serving: &Serving) -> Result<()> {
-    share.row(Part::Serving, &(app.as_str(), rows::document("serving", serving)?))
+pub(super) fn write_serving(connection: &Connection, app: &AppName, document: &str) -> Result<()> {
+    SET_SERVING.run(connection, [app.as_str(), document]).map(|_| ())
 }
 
 /// Marks an app as being removed.
-pub(super) fn mark_removed(share: &mut Share, app: &AppName, at: Timestamp) -> Result<()> {
-    share.row(Part::RemovedApps, &(app.as_str(), at.as_micros()))
+pub(super) fn mark_removed(connection: &Connection, app: &AppName, at: Timestamp) -> Result<()> {
+    SET_REMOVED.run(connection, params![app.as_str(), at.as_micros()]).map(|_| ())
 }
 
 /// Deletes an app with its host names and addresses. Its history stays.
-pub(super) fn forget(share: &mut Share, app: &AppName) -> Result<()> {
-    share.row(Part::ForgottenApps, &(app.as_str(),))
+pub(super) fn forget(connection: &Connection, app: &AppName) -> Result<()> {
+    FORGET.run(connection, [app.as_str()]).map(|_| ())
 }

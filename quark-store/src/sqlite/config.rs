@@ -19,6 +19,8 @@ pub enum Synchronous {
     /// When the operating system has it: it survives the end of this process,
     /// but a power cut may lose the last writes. The file stays sound. Faster,
     /// but an intent that is lost may leave a container that nobody knows of.
+    /// Small writes are then done on the thread of the caller, see the
+    /// [module](super).
     Normal,
 }
 

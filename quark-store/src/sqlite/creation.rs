@@ -1,150 +1,145 @@
-//! How a deployment is written down.
+//! How a deployment is written down, and asked to stop: what a newer one means
+//! for those before it.
 
 use quark_core::backend::store::refusal;
-use quark_core::backend::{CreatedDeployment, NewJob};
-use quark_core::deployment::{Deployment, DeploymentKind, EventKind, SupersedePolicy, Version};
+use quark_core::backend::{CancelOutcome, CreatedDeployment, NewJob};
+use quark_core::deployment::{
+    CancelRequest, Deployment, DeploymentId, DeploymentKind, EventKind, State, SupersedePolicy, Superseding, Version,
+};
 use quark_core::{Error, ErrorKind, Result, Timestamp};
-use serde_json::json;
-use sqlx::SqliteConnection;
+use rusqlite::Connection;
 
-use super::batch::{Batch, row};
-use super::bulk::{Part, Share, Sole};
-use super::rows::{self, Columns};
-use super::writer::Quick;
-use super::{apps, commit, history, jobs, supersede};
-use crate::error::unreadable;
-
-/// `[app]`: that the app is there, is not being removed, and has nothing under way.
-pub(super) const DEMANDS: &str = "
-    INSERT INTO quark_demands
-    SELECT NOT EXISTS (
-        SELECT 1 FROM (SELECT value ->> 0 AS app FROM json_each(?)) AS wanted
-        WHERE NOT EXISTS (SELECT 1 FROM quark_apps WHERE name = wanted.app AND removed_at IS NULL)
-            OR EXISTS (SELECT 1 FROM quark_deployments AS other
-                       WHERE other.app = wanted.app AND other.state NOT IN ('queued', 'completed'))
-            OR EXISTS (SELECT 1 FROM quark_deployments AS other
-                       WHERE other.app = wanted.app AND other.state = 'queued'))";
-
-/// `[id, app, team, kind, kind_details, release, revision, artifact, slot, state, conclusion, failure, fence, version,
-/// created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at]`, one of an app.
-pub(super) const INSERT: &str = "
-    INSERT INTO quark_deployments (
-        id, app, sequence, team, kind, kind_details, release, revision, artifact, slot, state, conclusion, failure,
-        fence, version, created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at)
-    SELECT row ->> 0, row ->> 1,
-           (SELECT coalesce(max(sequence), 0) + 1 FROM quark_deployments AS other WHERE other.app = row ->> 1),
-           row ->> 2, row ->> 3, row ->> 4, row ->> 5, row ->> 6, row ->> 7, row ->> 8, row ->> 9, row ->> 10,
-           row ->> 11, row ->> 12, row ->> 13, row ->> 14, row ->> 15, row ->> 16, row ->> 17, row ->> 18, row ->> 19
-    FROM (SELECT value AS row FROM json_each(?))
-    RETURNING id, sequence";
-
-/// The usual deployment: the only one of its app that is under way, hence one
-/// that supersedes none. The unique index sees to it that its key is new.
-pub(super) fn quickly(deployment: &Deployment, job: &NewJob, now: Timestamp) -> Result<Quick<CreatedDeployment>> {
-    let mut share = Share::default();
-    share.row(Part::CreationDemands, &(deployment.app.as_str(),))?;
-    share.alone_with(Sole::App(deployment.app.clone()));
-    let deployment = as_created(deployment.clone());
-    write(&mut share, &deployment, job, now)?;
-    Ok(Quick::new(share, move |answers| {
-        let created = answers.of(Part::NewDeployments, &deployment.id.to_string())?;
-        let Some(created) = created else { return Ok(None) };
-        let sequence = created.number("sequence")?;
-        Ok(Some(newly(Deployment { sequence, ..deployment })))
-    }))
-}
-
-fn newly(deployment: Deployment) -> CreatedDeployment {
-    CreatedDeployment { deployment, existing: false, ended: Vec::new(), stopping: Vec::new() }
-}
+use super::deployments::Documents;
+use super::{apps, commit, deployments, history, jobs};
 
 /// Writes a deployment down, with its event, its job, and what it means for
 /// those before it.
-pub(super) async fn create(
-    connection: &mut SqliteConnection,
-    deployment: Deployment,
-    job: NewJob,
+pub(super) fn create(
+    connection: &Connection,
+    deployment: &Deployment,
+    documents: &Documents,
+    job: &NewJob,
     policy: SupersedePolicy,
     now: Timestamp,
 ) -> Result<CreatedDeployment> {
     if let Some(key) = &deployment.key
-        && let Some(known) = supersede::by_key(connection, &deployment.app, key).await?
+        && let Some(deployment) = deployments::by_key(connection, &deployment.app, key)?
     {
-        return Ok(CreatedDeployment { existing: true, ..newly(known) });
+        return Ok(CreatedDeployment { deployment, existing: true, ended: Vec::new(), stopping: Vec::new() });
     }
-    let sequence = next_sequence(connection, &deployment).await?;
-    let verdicts = supersede::verdicts(connection, &deployment, policy).await?;
+    check(connection, deployment)?;
+    let verdicts = verdicts(connection, deployment, policy)?;
     if deployment.state.is_active() {
-        commit::refuse_if_another_is_active(connection, &deployment.app, deployment.id).await?;
+        commit::refuse_if_another_is_active(connection, &deployment.app, deployment.id)?;
     }
-    let deployment = Deployment { sequence, ..as_created(deployment) };
-    let mut share = Share::default();
-    write(&mut share, &deployment, &job, now)?;
-    share.run(connection).await?;
-    supersede::carry_out(connection, deployment, verdicts).await
+    let sequence = deployments::next_sequence(connection, &deployment.app)?;
+    let deployment = Deployment { sequence, version: Version(1), cancel: None, ..deployment.clone() };
+    write(connection, &deployment, documents, job, now)?;
+    carry_out(connection, deployment, verdicts)
 }
 
-fn as_created(deployment: Deployment) -> Deployment {
-    Deployment { version: Version(1), cancel: None, ..deployment }
-}
-
-/// The number of an app's next deployment, if it may have that one.
-async fn next_sequence(connection: &mut SqliteConnection, deployment: &Deployment) -> Result<u64> {
-    let mut batch = Batch::new();
-    batch.statement("SELECT removed_at FROM quark_apps WHERE name = ?").bind(deployment.app.as_str());
-    batch.statement("SELECT 1 FROM quark_deployments WHERE id = ?").bind(deployment.id.to_string());
-    batch
-        .statement("SELECT coalesce(max(sequence), 0) + 1 AS next FROM quark_deployments WHERE app = ?")
-        .bind(deployment.app.as_str());
-    let done = batch.run(connection).await?;
-    let Some(app) = row(&done, 0) else {
-        return Err(refusal::app_not_found(&deployment.app));
-    };
-    if Columns(app).optional_time("removed_at")?.is_some() {
-        return Err(refusal::app_removed(&deployment.app));
+/// Whether the app may have a deployment of this id.
+fn check(connection: &Connection, deployment: &Deployment) -> Result<()> {
+    match apps::is_removed(connection, &deployment.app)? {
+        None => return Err(refusal::app_not_found(&deployment.app)),
+        Some(true) => return Err(refusal::app_removed(&deployment.app)),
+        Some(false) => {}
     }
-    if row(&done, 1).is_some() {
+    if deployments::is_known(connection, deployment.id)? {
         return Err(Error::new(ErrorKind::AlreadyExists, format!("there is a deployment `{}` already", deployment.id))
             .with_code("deployment_exists"));
     }
-    let next = row(&done, 2).ok_or_else(|| unreadable("sequence"))?;
-    Columns(next).number("next")
-}
-
-/// Everything that a new deployment writes.
-fn write(share: &mut Share, deployment: &Deployment, job: &NewJob, now: Timestamp) -> Result<()> {
-    let (app, id, at) = (&deployment.app, deployment.id, deployment.created_at);
-    insert(share, deployment)?;
-    if deployment.kind == DeploymentKind::Remove {
-        apps::mark_removed(share, app, at)?;
-    }
-    history::add_events(share, app, id, at, &[EventKind::Created])?;
-    jobs::add(share, job, now)?;
     Ok(())
 }
 
-fn insert(share: &mut Share, deployment: &Deployment) -> Result<()> {
-    let columns = json!([
-        deployment.id.to_string(),
-        deployment.app.as_str(),
-        deployment.team.as_str(),
-        deployment.kind.as_str(),
-        rows::document("kind_details", &deployment.kind)?,
-        rows::document("release", &deployment.release)?,
-        rows::document("revision", &deployment.revision)?,
-        rows::optional_document("artifact", deployment.artifact.as_ref())?,
-        deployment.slot.map(|slot| slot.as_str()),
-        deployment.state.as_str(),
-        deployment.conclusion.map(|conclusion| conclusion.as_str()),
-        rows::optional_document("failure", deployment.failure.as_ref())?,
-        rows::integer("fence", deployment.fence.0)?,
-        rows::integer("version", deployment.version.0)?,
-        deployment.created_by.as_str(),
-        rows::name("trigger_kind", &deployment.trigger)?,
-        deployment.key.as_ref().map(|key| key.as_str()),
-        deployment.created_at.as_micros(),
-        deployment.started_at.map(Timestamp::as_micros),
-        deployment.finished_at.map(Timestamp::as_micros),
-    ]);
-    share.row(Part::NewDeployments, &columns)
+/// Everything that a new deployment writes.
+fn write(
+    connection: &Connection,
+    deployment: &Deployment,
+    documents: &Documents,
+    job: &NewJob,
+    now: Timestamp,
+) -> Result<()> {
+    let (app, id, at) = (&deployment.app, deployment.id, deployment.created_at);
+    deployments::insert(connection, deployment, documents)?;
+    if deployment.kind == DeploymentKind::Remove {
+        apps::mark_removed(connection, app, at)?;
+    }
+    history::add_events(connection, app, id, at, &history::documents(&[EventKind::Created])?)?;
+    jobs::add(connection, job, now).map(|_| ())
+}
+
+/// What becomes of each unfinished deployment of the app, oldest first; an
+/// error if one of them refuses the newer one.
+fn verdicts(
+    connection: &Connection,
+    newer: &Deployment,
+    policy: SupersedePolicy,
+) -> Result<Vec<(Deployment, Superseding)>> {
+    let unfinished = deployments::unfinished_of_app(connection, &newer.app)?;
+    let judged = unfinished.into_iter().map(|earlier| match policy.verdict(newer, &earlier) {
+        Superseding::Refuses => Err(refusal::deployment_under_way(earlier.id)),
+        verdict => Ok((earlier, verdict)),
+    });
+    judged.collect()
+}
+
+/// Does to the earlier deployments what the verdicts say.
+fn carry_out(
+    connection: &Connection,
+    newer: Deployment,
+    verdicts: Vec<(Deployment, Superseding)>,
+) -> Result<CreatedDeployment> {
+    let request = CancelRequest::superseded_by(&newer.created_by, newer.id, newer.created_at);
+    let (mut ended, mut stopping) = (Vec::new(), Vec::new());
+    for (mut earlier, verdict) in verdicts {
+        match verdict {
+            Superseding::Ends => {
+                ask_to_stop(connection, &mut earlier, request.clone())?;
+                ended.push(earlier);
+            }
+            Superseding::Stops => {
+                ask_to_stop(connection, &mut earlier, request.clone())?;
+                stopping.push(earlier.id);
+            }
+            Superseding::Stays | Superseding::Refuses => {}
+        }
+    }
+    Ok(CreatedDeployment { deployment: newer, existing: false, ended, stopping })
+}
+
+/// Writes down that somebody wants a deployment to stop.
+pub(super) fn request_cancel(
+    connection: &Connection,
+    id: DeploymentId,
+    request: &CancelRequest,
+) -> Result<CancelOutcome> {
+    match deployments::find(connection, id)? {
+        Some(mut deployment) => ask_to_stop(connection, &mut deployment, request.clone()),
+        None => Err(refusal::deployment_not_found(id)),
+    }
+}
+
+/// Asks a deployment to stop, and ends it if it waits. The version of one that
+/// is under way stays: a wish must not make the engine's next write fail.
+fn ask_to_stop(connection: &Connection, deployment: &mut Deployment, request: CancelRequest) -> Result<CancelOutcome> {
+    let before = deployment.state;
+    if !before.can_cancel() {
+        return Ok(CancelOutcome::TooLate);
+    }
+    if deployment.cancel.is_some() {
+        return Ok(CancelOutcome::Requested);
+    }
+    let mut events = vec![EventKind::CancelRequested { by: request.by.clone() }];
+    let at = request.at;
+    deployment.cancel = Some(request);
+    let waited = before == State::Queued;
+    if waited {
+        deployment.end_before_it_began(at);
+        events.push(EventKind::StateChanged { from: before, to: deployment.state });
+        events.extend(deployment.conclusion.map(|conclusion| EventKind::Completed { conclusion, failure: None }));
+    }
+    deployments::update_wish(connection, deployment)?;
+    history::add_events(connection, &deployment.app, deployment.id, at, &history::documents(&events)?)?;
+    Ok(if waited { CancelOutcome::Ended } else { CancelOutcome::Requested })
 }

@@ -4,107 +4,93 @@ use quark_core::app::AppName;
 use quark_core::backend::store::refusal;
 use quark_core::deployment::{DeploymentId, Event, EventKind, LogLine, LogStream};
 use quark_core::{Result, Timestamp};
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 
-use super::bulk::{Part, Share};
-use super::failure::failed;
-use super::writer::Quick;
-use super::{deployments, rows};
+use super::deployments;
+use super::rows::{self, Columns};
+use super::sql::statements;
 
-/// `[app, deployment, at, kind]`, in their order.
-pub(super) const EVENTS: &str = "
-    INSERT INTO quark_events (app, deployment, at, kind)
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?) ORDER BY key";
+statements! {
+    ADD_EVENT = "INSERT INTO quark_events (app, deployment, at, kind) VALUES (?, ?, ?, ?)";
+    // A row without an app is where a leap has ended.
+    EVENTS = "SELECT sequence, app, deployment, at, kind FROM quark_events
+        WHERE sequence > ? AND app <> '' ORDER BY sequence LIMIT ?";
+    EVENTS_OF_DEPLOYMENT = "SELECT sequence, app, deployment, at, kind FROM quark_events
+        WHERE deployment = ? AND sequence > ? ORDER BY sequence LIMIT ?";
+    LAST_LINE = "SELECT coalesce(max(sequence), 0) FROM quark_logs WHERE deployment = ?";
+    ADD_LINE = "INSERT INTO quark_logs (deployment, sequence, at, stream, text) VALUES (?, ?, ?, ?, ?)";
+    LINES = "SELECT sequence, at, stream, text FROM quark_logs
+        WHERE deployment = ? AND sequence > ? ORDER BY sequence LIMIT ?";
+}
 
-/// `[deployment, at, stream, text]`, in their order. Their numbers go on from
-/// where the log ends.
-pub(super) const LINES: &str = "
-    INSERT INTO quark_logs (deployment, sequence, at, stream, text)
-    SELECT deployment,
-           coalesce((SELECT max(sequence) FROM quark_logs WHERE quark_logs.deployment = line.deployment), 0)
-               + row_number() OVER (PARTITION BY deployment ORDER BY place),
-           at, stream, text
-    FROM (SELECT key AS place, value ->> 0 AS deployment, value ->> 1 AS at, value ->> 2 AS stream,
-                 value ->> 3 AS text
-          FROM json_each(?)) AS line";
+/// Events as they are stored.
+pub(super) fn documents(kinds: &[EventKind]) -> Result<Vec<String>> {
+    kinds.iter().map(|kind| rows::document("kind", kind)).collect()
+}
 
 /// Appends events, in their order.
 pub(super) fn add_events(
-    share: &mut Share,
+    connection: &Connection,
     app: &AppName,
     deployment: DeploymentId,
     at: Timestamp,
-    kinds: &[EventKind],
+    documents: &[String],
 ) -> Result<()> {
     let deployment = deployment.to_string();
-    for kind in kinds {
-        let kind = rows::document("kind", kind)?;
-        share.row(Part::Events, &(app.as_str(), deployment.as_str(), at.as_micros(), kind))?;
+    for kind in documents {
+        ADD_EVENT.run(connection, params![app.as_str(), deployment, at.as_micros(), kind])?;
     }
     Ok(())
 }
 
-/// Appends lines to the log of a deployment that is there.
-pub(super) fn append_log(deployment: DeploymentId, lines: &[(Timestamp, LogStream, String)]) -> Result<Quick<()>> {
-    let (id, mut share) = (deployment.to_string(), Share::default());
-    for (at, stream, text) in lines {
-        share.row(Part::LogLines, &(id.as_str(), at.as_micros(), stream.as_str(), text))?;
-    }
-    Ok(Quick::new(share, |_| Ok(Some(()))))
-}
-
-/// As [`append_log`], for a deployment that may not be there.
-pub(super) async fn append_log_if_known(
-    connection: &mut SqliteConnection,
-    deployment: DeploymentId,
-    lines: &[(Timestamp, LogStream, String)],
-) -> Result<()> {
-    if deployments::find(connection, deployment).await?.is_none() {
-        return Err(refusal::deployment_not_found(deployment));
-    }
-    append_log(deployment, lines)?.run(connection).await
-}
-
-pub(super) async fn events(
-    connection: &mut SqliteConnection,
+pub(super) fn events(
+    connection: &Connection,
     deployment: Option<DeploymentId>,
     after: u64,
     most: usize,
 ) -> Result<Vec<Event>> {
-    let query = match deployment {
-        None => sqlx::query(
-            "SELECT sequence, app, deployment, at, kind FROM quark_events
-             WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
-        )
-        .bind(rows::place(after))
-        .bind(rows::limit(most)),
-        Some(deployment) => sqlx::query(
-            "SELECT sequence, app, deployment, at, kind FROM quark_events
-             WHERE sequence > ?1 AND deployment = ?3 ORDER BY sequence LIMIT ?2",
-        )
-        .bind(rows::place(after))
-        .bind(rows::limit(most))
-        .bind(deployment.to_string()),
-    };
-    let found = query.fetch_all(connection).await.map_err(failed)?;
-    found.iter().map(rows::event).collect()
+    let (after, most) = (rows::place(after), rows::limit(most));
+    match deployment {
+        None => EVENTS.all(connection, params![after, most], event),
+        Some(id) => EVENTS_OF_DEPLOYMENT.all(connection, params![id.to_string(), after, most], event),
+    }
 }
 
-pub(super) async fn log(
-    connection: &mut SqliteConnection,
+fn event(columns: &mut Columns<'_>) -> Result<Event> {
+    Ok(Event {
+        sequence: columns.number()?,
+        app: columns.named()?,
+        deployment: columns.named()?,
+        at: columns.time()?,
+        kind: columns.document()?,
+    })
+}
+
+/// Appends lines to the log of a deployment. Their numbers go on from where it ends.
+pub(super) fn append_log(
+    connection: &Connection,
     deployment: DeploymentId,
-    after: u64,
-    most: usize,
-) -> Result<Vec<LogLine>> {
-    let found = sqlx::query(
-        "SELECT sequence, at, stream, text FROM quark_logs
-         WHERE deployment = ? AND sequence > ? ORDER BY sequence LIMIT ?",
-    )
-    .bind(deployment.to_string())
-    .bind(rows::place(after))
-    .bind(rows::limit(most))
-    .fetch_all(connection)
-    .await
-    .map_err(failed)?;
-    found.iter().map(rows::log_line).collect()
+    lines: &[(Timestamp, LogStream, String)],
+) -> Result<()> {
+    if !deployments::is_known(connection, deployment)? {
+        return Err(refusal::deployment_not_found(deployment));
+    }
+    let deployment = deployment.to_string();
+    let last: i64 = LAST_LINE.first(connection, [&deployment], |columns| columns.number())?.unwrap_or(0);
+    for (sequence, (at, stream, text)) in (last + 1..).zip(lines) {
+        ADD_LINE.run(connection, params![deployment, sequence, at.as_micros(), stream.as_str(), text])?;
+    }
+    Ok(())
+}
+
+pub(super) fn log(connection: &Connection, deployment: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
+    let values = params![deployment.to_string(), rows::place(after), rows::limit(most)];
+    LINES.all(connection, values, |columns| {
+        Ok(LogLine {
+            sequence: columns.number()?,
+            at: columns.time()?,
+            stream: columns.named()?,
+            text: columns.text()?.to_owned(),
+        })
+    })
 }

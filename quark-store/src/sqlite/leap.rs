@@ -1,66 +1,45 @@
 //! How far the store has come, and going on from further ahead.
 
 use quark_core::Result;
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, params};
 
 use super::apps;
-use super::bulk::Share;
-use super::failure::failed;
-use super::rows::{self, Columns};
+use super::rows;
+use super::sql::statements;
 
 /// How far a leap goes: more numbers than a store gives between two backups.
 const LEAP: u64 = 1 << 32;
 
-/// The number of the last event, and what leaps have added to it: the number
-/// that `AUTOINCREMENT` counts on from.
-pub(super) async fn position(connection: &mut SqliteConnection) -> Result<u64> {
-    let row =
-        sqlx::query("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'quark_events'), 0) AS position")
-            .fetch_one(connection)
-            .await
-            .map_err(failed)?;
-    Columns(&row).number("position")
+statements! {
+    POSITION = "SELECT coalesce(max(sequence), 0) FROM quark_events";
+    /// A row that is no event: the numbers of events go on from the last row.
+    SET_POSITION = "INSERT INTO quark_events (sequence, app, deployment, at, kind) VALUES (?, '', '', 0, '')";
+    LEAPT = "SELECT CAST(value AS INTEGER) FROM quark_meta WHERE key = 'leapt'";
+    SET_LEAPT = "UPDATE quark_meta SET value = ? WHERE key = 'leapt'";
+    LOSE_LEASES = "UPDATE quark_leases SET owner = NULL, fence = fence + ?";
+}
+
+/// The number of the last event, and what leaps have added to it: numbers go on
+/// from there.
+pub(super) fn position(connection: &Connection) -> Result<u64> {
+    POSITION.first(connection, [], |columns| columns.number()).map(|position| position.unwrap_or(0))
 }
 
 /// What leaps have added to every number: those of an app that comes new begin
-/// above it. (Fences read it where they are given.)
-pub(super) async fn leapt(connection: &mut SqliteConnection) -> Result<u64> {
-    let row = sqlx::query("SELECT CAST(value AS INTEGER) AS leapt FROM quark_meta WHERE key = 'leapt'")
-        .fetch_one(connection)
-        .await
-        .map_err(failed)?;
-    Columns(&row).number("leapt")
+/// above it.
+pub(super) fn leapt(connection: &Connection) -> Result<u64> {
+    LEAPT.first(connection, [], |columns| columns.number()).map(|leapt| leapt.unwrap_or(0))
 }
 
 /// Makes every number that will be given higher, and takes every lease away.
-pub(super) async fn leap(connection: &mut SqliteConnection) -> Result<()> {
-    let (leapt, position) = (leapt(connection).await? + LEAP, position(connection).await? + LEAP);
-    sqlx::query("UPDATE quark_meta SET value = ? WHERE key = 'leapt'")
-        .bind(leapt.to_string())
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    sqlx::query("UPDATE quark_leases SET owner = NULL, fence = fence + ?")
-        .bind(rows::integer("fence", LEAP)?)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let mut share = Share::default();
-    for app in apps::all(connection).await? {
+pub(super) fn leap(connection: &Connection) -> Result<()> {
+    let (leapt, position) = (leapt(connection)? + LEAP, position(connection)? + LEAP);
+    SET_LEAPT.run(connection, [leapt.to_string()])?;
+    LOSE_LEASES.run(connection, params![rows::integer("fence", LEAP)?])?;
+    for app in apps::all(connection)? {
         let mut serving = app.serving;
         serving.generation.0 += LEAP;
-        apps::write_serving(&mut share, &app.spec.name, &serving)?;
+        apps::write_serving(connection, &app.spec.name, &apps::serving_document(&serving)?)?;
     }
-    share.run(connection).await?;
-    // Without an event so far there is no row.
-    sqlx::query("DELETE FROM sqlite_sequence WHERE name = 'quark_events'")
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    sqlx::query("INSERT INTO sqlite_sequence (name, seq) VALUES ('quark_events', ?)")
-        .bind(rows::integer("position", position)?)
-        .execute(connection)
-        .await
-        .map_err(failed)?;
-    Ok(())
+    SET_POSITION.run(connection, params![rows::integer("position", position)?]).map(|_| ())
 }

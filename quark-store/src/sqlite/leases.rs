@@ -7,74 +7,56 @@ use quark_core::backend::Lease;
 use quark_core::backend::store::refusal;
 use quark_core::deployment::{Fence, OwnerId};
 use quark_core::{Result, Timestamp};
+use rusqlite::{Connection, params};
 
-use super::bulk::{Part, Share, Sole};
+use super::leap;
 use super::rows;
-use super::writer::Quick;
+use super::sql::statements;
 
-/// `[app, owner, expires_at, now]`
-pub(super) const TAKE: &str = "
-    INSERT INTO quark_leases (app, owner, fence, expires_at)
-    SELECT asked.app, asked.owner, (SELECT CAST(value AS INTEGER) + 1 FROM quark_meta WHERE key = 'leapt'),
-           asked.expires_at
-    FROM (SELECT value ->> 0 AS app, value ->> 1 AS owner, value ->> 2 AS expires_at, value ->> 3 AS now
-          FROM json_each(?)) AS asked
-        LEFT JOIN quark_leases AS held ON held.app = asked.app
-    WHERE held.owner IS NULL OR held.owner = asked.owner OR held.expires_at <= asked.now
-    ON CONFLICT (app) DO UPDATE SET owner = excluded.owner, fence = fence + 1, expires_at = excluded.expires_at
-    RETURNING app, fence";
+statements! {
+    HELD = "SELECT owner, fence, expires_at FROM quark_leases WHERE app = ?";
+    TAKE = "INSERT INTO quark_leases (app, owner, fence, expires_at) VALUES (?, ?, ?, ?)
+        ON CONFLICT (app) DO UPDATE
+        SET owner = excluded.owner, fence = excluded.fence, expires_at = excluded.expires_at";
+    RENEW = "UPDATE quark_leases SET expires_at = ?4 WHERE app = ?1 AND owner = ?2 AND fence = ?3";
+    RELEASE = "UPDATE quark_leases SET owner = NULL WHERE app = ?1 AND owner = ?2 AND fence = ?3";
+}
 
-/// `[app]`
-pub(super) const ASK: &str = "
-    SELECT app, expires_at FROM quark_leases WHERE app IN (SELECT value ->> 0 FROM json_each(?))";
-
-/// `[app, owner, fence]`
-pub(super) const RELEASE: &str = "
-    UPDATE quark_leases SET owner = NULL
-    FROM (SELECT value ->> 0 AS app, value ->> 1 AS owner, value ->> 2 AS fence FROM json_each(?)) AS held
-    WHERE quark_leases.app = held.app AND quark_leases.owner = held.owner AND quark_leases.fence = held.fence";
-
-/// `[app, owner, fence, expires_at]`
-pub(super) const RENEW: &str = "
-    UPDATE quark_leases SET expires_at = held.expires_at
-    FROM (SELECT value ->> 0 AS app, value ->> 1 AS owner, value ->> 2 AS fence, value ->> 3 AS expires_at
-          FROM json_each(?)) AS held
-    WHERE quark_leases.app = held.app AND quark_leases.owner = held.owner AND quark_leases.fence = held.fence
-    RETURNING quark_leases.app";
-
-pub(super) fn acquire(app: &AppName, owner: &OwnerId, ttl: Duration, now: Timestamp) -> Result<Quick<Result<Lease>>> {
-    let mut share = Share::default();
-    let until = now.after(ttl).as_micros();
-    share.row(Part::TakenLeases, &(app.as_str(), owner.as_str(), until, now.as_micros()))?;
-    share.row(Part::AskedLeases, &(app.as_str(),))?;
-    share.alone_with(Sole::Lease(app.clone()));
-    let (app, owner) = (app.clone(), owner.clone());
-    Ok(Quick::new(share, move |answers| {
-        if let Some(taken) = answers.of(Part::TakenLeases, app.as_str())? {
-            return Ok(Some(Ok(Lease { app, owner, fence: Fence(taken.number("fence")?) })));
+/// Takes a lease that nobody has, that ran out, or that the owner has already.
+pub(super) fn acquire(
+    connection: &Connection,
+    app: &AppName,
+    owner: &OwnerId,
+    ttl: Duration,
+    now: Timestamp,
+) -> Result<Lease> {
+    let held = HELD.first(connection, [app.as_str()], |columns| {
+        let owner = columns.optional_text()?.map(str::to_owned);
+        Ok((owner, columns.number::<u64>()?, columns.time()?))
+    })?;
+    let last = match held {
+        Some((Some(holder), _, expires_at)) if holder != owner.as_str() && expires_at > now => {
+            return Err(refusal::lease_held(app, expires_at.since(now)));
         }
-        let Some(held) = answers.of(Part::AskedLeases, app.as_str())? else { return Ok(None) };
-        Ok(Some(Err(refusal::lease_held(&app, held.time("expires_at")?.since(now)))))
-    }))
+        Some((_, last, _)) => last,
+        None => leap::leapt(connection)?,
+    };
+    let fence = Fence(last + 1);
+    let until = now.after(ttl).as_micros();
+    TAKE.run(connection, params![app.as_str(), owner.as_str(), rows::integer("fence", fence.0)?, until])?;
+    Ok(Lease { app: app.clone(), owner: owner.clone(), fence })
 }
 
 /// A lease that ran out and that nobody took is still its owner's.
-pub(super) fn renew(lease: &Lease, ttl: Duration, now: Timestamp) -> Result<Quick<Result<()>>> {
-    let mut share = Share::default();
-    let fence = rows::integer("fence", lease.fence.0)?;
-    let until = now.after(ttl).as_micros();
-    share.row(Part::RenewedLeases, &(lease.app.as_str(), lease.owner.as_str(), fence, until))?;
-    share.alone_with(Sole::Lease(lease.app.clone()));
-    let app = lease.app.clone();
-    Ok(Quick::new(share, move |answers| {
-        let renewed = answers.of(Part::RenewedLeases, app.as_str())?.is_some();
-        Ok(Some(if renewed { Ok(()) } else { Err(refusal::fenced(&app)) }))
-    }))
+pub(super) fn renew(connection: &Connection, lease: &Lease, ttl: Duration, now: Timestamp) -> Result<()> {
+    let (fence, until) = (rows::integer("fence", lease.fence.0)?, now.after(ttl).as_micros());
+    match RENEW.run(connection, params![lease.app.as_str(), lease.owner.as_str(), fence, until])? {
+        0 => Err(refusal::fenced(&lease.app)),
+        _ => Ok(()),
+    }
 }
 
-pub(super) fn release(lease: &Lease) -> Result<Quick<()>> {
-    let mut share = Share::default();
+pub(super) fn release(connection: &Connection, lease: &Lease) -> Result<()> {
     let fence = rows::integer("fence", lease.fence.0)?;
-    share.row(Part::ReleasedLeases, &(lease.app.as_str(), lease.owner.as_str(), fence))?;
-    Ok(Quick::new(share, |_| Ok(Some(()))))
+    RELEASE.run(connection, params![lease.app.as_str(), lease.owner.as_str(), fence]).map(|_| ())
 }

@@ -3,44 +3,33 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quark_core::{Error, ErrorKind, Result};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use rusqlite::Connection;
 
-use super::config::{BUSY_TIMEOUT, SqliteConfig, Synchronous};
+use super::config::SqliteConfig;
+use super::connect::Connector;
 use super::failure::{failed, is_busy, is_no_database};
 use super::migrate;
-use super::readers::Readers;
-
-/// Prepared statements that each connection keeps: more than there are texts.
-const PREPARED: usize = 256;
-/// The log is cut to this size when it has been copied into the file.
-const LARGEST_IDLE_LOG: &str = "67108864";
 
 /// A file that is ready for use.
 pub(super) struct Opened {
-    pub(super) writer: SqliteConnection,
-    /// To connect the writer again.
-    pub(super) options: SqliteConnectOptions,
-    pub(super) readers: Readers,
+    pub(super) writer: Connection,
+    pub(super) connector: Connector,
+    pub(super) installation: String,
 }
 
-pub(super) async fn open(config: &SqliteConfig) -> Result<Opened> {
+/// Opens the file; blocks.
+pub(super) fn open(config: &SqliteConfig) -> Result<Opened> {
     let path = absolute(&config.path)?;
-    let file = path.clone();
-    match tokio::task::spawn_blocking(move || make_file(&file)).await {
-        Ok(made) => made.map_err(|error| cannot_make(&path, error))?,
-        Err(error) => return Err(Error::new(ErrorKind::Internal, "opening was interrupted").with_source(error)),
-    }
-    let options = options(config, &path);
-    let mut writer = options.connect().await.map_err(|error| not_opened(error, &path))?;
-    check_format(&mut writer, &path).await?;
-    migrate::migrate(&mut writer, &path, config.shared_file).await?;
-    write_ahead(&mut writer, &path).await?;
-    let readers = Readers::new(options.clone().pragma("query_only", "ON"));
-    Ok(Opened { writer, options, readers })
+    make_file(&path).map_err(|error| cannot_make(&path, error))?;
+    let connector = Connector::new(config, path.clone());
+    let mut writer = connector.writer().map_err(|error| not_opened(error, &path))?;
+    check_format(&writer).map_err(|error| not_opened(error, &path))?;
+    let installation = migrate::migrate(&mut writer, &path, config.shared_file)?;
+    write_ahead(&writer, &path, connector.patience)?;
+    Ok(Opened { writer, connector, installation })
 }
 
 /// An absolute path is never mistaken for `:memory:` or a `file:` address.
@@ -48,23 +37,6 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|error| {
         Error::new(ErrorKind::InvalidConfig, "the path of the database is not a path").with_source(error)
     })
-}
-
-fn options(config: &SqliteConfig, path: &Path) -> SqliteConnectOptions {
-    // The journal mode is not set here: it would be changed before the file is recognised.
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(false)
-        .foreign_keys(true)
-        .busy_timeout(BUSY_TIMEOUT)
-        .synchronous(match config.synchronous {
-            Synchronous::Full => SqliteSynchronous::Full,
-            Synchronous::Normal => SqliteSynchronous::Normal,
-        })
-        .pragma("journal_size_limit", LARGEST_IDLE_LOG)
-        .statement_cache_capacity(PREPARED)
-        .thread_name(|number| format!("quark-sqlite-{number}"))
-        .disable_statement_logging()
 }
 
 /// Makes the file readable by its owner only, before SQLite would make it
@@ -113,26 +85,23 @@ fn cannot_make(path: &Path, error: io::Error) -> Error {
     Error::new(kind, format!("the database `{}` cannot be made", path.display())).with_source(error)
 }
 
-fn not_opened(error: sqlx::Error, path: &Path) -> Error {
+fn not_opened(error: rusqlite::Error, path: &Path) -> Error {
     if is_no_database(&error) { migrate::foreign(path) } else { failed(error) }
 }
 
 /// The first look into the file.
-async fn check_format(connection: &mut SqliteConnection, path: &Path) -> Result<()> {
-    sqlx::query("PRAGMA schema_version")
-        .fetch_one(connection)
-        .await
-        .map(|_| ())
-        .map_err(|error| not_opened(error, path))
+fn check_format(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA schema_version", [], |_| Ok(()))
 }
 
 /// Switches the file to write-ahead mode. SQLite does not wait for other
 /// connections here, and several processes may start at once.
-async fn write_ahead(connection: &mut SqliteConnection, path: &Path) -> Result<()> {
-    let started = tokio::time::Instant::now();
+fn write_ahead(connection: &Connection, path: &Path, patience: Duration) -> Result<()> {
+    let started = Instant::now();
     loop {
-        match sqlx::query_scalar::<_, String>("PRAGMA journal_mode = WAL").fetch_one(&mut *connection).await {
-            Ok(mode) if mode.eq_ignore_ascii_case("wal") => return connection.ping().await.map_err(failed),
+        let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0));
+        match mode.map_err(failed) {
+            Ok(mode) if mode.eq_ignore_ascii_case("wal") => return Ok(()),
             Ok(_) => {
                 return Err(Error::new(
                     ErrorKind::InvalidConfig,
@@ -140,10 +109,10 @@ async fn write_ahead(connection: &mut SqliteConnection, path: &Path) -> Result<(
                 )
                 .with_hint("the file must be on a local disk"));
             }
-            Err(error) if is_busy(&error) && started.elapsed() < BUSY_TIMEOUT => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            Err(error) if is_busy(&error) && started.elapsed() < patience => {
+                std::thread::sleep(Duration::from_millis(20));
             }
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -151,27 +120,28 @@ async fn write_ahead(connection: &mut SqliteConnection, path: &Path) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sqlite::Synchronous;
 
-    async fn setting(connection: &mut SqliteConnection, pragma: &'static str) -> String {
-        sqlx::query_scalar::<_, String>(pragma).fetch_one(connection).await.unwrap()
+    fn setting(connection: &Connection, pragma: &str) -> String {
+        let query = format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}");
+        connection.query_row(&query, [], |row| row.get(0)).unwrap()
     }
 
-    #[tokio::test]
-    async fn connections_are_set_up_as_configured() {
+    #[test]
+    fn connections_are_set_up_as_configured() {
         for (synchronous, level) in [(Synchronous::Full, "2"), (Synchronous::Normal, "1")] {
             let folder = tempfile::tempdir().unwrap();
             let config = SqliteConfig::new(folder.path().join("quark.db")).with_synchronous(synchronous);
-            let Opened { mut writer, options, readers } = open(&config).await.unwrap();
+            let Opened { writer, connector, .. } = open(&config).unwrap();
             // The writer, as opened and as connected again after a failure.
-            for connection in [&mut writer, &mut options.connect().await.unwrap()] {
-                let synchronous = "SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous";
-                assert_eq!(setting(connection, synchronous).await, level);
-                assert_eq!(setting(connection, "SELECT * FROM pragma_journal_mode").await, "wal");
-                let foreign_keys = "SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys";
-                assert_eq!(setting(connection, foreign_keys).await, "1");
+            for connection in [&writer, &connector.writer().unwrap()] {
+                assert_eq!(setting(connection, "synchronous"), level);
+                assert_eq!(setting(connection, "journal_mode"), "wal");
+                assert_eq!(setting(connection, "foreign_keys"), "1");
+                assert_eq!(setting(connection, "journal_size_limit"), "67108864");
             }
-            let mut reader = readers.get().await.unwrap();
-            let refused = sqlx::query("DELETE FROM quark_meta").execute(reader.connection().unwrap()).await;
+            let reader = connector.reader().unwrap();
+            let refused = reader.execute("DELETE FROM quark_meta", []);
             assert!(refused.is_err(), "readers do not write");
         }
     }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use quark_core::backend::{Claim, ClaimToken, ClaimedJob, DeadJob, Enqueued, NewJob, Queue, QueueDepth};
 use quark_core::deployment::OwnerId;
 use quark_core::{Result, Timestamp};
+use rusqlite::Connection;
 
 use super::jobs::{self, Nack};
 use super::store::Shared;
@@ -31,12 +32,17 @@ impl SqliteQueue {
         Self { shared }
     }
 
-    fn now(&self) -> Timestamp {
-        self.shared.clock.now()
+    /// What is written is decided by the time at which it is written.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Connection, Timestamp) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let clock = Arc::clone(&self.shared.clock);
+        self.shared.writer.write(move |connection| work(connection, clock.now())).await
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>> {
-        jobs::next_due(self.shared.readers.get().await?.connection()?).await
+        self.shared.readers.small(jobs::next_due).await
     }
 }
 
@@ -49,42 +55,46 @@ impl fmt::Debug for SqliteQueue {
 #[async_trait]
 impl Queue for SqliteQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Enqueued> {
-        let enqueued = self.shared.writer.only_quick(jobs::enqueue(&job, self.now())?).await?;
+        let enqueued = self.write(move |connection, now| jobs::add(connection, &job, now)).await?;
         self.shared.jobs.notify_waiters();
         Ok(enqueued)
     }
 
     async fn claim(&self, owner: &OwnerId, most: usize, visibility: Duration) -> Result<Vec<ClaimedJob>> {
-        self.shared.writer.only_quick(jobs::claim(owner, most, visibility, self.now())?).await
+        let owner = owner.clone();
+        self.write(move |connection, now| jobs::claim(connection, &owner, most, visibility, now)).await
     }
 
     async fn heartbeat(&self, token: ClaimToken, visibility: Duration) -> Result<Claim> {
-        self.shared.writer.only_quick(jobs::heartbeat(token, visibility, self.now())?).await
+        self.write(move |connection, now| jobs::heartbeat(connection, token, visibility, now)).await
     }
 
     async fn ack(&self, token: ClaimToken) -> Result<Claim> {
-        self.shared.writer.only_quick(jobs::ack(token, self.now())?).await
+        self.write(move |connection, now| jobs::ack(connection, token, now)).await
     }
 
     async fn nack(&self, token: ClaimToken, delay: Duration, counted: bool, reason: &str) -> Result<Claim> {
-        let nack = Nack { delay, counted, reason };
-        let claim = self.shared.writer.only_quick(jobs::nack(token, &nack, self.now())?).await?;
+        let nack = Nack { delay, counted, reason: reason.to_owned() };
+        let claim = self.write(move |connection, now| jobs::nack(connection, token, &nack, now)).await?;
         self.shared.jobs.notify_waiters();
         Ok(claim)
     }
 
     async fn reclaim(&self, owner: &OwnerId) -> Result<u64> {
-        let freed = self.shared.writer.only_quick(jobs::reclaim(owner)?).await?;
+        let owner = owner.clone();
+        let freed = self.write(move |connection, _| jobs::reclaim(connection, &owner)).await?;
         self.shared.jobs.notify_waiters();
         Ok(freed)
     }
 
     async fn dead(&self, most: usize) -> Result<Vec<DeadJob>> {
-        jobs::dead(self.shared.readers.get().await?.connection()?, most, self.shared.clock.now()).await
+        let now = self.shared.clock.now();
+        self.shared.readers.large(move |connection| jobs::dead(connection, most, now)).await
     }
 
     async fn depth(&self) -> Result<QueueDepth> {
-        jobs::depth(self.shared.readers.get().await?.connection()?, self.shared.clock.now()).await
+        let now = self.shared.clock.now();
+        self.shared.readers.large(move |connection| jobs::depth(connection, now)).await
     }
 
     async fn wait(&self, longest: Duration) {

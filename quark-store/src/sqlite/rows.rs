@@ -1,14 +1,11 @@
-//! From rows to records and back, by hand: one place knows each table's columns.
+//! From columns to values and back.
 
-use quark_core::app::AppName;
-use quark_core::deployment::{
-    AppRecord, CancelRequest, Deployment, Event, Fence, Instance, LogLine, StepRecord, Version,
-};
 use quark_core::{Result, Timestamp};
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use serde::de::value::{BorrowedStrDeserializer, Error as NoSuchName};
+use serde::de::{Deserialize, DeserializeOwned};
 
 use super::failure::failed;
 use crate::error::{unreadable, unwritable};
@@ -46,161 +43,86 @@ pub(super) fn name<T: Serialize>(column: &'static str, value: &T) -> Result<Stri
     }
 }
 
-/// Reads the columns of one row.
-pub(super) struct Columns<'r>(pub(super) &'r SqliteRow);
+/// Reads the columns of one row, from the first to the last.
+pub(super) struct Columns<'r> {
+    row: &'r Row<'r>,
+    next: usize,
+}
 
-impl Columns<'_> {
-    /// The text in the first column.
-    pub(super) fn first(&self) -> Result<&str> {
-        self.0.try_get(0).map_err(failed)
+impl<'r> Columns<'r> {
+    pub(super) fn of(row: &'r Row<'r>) -> Self {
+        Self { row, next: 0 }
     }
 
-    pub(super) fn text(&self, column: &'static str) -> Result<String> {
-        self.0.try_get(column).map_err(failed)
+    /// The next value, as `read` takes it; it yields nothing if it cannot.
+    fn next<T>(&mut self, read: impl FnOnce(ValueRef<'r>) -> Option<T>) -> Result<T> {
+        let index = self.next;
+        self.next += 1;
+        read(self.row.get_ref(index).map_err(failed)?).ok_or_else(|| self.unreadable(index))
     }
 
-    pub(super) fn optional_text(&self, column: &'static str) -> Result<Option<String>> {
-        self.0.try_get(column).map_err(failed)
+    fn unreadable(&self, index: usize) -> quark_core::Error {
+        unreadable(self.row.as_ref().column_name(index).unwrap_or("?"))
     }
 
-    pub(super) fn flag(&self, column: &'static str) -> Result<bool> {
-        self.0.try_get::<i64, _>(column).map(|value| value != 0).map_err(failed)
+    pub(super) fn text(&mut self) -> Result<&'r str> {
+        self.next(text)
     }
 
-    pub(super) fn number<T: TryFrom<i64>>(&self, column: &'static str) -> Result<T> {
-        let value: i64 = self.0.try_get(column).map_err(failed)?;
-        T::try_from(value).map_err(|_| unreadable(column))
+    pub(super) fn optional_text(&mut self) -> Result<Option<&'r str>> {
+        self.next(|value| optional(value, text))
     }
 
-    pub(super) fn time(&self, column: &'static str) -> Result<Timestamp> {
-        self.0.try_get(column).map(Timestamp::from_micros).map_err(failed)
+    pub(super) fn number<T: TryFrom<i64>>(&mut self) -> Result<T> {
+        self.next(|value| T::try_from(integer_of(value)?).ok())
     }
 
-    pub(super) fn optional_time(&self, column: &'static str) -> Result<Option<Timestamp>> {
-        let micros: Option<i64> = self.0.try_get(column).map_err(failed)?;
-        Ok(micros.map(Timestamp::from_micros))
+    pub(super) fn flag(&mut self) -> Result<bool> {
+        self.next(|value| Some(integer_of(value)? != 0))
     }
 
-    pub(super) fn document<T: DeserializeOwned>(&self, column: &'static str) -> Result<T> {
-        serde_json::from_str(&self.text(column)?).map_err(|_| unreadable(column))
+    pub(super) fn time(&mut self) -> Result<Timestamp> {
+        self.next(|value| integer_of(value).map(Timestamp::from_micros))
     }
 
-    pub(super) fn optional_document<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>> {
-        let text = self.optional_text(column)?;
-        text.map(|text| serde_json::from_str(&text).map_err(|_| unreadable(column))).transpose()
+    pub(super) fn optional_time(&mut self) -> Result<Option<Timestamp>> {
+        self.next(|value| optional(value, |value| integer_of(value).map(Timestamp::from_micros)))
+    }
+
+    pub(super) fn document<T: DeserializeOwned>(&mut self) -> Result<T> {
+        self.next(document_of)
+    }
+
+    pub(super) fn optional_document<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
+        self.next(|value| optional(value, document_of))
     }
 
     /// A value that is stored by its name, or an id.
-    pub(super) fn named<T: DeserializeOwned>(&self, column: &'static str) -> Result<T> {
-        named(self.text(column)?, column)
+    pub(super) fn named<T: Deserialize<'r>>(&mut self) -> Result<T> {
+        self.next(named)
     }
 
-    pub(super) fn optional_named<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>> {
-        self.optional_text(column)?.map(|text| named(text, column)).transpose()
+    pub(super) fn optional_named<T: Deserialize<'r>>(&mut self) -> Result<Option<T>> {
+        self.next(|value| optional(value, named))
     }
 }
 
-fn named<T: DeserializeOwned>(text: String, column: &'static str) -> Result<T> {
-    serde_json::from_value(serde_json::Value::String(text)).map_err(|_| unreadable(column))
+fn optional<'r, T>(value: ValueRef<'r>, read: impl FnOnce(ValueRef<'r>) -> Option<T>) -> Option<Option<T>> {
+    if value == ValueRef::Null { Some(None) } else { read(value).map(Some) }
 }
 
-/// An app; its row has all columns of `quark_apps`.
-pub(super) fn app(row: &SqliteRow) -> Result<AppRecord> {
-    let columns = Columns(row);
-    Ok(AppRecord {
-        team: columns.named("team")?,
-        spec: columns.document("spec")?,
-        serving: columns.document("serving")?,
-        version: Version(columns.number("version")?),
-        created_at: columns.time("created_at")?,
-        updated_at: columns.time("updated_at")?,
-        removed_at: columns.optional_time("removed_at")?,
-    })
+fn text(value: ValueRef<'_>) -> Option<&str> {
+    value.as_str().ok()
 }
 
-/// A deployment; its row has all columns of `quark_deployments`.
-pub(super) fn deployment(row: &SqliteRow) -> Result<Deployment> {
-    let columns = Columns(row);
-    let cancel = match (columns.optional_text("cancel_requested_by")?, columns.optional_time("cancel_requested_at")?) {
-        (Some(by), Some(at)) => {
-            Some(CancelRequest { by, at, superseded_by: columns.optional_named("cancel_superseded_by")? })
-        }
-        _ => None,
-    };
-    Ok(Deployment {
-        id: columns.named("id")?,
-        app: columns.named("app")?,
-        team: columns.named("team")?,
-        sequence: columns.number("sequence")?,
-        kind: columns.document("kind_details")?,
-        release: columns.document("release")?,
-        revision: columns.document("revision")?,
-        artifact: columns.optional_document("artifact")?,
-        slot: columns.optional_named("slot")?,
-        state: columns.named("state")?,
-        conclusion: columns.optional_named("conclusion")?,
-        failure: columns.optional_document("failure")?,
-        cancel,
-        fence: Fence(columns.number("fence")?),
-        version: Version(columns.number("version")?),
-        created_by: columns.text("created_by")?,
-        trigger: columns.named("trigger_kind")?,
-        key: columns.optional_named("idempotency_key")?,
-        created_at: columns.time("created_at")?,
-        started_at: columns.optional_time("started_at")?,
-        finished_at: columns.optional_time("finished_at")?,
-    })
+fn integer_of(value: ValueRef<'_>) -> Option<i64> {
+    value.as_i64().ok()
 }
 
-/// A step; its row has all columns of `quark_steps`.
-pub(super) fn step(row: &SqliteRow) -> Result<StepRecord> {
-    let columns = Columns(row);
-    Ok(StepRecord {
-        name: columns.named("name")?,
-        attempt: columns.number("attempt")?,
-        phase: columns.named("phase")?,
-        fence: Fence(columns.number("fence")?),
-        resumed: columns.number("resumed")?,
-        started_at: columns.time("started_at")?,
-        finished_at: columns.optional_time("finished_at")?,
-        deadline: columns.time("deadline")?,
-        output: columns.optional_document("output")?,
-        failure: columns.optional_document("failure")?,
-    })
+fn document_of<T: DeserializeOwned>(value: ValueRef<'_>) -> Option<T> {
+    serde_json::from_str(text(value)?).ok()
 }
 
-/// An instance; its row has all columns of `quark_instances`.
-pub(super) fn instance(row: &SqliteRow) -> Result<Instance> {
-    let columns = Columns(row);
-    Ok(Instance {
-        name: columns.named("name")?,
-        deployment: columns.named("deployment")?,
-        replica: columns.number("replica")?,
-        slot: columns.named("slot")?,
-        state: columns.named("state")?,
-        endpoint: columns.named("endpoint")?,
-    })
-}
-
-/// An event; its row has all columns of `quark_events`.
-pub(super) fn event(row: &SqliteRow) -> Result<Event> {
-    let columns = Columns(row);
-    Ok(Event {
-        sequence: columns.number("sequence")?,
-        app: columns.named::<AppName>("app")?,
-        deployment: columns.named("deployment")?,
-        at: columns.time("at")?,
-        kind: columns.document("kind")?,
-    })
-}
-
-/// A log line; its row has all columns of `quark_logs` but the deployment.
-pub(super) fn log_line(row: &SqliteRow) -> Result<LogLine> {
-    let columns = Columns(row);
-    Ok(LogLine {
-        sequence: columns.number("sequence")?,
-        at: columns.time("at")?,
-        stream: columns.named("stream")?,
-        text: columns.text("text")?,
-    })
+fn named<'r, T: Deserialize<'r>>(value: ValueRef<'r>) -> Option<T> {
+    T::deserialize(BorrowedStrDeserializer::<NoSuchName>::new(text(value)?)).ok()
 }

@@ -12,16 +12,16 @@ use quark_core::deployment::{
     AppRecord, CancelRequest, Deployment, DeploymentId, Event, IdempotencyKey, Instance, LogLine, LogStream, OwnerId,
     SupersedePolicy, Version,
 };
-use quark_core::{Clock, Result, Timestamp};
+use quark_core::{Clock, Error, ErrorKind, Result, Timestamp};
 use tokio::sync::Notify;
 
+use super::commit::Prepared;
 use super::config::SqliteConfig;
-use super::failure::failed;
+use super::open::{self, Opened};
 use super::queue::SqliteQueue;
 use super::readers::Readers;
-use super::rows::Columns;
 use super::writer::Writer;
-use super::{apps, commit, creation, deployments, history, leap, leases, open, supersede};
+use super::{apps, commit, creation, deployments, history, instances, leap, leases, snapshot};
 
 /// What store and queue have in common.
 pub(super) struct Shared {
@@ -36,8 +36,8 @@ pub(super) struct Shared {
 
 /// A [`Store`] in one SQLite file. See the [module](super) for what it promises.
 ///
-/// Clones share everything. It must be opened inside of a tokio runtime, and
-/// lives as long as that.
+/// Clones share everything. It must be opened and used inside of a tokio
+/// runtime; one of a single thread will do.
 #[derive(Clone)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
@@ -53,19 +53,18 @@ impl SqliteStore {
     /// [`ErrorKind::PermissionDenied`](quark_core::ErrorKind::PermissionDenied) if it may not be made;
     /// [`ErrorKind::Unavailable`](quark_core::ErrorKind::Unavailable) if another process holds it for long.
     pub async fn open(config: SqliteConfig) -> Result<Self> {
-        let opened = open::open(&config).await?;
-        let mut reader = opened.readers.get().await?;
-        let row = sqlx::query("SELECT value FROM quark_meta WHERE key = 'installation'")
-            .fetch_one(reader.connection()?)
-            .await
-            .map_err(failed)?;
-        let installation = Columns(&row).text("value")?;
-        drop(reader);
+        let (path, clock) = (config.path.clone(), Arc::clone(&config.clock));
+        let opening = tokio::task::spawn_blocking(move || open::open(&config)).await;
+        let Opened { writer, connector, installation } = match opening {
+            Ok(opened) => opened?,
+            Err(error) => return Err(Error::new(ErrorKind::Internal, "opening was interrupted").with_source(error)),
+        };
+        let writer = Writer::new(writer, connector.clone());
         let shared = Shared {
-            path: config.path,
-            clock: config.clock,
-            writer: Writer::spawn(opened.writer, opened.options),
-            readers: opened.readers,
+            path,
+            clock,
+            readers: Readers::new(connector, writer.clone()),
+            writer,
             jobs: Notify::new(),
             installation,
         };
@@ -115,19 +114,20 @@ impl Store for SqliteStore {
     }
 
     async fn create_app(&self, spec: App, at: Timestamp) -> Result<AppRecord> {
-        self.shared.writer.write(move |connection| Box::pin(apps::create(connection, spec, at))).await
+        self.shared.writer.write(move |connection| apps::create(connection, &spec, at)).await
     }
 
     async fn update_app(&self, spec: App, expected: Version, at: Timestamp) -> Result<AppRecord> {
-        self.shared.writer.write(move |connection| Box::pin(apps::update(connection, spec, expected, at))).await
+        self.shared.writer.write(move |connection| apps::update(connection, &spec, expected, at)).await
     }
 
     async fn app(&self, name: &AppName) -> Result<Option<AppRecord>> {
-        apps::find(self.shared.readers.get().await?.connection()?, name).await
+        let name = name.clone();
+        self.shared.readers.small(move |connection| apps::find(connection, &name)).await
     }
 
     async fn apps(&self) -> Result<Vec<AppRecord>> {
-        apps::all(self.shared.readers.get().await?.connection()?).await
+        self.shared.readers.large(apps::all).await
     }
 
     async fn create_deployment(
@@ -137,11 +137,10 @@ impl Store for SqliteStore {
         policy: SupersedePolicy,
     ) -> Result<CreatedDeployment> {
         let clock = Arc::clone(&self.shared.clock);
-        let quick = creation::quickly(&deployment, &job, clock.now());
-        let write = self.shared.writer.quick(quick, move |connection| {
-            Box::pin(creation::create(connection, deployment, job, policy, clock.now()))
-        });
-        let created = write.await?;
+        let documents = deployments::Documents::of(&deployment)?;
+        let write =
+            move |connection: &_| creation::create(connection, &deployment, &documents, &job, policy, clock.now());
+        let created = self.shared.writer.write(write).await?;
         if !created.existing {
             self.shared.jobs.notify_waiters();
         }
@@ -149,46 +148,49 @@ impl Store for SqliteStore {
     }
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
-        deployments::find(self.shared.readers.get().await?.connection()?, id).await
+        self.shared.readers.small(move |connection| deployments::find(connection, id)).await
     }
 
     async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
-        supersede::by_key(self.shared.readers.get().await?.connection()?, app, key).await
+        let (app, key) = (app.clone(), key.clone());
+        self.shared.readers.small(move |connection| deployments::by_key(connection, &app, &key)).await
     }
 
     async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {
-        deployments::of_app(self.shared.readers.get().await?.connection()?, app, before, most).await
+        let app = app.clone();
+        self.shared.readers.large(move |connection| deployments::of_app(connection, &app, before, most)).await
     }
 
     async fn snapshot(&self, id: DeploymentId) -> Result<Option<Snapshot>> {
-        deployments::snapshot(&self.shared.readers, id).await
+        self.shared.readers.small(move |connection| snapshot::read(connection, id)).await
     }
 
     async fn unfinished(&self) -> Result<Vec<Deployment>> {
-        deployments::unfinished(self.shared.readers.get().await?.connection()?).await
+        self.shared.readers.large(deployments::unfinished).await
     }
 
     async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {
-        self.shared.writer.only_quick(leases::acquire(app, owner, ttl, self.shared.clock.now())?).await?
+        let (app, owner, clock) = (app.clone(), owner.clone(), Arc::clone(&self.shared.clock));
+        let write = move |connection: &_| leases::acquire(connection, &app, &owner, ttl, clock.now());
+        self.shared.writer.write(write).await
     }
 
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<()> {
-        self.shared.writer.only_quick(leases::renew(lease, ttl, self.shared.clock.now())?).await?
+        let (lease, clock) = (lease.clone(), Arc::clone(&self.shared.clock));
+        self.shared.writer.write(move |connection| leases::renew(connection, &lease, ttl, clock.now())).await
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
-        self.shared.writer.only_quick(leases::release(lease)?).await
+        let lease = lease.clone();
+        self.shared.writer.write(move |connection| leases::release(connection, &lease)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<Version> {
         let clock = Arc::clone(&self.shared.clock);
         let queues = !commit.jobs.is_empty();
-        let quick = commit::quickly(&commit, clock.now());
-        let write = self
-            .shared
-            .writer
-            .quick(quick, move |connection| Box::pin(commit::commit(connection, commit, clock.now())));
-        let version = write.await?;
+        let commit = Prepared::new(commit)?;
+        let write = move |connection: &_| commit::commit(connection, &commit, clock.now());
+        let version = self.shared.writer.write(write).await?;
         if queues {
             self.shared.jobs.notify_waiters();
         }
@@ -196,13 +198,12 @@ impl Store for SqliteStore {
     }
 
     async fn request_cancel(&self, id: DeploymentId, request: CancelRequest) -> Result<CancelOutcome> {
-        let write =
-            self.shared.writer.write(move |connection| Box::pin(deployments::request_cancel(connection, id, request)));
-        write.await
+        self.shared.writer.write(move |connection| creation::request_cancel(connection, id, &request)).await
     }
 
     async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
-        deployments::instances(self.shared.readers.get().await?.connection()?, app).await
+        let app = app.clone();
+        self.shared.readers.small(move |connection| instances::present(connection, &app)).await
     }
 
     async fn now(&self) -> Result<Timestamp> {
@@ -210,26 +211,24 @@ impl Store for SqliteStore {
     }
 
     async fn position(&self) -> Result<u64> {
-        leap::position(self.shared.readers.get().await?.connection()?).await
+        self.shared.readers.small(leap::position).await
     }
 
     async fn leap(&self) -> Result<()> {
-        self.shared.writer.write(move |connection| Box::pin(leap::leap(connection))).await
+        self.shared.writer.write_much(usize::MAX, leap::leap).await
     }
 
     async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>> {
-        history::events(self.shared.readers.get().await?.connection()?, deployment, after, most).await
+        self.shared.readers.large(move |connection| history::events(connection, deployment, after, most)).await
     }
 
     async fn append_log(&self, id: DeploymentId, lines: Vec<(Timestamp, LogStream, String)>) -> Result<()> {
-        let quick = history::append_log(id, &lines);
-        let write = self.shared.writer.quick(quick, move |connection| {
-            Box::pin(async move { history::append_log_if_known(connection, id, &lines).await })
-        });
-        write.await
+        // About as long as a commit, per so many lines.
+        let size = 1 + lines.len() / 16;
+        self.shared.writer.write_much(size, move |connection| history::append_log(connection, id, &lines)).await
     }
 
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
-        history::log(self.shared.readers.get().await?.connection()?, id, after, most).await
+        self.shared.readers.large(move |connection| history::log(connection, id, after, most)).await
     }
 }

@@ -8,16 +8,25 @@ use quark_core::backend::{Queue, Store};
 use quark_core::conformance::queue::QueueFixture;
 use quark_core::conformance::store::StoreFixture;
 use quark_core::{Clock, Timestamp};
-use quark_store::SqliteStore;
+use quark_store::{SqliteStore, Synchronous};
 
 use crate::fixture::Fixture;
 
 mod store {
-    quark_core::store_conformance!(super::SqliteFixture::new());
+    quark_core::store_conformance!(super::SqliteFixture::new(quark_store::Synchronous::Full));
 }
 
 mod queue {
-    quark_core::queue_conformance!(super::SqliteFixture::new());
+    quark_core::queue_conformance!(super::SqliteFixture::new(quark_store::Synchronous::Full));
+}
+
+/// Writes take another way there.
+mod store_normal {
+    quark_core::store_conformance!(super::SqliteFixture::new(quark_store::Synchronous::Normal));
+}
+
+mod queue_normal {
+    quark_core::queue_conformance!(super::SqliteFixture::new(quark_store::Synchronous::Normal));
 }
 
 /// A store on a file of its own that can be opened again.
@@ -27,8 +36,8 @@ struct SqliteFixture {
 }
 
 impl SqliteFixture {
-    async fn new() -> Self {
-        let outer = Fixture::new().await;
+    async fn new(synchronous: Synchronous) -> Self {
+        let outer = Fixture::with(synchronous).await;
         let current = Mutex::new(outer.store.clone());
         Self { outer, current }
     }

@@ -8,8 +8,7 @@ use std::process::{Child, Command, Stdio};
 use quark_core::backend::Store;
 use quark_core::{Clock, DeploymentId, SystemClock};
 use quark_store::{SqliteConfig, SqliteStore, Synchronous};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use rusqlite::Connection;
 
 use crate::fixture;
 
@@ -101,9 +100,9 @@ async fn nothing_acknowledged_is_lost_to_a_kill() {
         }
         store.close().await.unwrap();
 
-        let mut connection = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
-        let verdict: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut connection).await.unwrap();
+        let connection = Connection::open(&path).unwrap();
+        let verdict: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(verdict, "ok", "round {round}");
-        connection.close().await.unwrap();
+        connection.close().unwrap();
     }
 }

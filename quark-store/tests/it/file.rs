@@ -2,13 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::str::FromStr;
 
 use quark_core::backend::Store;
 use quark_core::{Clock, ErrorKind};
 use quark_store::{SqliteConfig, SqliteStore};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use rusqlite::Connection;
 
 use crate::fixture::{Fixture, create, name, owner, spec};
 
@@ -17,12 +15,8 @@ fn mode(path: &Path) -> u32 {
 }
 
 /// Opens a file as another program would.
-async fn stranger(path: &Path) -> SqliteConnection {
-    SqliteConnectOptions::from_str("sqlite:").unwrap().filename(path).create_if_missing(true).connect().await.unwrap()
-}
-
-async fn run(connection: &mut SqliteConnection, statement: &'static str) {
-    sqlx::query(statement).execute(connection).await.unwrap();
+fn stranger(path: &Path) -> Connection {
+    Connection::open(path).unwrap()
 }
 
 #[tokio::test]
@@ -83,14 +77,10 @@ async fn a_closed_store_says_so() {
 async fn a_newer_schema_is_refused() {
     let fixture = Fixture::new().await;
     fixture.store.close().await.unwrap();
-    let mut stranger = stranger(&fixture.path()).await;
-    run(
-        &mut stranger,
-        "INSERT INTO _quark_migrations (version, description, success, checksum, execution_time)
-         VALUES (4711, 'from the future', TRUE, x'00', 0)",
-    )
-    .await;
-    stranger.close().await.unwrap();
+    let stranger = stranger(&fixture.path());
+    let future = "INSERT INTO _quark_migrations (version, name, checksum, applied_at) VALUES (4711, 'future', '00', 0)";
+    stranger.execute_batch(future).unwrap();
+    stranger.close().unwrap();
 
     let error = SqliteStore::open(SqliteConfig::new(fixture.path())).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::InvalidConfig, "newer_database"));
@@ -102,9 +92,9 @@ async fn a_newer_schema_is_refused() {
 async fn a_schema_that_was_altered_is_refused() {
     let fixture = Fixture::new().await;
     fixture.store.close().await.unwrap();
-    let mut stranger = stranger(&fixture.path()).await;
-    run(&mut stranger, "UPDATE _quark_migrations SET checksum = x'00'").await;
-    stranger.close().await.unwrap();
+    let stranger = stranger(&fixture.path());
+    stranger.execute_batch("UPDATE _quark_migrations SET checksum = '00'").unwrap();
+    stranger.close().unwrap();
 
     let error = SqliteStore::open(SqliteConfig::new(fixture.path())).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::InvalidConfig, "altered_database"));
@@ -114,9 +104,9 @@ async fn a_schema_that_was_altered_is_refused() {
 async fn the_database_of_something_else_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("host.db");
-    let mut host = stranger(&path).await;
-    run(&mut host, "CREATE TABLE customers (name TEXT)").await;
-    host.close().await.unwrap();
+    let host = stranger(&path);
+    host.execute_batch("CREATE TABLE customers (name TEXT)").unwrap();
+    host.close().unwrap();
     let before = std::fs::read(&path).unwrap();
 
     let error = SqliteStore::open(SqliteConfig::new(&path)).await.unwrap_err();
@@ -140,10 +130,10 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
 async fn a_host_application_may_share_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("host.db");
-    let mut host = stranger(&path).await;
-    run(&mut host, "CREATE TABLE apps (name TEXT)").await;
-    run(&mut host, "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY)").await;
-    host.close().await.unwrap();
+    let host = stranger(&path);
+    host.execute_batch("CREATE TABLE apps (name TEXT)").unwrap();
+    host.execute_batch("CREATE TABLE _host_migrations (version BIGINT PRIMARY KEY)").unwrap();
+    host.close().unwrap();
 
     let store = SqliteStore::open(SqliteConfig::new(&path).with_shared_file()).await.unwrap();
     let made = store.create_app(spec("shop"), quark_core::SystemClock::new().now()).await.unwrap();

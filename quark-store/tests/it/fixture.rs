@@ -12,7 +12,7 @@ use quark_core::deployment::{
 };
 use quark_core::testing::ManualClock;
 use quark_core::{Clock, Timestamp};
-use quark_store::{SqliteConfig, SqliteStore};
+use quark_store::{SqliteConfig, SqliteStore, Synchronous};
 use tempfile::TempDir;
 
 /// Longer than any test lasts.
@@ -23,13 +23,20 @@ pub(crate) struct Fixture {
     pub(crate) store: SqliteStore,
     pub(crate) clock: ManualClock,
     pub(crate) folder: TempDir,
+    config: SqliteConfig,
 }
 
 impl Fixture {
     pub(crate) async fn new() -> Self {
+        Self::with(Synchronous::default()).await
+    }
+
+    pub(crate) async fn with(synchronous: Synchronous) -> Self {
         let (folder, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
-        let config = SqliteConfig::new(folder.path().join("quark.db")).with_clock(Arc::new(clock.clone()));
-        Self { store: SqliteStore::open(config).await.unwrap(), clock, folder }
+        let config = SqliteConfig::new(folder.path().join("quark.db"))
+            .with_clock(Arc::new(clock.clone()))
+            .with_synchronous(synchronous);
+        Self { store: SqliteStore::open(config.clone()).await.unwrap(), clock, folder, config }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -38,8 +45,7 @@ impl Fixture {
 
     /// A second store on the same file, as a second process would have it.
     pub(crate) async fn open_again(&self) -> SqliteStore {
-        let config = SqliteConfig::new(self.path()).with_clock(Arc::new(self.clock.clone()));
-        SqliteStore::open(config).await.unwrap()
+        SqliteStore::open(self.config.clone()).await.unwrap()
     }
 
     /// An app with a deployment that holds its lease and is admitted.

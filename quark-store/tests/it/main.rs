@@ -12,5 +12,6 @@ mod file;
 mod fixture;
 mod grouping;
 mod jobs;
+mod one_thread;
 mod records;
 mod sharing;

@@ -1,5 +1,10 @@
 -- Times are microseconds since 1970-01-01T00:00:00Z. Ids are hyphenated UUIDs.
 -- Names of states, kinds and steps are those of the API. Documents are JSON.
+--
+-- A commit costs about what it costs to write its pages. So there is no index
+-- that nothing needs, and no column in the WHERE of an index changes with every
+-- write. Tables of small rows with a text as key have no row ids, which would
+-- be a second tree; tables of large rows have, or their rows would not fit.
 
 CREATE TABLE quark_meta (
     key TEXT NOT NULL PRIMARY KEY,
@@ -44,12 +49,15 @@ CREATE TABLE quark_deployments (
     team TEXT NOT NULL,
     sequence INTEGER NOT NULL,
     kind TEXT NOT NULL,
-    kind_details TEXT NOT NULL,
     release TEXT NOT NULL,
     revision TEXT NOT NULL,
     artifact TEXT,
     slot TEXT,
     state TEXT NOT NULL,
+    -- What kind of state that is. It changes twice in the life of a deployment,
+    -- and with it the indexes below.
+    stage TEXT NOT NULL
+        CHECK (stage = CASE state WHEN 'queued' THEN 'queued' WHEN 'completed' THEN 'ended' ELSE 'active' END),
     conclusion TEXT,
     failure TEXT,
     cancel_requested_by TEXT,
@@ -68,25 +76,20 @@ CREATE TABLE quark_deployments (
 ) STRICT;
 
 -- The rule that nothing may break: an app has at most one active deployment.
-CREATE UNIQUE INDEX quark_deployments_active ON quark_deployments (app)
-    WHERE state NOT IN ('queued', 'completed');
+CREATE UNIQUE INDEX quark_deployments_active ON quark_deployments (app) WHERE stage = 'active';
 
-CREATE INDEX quark_deployments_queued ON quark_deployments (app, sequence)
-    WHERE state = 'queued';
+CREATE INDEX quark_deployments_queued ON quark_deployments (app, sequence) WHERE stage = 'queued';
 
 -- Whoever asks twice under one key gets one deployment.
 CREATE UNIQUE INDEX quark_deployments_key ON quark_deployments (app, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 
-CREATE INDEX quark_deployments_unfinished ON quark_deployments (created_at, id)
-    WHERE state <> 'completed';
-
 CREATE TABLE quark_steps (
-    deployment TEXT NOT NULL REFERENCES quark_deployments (id),
+    -- Grows: the order in which steps were first begun.
+    position INTEGER PRIMARY KEY,
+    deployment TEXT NOT NULL,
     name TEXT NOT NULL,
     attempt INTEGER NOT NULL,
-    -- The order in which the steps of the deployment were first begun.
-    ordinal INTEGER NOT NULL,
     phase TEXT NOT NULL,
     fence INTEGER NOT NULL,
     -- How often an engine went on with what another one had begun.
@@ -96,8 +99,7 @@ CREATE TABLE quark_steps (
     deadline INTEGER NOT NULL,
     output TEXT,
     failure TEXT,
-    PRIMARY KEY (deployment, name, attempt),
-    UNIQUE (deployment, ordinal)
+    UNIQUE (deployment, name, attempt)
 ) STRICT;
 
 CREATE TABLE quark_instances (
@@ -108,7 +110,7 @@ CREATE TABLE quark_instances (
     slot TEXT NOT NULL,
     state TEXT NOT NULL,
     endpoint TEXT NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE INDEX quark_instances_present ON quark_instances (app, deployment, replica)
     WHERE state <> 'removed';
@@ -120,10 +122,12 @@ CREATE TABLE quark_leases (
     owner TEXT,
     fence INTEGER NOT NULL,
     expires_at INTEGER NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
+-- Never deleted: numbers go on from the last one. (AUTOINCREMENT would do the
+-- same with one more page in each commit.) A leap ends in a row without an app.
 CREATE TABLE quark_events (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    sequence INTEGER PRIMARY KEY,
     app TEXT NOT NULL,
     deployment TEXT NOT NULL,
     at INTEGER NOT NULL,
@@ -133,19 +137,18 @@ CREATE TABLE quark_events (
 CREATE INDEX quark_events_of_deployment ON quark_events (deployment, sequence);
 
 CREATE TABLE quark_logs (
-    deployment TEXT NOT NULL REFERENCES quark_deployments (id),
+    deployment TEXT NOT NULL,
     sequence INTEGER NOT NULL,
     at INTEGER NOT NULL,
     stream TEXT NOT NULL,
     text TEXT NOT NULL,
     PRIMARY KEY (deployment, sequence)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- A job that is done is deleted. No reference to quark_deployments: the queue
--- may be used without the store.
+-- may be used without the store. Ids grow with time.
 CREATE TABLE quark_jobs (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL PRIMARY KEY,
     kind TEXT NOT NULL,
     deployment TEXT NOT NULL,
     app TEXT NOT NULL,
@@ -155,26 +158,21 @@ CREATE TABLE quark_jobs (
     ready_at INTEGER NOT NULL,
     max_attempts INTEGER NOT NULL,
     attempt INTEGER NOT NULL DEFAULT 0,
-    dedupe_key TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('waiting', 'claimed', 'dead')),
+    -- One unfinished job of a key; a dead one has given it up.
+    dedupe_key TEXT UNIQUE CHECK ((dedupe_key IS NULL) = (state = 'dead')),
+    -- A delayed job becomes ready when somebody claims after its time.
+    state TEXT NOT NULL CHECK (state IN ('delayed', 'ready', 'claimed', 'dead')),
     owner TEXT,
     claim TEXT,
     visible_until INTEGER,
     reason TEXT
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
-CREATE UNIQUE INDEX quark_jobs_unfinished ON quark_jobs (dedupe_key) WHERE state <> 'dead';
+CREATE INDEX quark_jobs_delayed ON quark_jobs (ready_at) WHERE state = 'delayed';
 
-CREATE INDEX quark_jobs_waiting ON quark_jobs (priority, ready_at, position) WHERE state = 'waiting';
-
-CREATE INDEX quark_jobs_next ON quark_jobs (ready_at) WHERE state = 'waiting';
+-- In the order in which they are claimed.
+CREATE INDEX quark_jobs_ready ON quark_jobs (priority, ready_at, id) WHERE state = 'ready';
 
 CREATE INDEX quark_jobs_claimed ON quark_jobs (visible_until) WHERE state = 'claimed';
 
--- Breaks a batch of statements off: what is inserted here must be true.
-CREATE VIEW quark_demands AS SELECT TRUE AS met;
-
-CREATE TRIGGER quark_demands_must_be_met INSTEAD OF INSERT ON quark_demands WHEN NOT NEW.met
-BEGIN
-    SELECT RAISE(ABORT, 'not as it was expected');
-END;
+CREATE INDEX quark_jobs_dead ON quark_jobs (id) WHERE state = 'dead';

@@ -1,0 +1,49 @@
+//! Instances: which containers there are, or were.
+
+use quark_core::Result;
+use quark_core::app::AppName;
+use quark_core::deployment::Instance;
+use rusqlite::{Connection, params};
+
+use super::rows::{self, Columns};
+use super::sql::statements;
+
+statements! {
+    WRITE = "INSERT INTO quark_instances (name, app, deployment, replica, slot, state, endpoint)
+        VALUES (?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (name) DO UPDATE
+        SET app = excluded.app, deployment = excluded.deployment, replica = excluded.replica, slot = excluded.slot,
+            state = excluded.state, endpoint = excluded.endpoint";
+    PRESENT = "SELECT name, deployment, replica, slot, state, endpoint FROM quark_instances
+        WHERE app = ? AND state <> 'removed' ORDER BY deployment, replica";
+}
+
+/// Writes an instance that is new or changed.
+pub(super) fn write(connection: &Connection, app: &AppName, instance: &Instance) -> Result<()> {
+    let values = params![
+        instance.name.as_str(),
+        app.as_str(),
+        instance.deployment.to_string(),
+        instance.replica,
+        instance.slot.as_str(),
+        rows::name("state", &instance.state)?,
+        instance.endpoint.as_str(),
+    ];
+    WRITE.run(connection, values).map(|_| ())
+}
+
+/// The instances of an app that are not removed.
+pub(super) fn present(connection: &Connection, app: &AppName) -> Result<Vec<Instance>> {
+    PRESENT.all(connection, [app.as_str()], read)
+}
+
+fn read(columns: &mut Columns<'_>) -> Result<Instance> {
+    Ok(Instance {
+        name: columns.named()?,
+        deployment: columns.named()?,
+        replica: columns.number()?,
+        slot: columns.named()?,
+        state: columns.named()?,
+        endpoint: columns.named()?,
+    })
+}
