@@ -86,6 +86,7 @@ async fn first_commit(store: &SqliteStore, name: &str) -> Result<Commit> {
         created_by: "commit_rate".to_owned(),
         trigger: Trigger::Request,
         key: None,
+        approval: None,
         created_at: at,
         started_at: None,
         finished_at: None,

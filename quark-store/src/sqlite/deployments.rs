@@ -12,7 +12,7 @@ use super::sql::statements;
 macro_rules! select {
     () => {
         "SELECT id, app, team, sequence, kind, release, revision, artifact, slot, state, conclusion, failure,
-                cancel_requested_by, cancel_requested_at, cancel_superseded_by, fence, version, created_by,
+                approval, cancel_requested_by, cancel_requested_at, cancel_superseded_by, fence, version, created_by,
                 trigger_kind, idempotency_key, created_at, started_at, finished_at
          FROM quark_deployments "
     };
@@ -25,7 +25,7 @@ macro_rules! update {
         concat!(
             "UPDATE quark_deployments
              SET kind = ?2, release = ?3, revision = ?4, artifact = ?5, slot = ?6, state = ?7, conclusion = ?8,
-                 failure = ?9, fence = ?10, version = ?11, started_at = ?12, finished_at = ?13",
+                 failure = ?9, approval = ?10, fence = ?11, version = ?12, started_at = ?13, finished_at = ?14",
             $more,
             " WHERE id = ?1"
         )
@@ -35,12 +35,12 @@ macro_rules! update {
 statements! {
     /// Not the wish to cancel: no new deployment has one.
     INSERT = "INSERT INTO quark_deployments (
-            id, app, team, sequence, kind, release, revision, artifact, slot, state, stage, conclusion, failure, fence,
-            version, created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            id, app, team, sequence, kind, release, revision, artifact, slot, state, stage, conclusion, failure, approval,
+            fence, version, created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     UPDATE = update!("");
     /// Rare, and apart: it writes to indexes as well.
-    UPDATE_WITH_STAGE = update!(", stage = ?14");
+    UPDATE_WITH_STAGE = update!(", stage = ?15");
     SET_WISH = "UPDATE quark_deployments
         SET cancel_requested_by = ?2, cancel_requested_at = ?3, cancel_superseded_by = ?4, conclusion = ?5,
             version = ?6, finished_at = ?7, state = ?8, stage = ?9
@@ -84,6 +84,7 @@ pub(super) struct Documents {
     revision: String,
     artifact: Option<String>,
     failure: Option<String>,
+    approval: Option<String>,
 }
 
 impl Documents {
@@ -94,6 +95,7 @@ impl Documents {
             revision: rows::document("revision", &deployment.revision)?,
             artifact: rows::optional_document("artifact", deployment.artifact.as_ref())?,
             failure: rows::optional_document("failure", deployment.failure.as_ref())?,
+            approval: rows::optional_document("approval", deployment.approval.as_ref())?,
         })
     }
 }
@@ -112,6 +114,7 @@ fn read(columns: &mut Columns<'_>) -> Result<Deployment> {
         state: columns.named()?,
         conclusion: columns.optional_named()?,
         failure: columns.optional_document()?,
+        approval: columns.optional_document()?,
         cancel: read_wish(columns)?,
         fence: Fence(columns.number()?),
         version: Version(columns.number()?),
@@ -146,6 +149,7 @@ pub(super) fn insert(connection: &Connection, deployment: &Deployment, documents
         stage(deployment.state),
         deployment.conclusion.map(|conclusion| conclusion.as_str()),
         documents.failure,
+        documents.approval,
         rows::integer("fence", deployment.fence.0)?,
         rows::integer("version", deployment.version.0)?,
         deployment.created_by.as_str(),
@@ -176,6 +180,7 @@ pub(super) fn update(
         deployment.state.as_str(),
         deployment.conclusion.map(|conclusion| conclusion.as_str()),
         documents.failure,
+        documents.approval,
         rows::integer("fence", deployment.fence.0)?,
         rows::integer("version", version.0)?,
         deployment.started_at.map(|at| at.as_micros()),

@@ -90,6 +90,7 @@ pub(crate) fn deployment(app: &str, at: Timestamp) -> Deployment {
         created_by: "test".to_owned(),
         trigger: Trigger::Request,
         key: None,
+        approval: None,
         created_at: at,
         started_at: None,
         finished_at: None,

@@ -18,7 +18,7 @@ pub async fn request_cancel_comes_in_time_or_too_late(fixture: &dyn StoreFixture
     let scene = Scene::new(fixture);
     // One that waits ends at once: that is a case of its own.
     for state in State::ALL.into_iter().filter(|state| *state != State::Queued) {
-        let app = scene.app(&format!("app-{state}")).await?;
+        let app = scene.app(&format!("app-{}", state.as_str().replace('_', "-"))).await?;
         let deployment = scene.deploy(&app, moment(1)).await?;
         let lease = scene.lease(&app.spec.name).await?;
         let deployment = scene.bring(&lease, &deployment, state).await?;

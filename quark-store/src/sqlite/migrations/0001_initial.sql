@@ -60,6 +60,8 @@ CREATE TABLE quark_deployments (
         CHECK (stage = CASE state WHEN 'queued' THEN 'queued' WHEN 'completed' THEN 'ended' ELSE 'active' END),
     conclusion TEXT,
     failure TEXT,
+    -- The question to people whether it may serve, and their answers.
+    approval TEXT,
     cancel_requested_by TEXT,
     cancel_requested_at INTEGER,
     -- The newer deployment because of which the wish was made.
