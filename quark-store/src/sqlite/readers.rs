@@ -133,8 +133,9 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        // Before the place is given to somebody else.
-        if let Some(connection) = self.connection.take() {
+        // Before the place is given to somebody else. After a panic in the middle
+        // it might go on reading that moment: then it is closed.
+        if let Some(connection) = self.connection.take().filter(Connection::is_autocommit) {
             self.shared.idle().push(connection);
         }
     }

@@ -5,17 +5,28 @@ use quark_core::backend::Snapshot;
 use quark_core::deployment::DeploymentId;
 use rusqlite::Connection;
 
-use super::failure::failed;
+use super::sql::statements;
 use super::{apps, deployments, instances, steps};
 
+statements! {
+    /// What is read from here on is of one moment.
+    BEGIN = "BEGIN";
+    END = "COMMIT";
+}
+
 pub(super) fn read(connection: &Connection, id: DeploymentId) -> Result<Option<Snapshot>> {
-    // Its statements see one moment; it ends when it is dropped.
-    let moment = connection.unchecked_transaction().map_err(failed)?;
-    let Some(deployment) = deployments::find(&moment, id)? else { return Ok(None) };
+    BEGIN.run(connection, [])?;
+    let snapshot = read_each(connection, id);
+    END.run(connection, [])?;
+    snapshot
+}
+
+fn read_each(connection: &Connection, id: DeploymentId) -> Result<Option<Snapshot>> {
+    let Some(deployment) = deployments::find(connection, id)? else { return Ok(None) };
     Ok(Some(Snapshot {
-        app: apps::find(&moment, &deployment.app)?,
-        steps: steps::of_deployment(&moment, id)?,
-        instances: instances::present(&moment, &deployment.app)?,
+        app: apps::find(connection, &deployment.app)?,
+        steps: steps::of_deployment(connection, id)?,
+        instances: instances::present(connection, &deployment.app)?,
         deployment,
     }))
 }

@@ -80,9 +80,11 @@ impl Sql {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sqlite::{SqliteConfig, apps, commit, deployments, history, instances, jobs, leap, leases, open, steps};
+    use crate::sqlite::{
+        SqliteConfig, apps, commit, deployments, history, instances, jobs, leap, leases, open, snapshot, steps,
+    };
 
-    const MODULES: [(&str, &[Sql]); 9] = [
+    const MODULES: [(&str, &[Sql]); 10] = [
         ("apps", apps::STATEMENTS),
         ("commit", commit::STATEMENTS),
         ("deployments", deployments::STATEMENTS),
@@ -91,6 +93,7 @@ mod tests {
         ("jobs", jobs::STATEMENTS),
         ("leap", leap::STATEMENTS),
         ("leases", leases::STATEMENTS),
+        ("snapshot", snapshot::STATEMENTS),
         ("steps", steps::STATEMENTS),
     ];
 
@@ -122,6 +125,33 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// To make one costs more than most statements.
+    #[test]
+    fn no_usual_statement_makes_a_table_for_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = open::open(&SqliteConfig::new(folder.path().join("quark.db"))).unwrap().writer;
+        let mut found = Vec::new();
+        for (module, statements) in MODULES {
+            for Sql { name, text } in statements {
+                let mut program = writer.prepare(&format!("EXPLAIN {text}")).unwrap();
+                let operations: Vec<String> =
+                    program.raw_query().mapped(|line| line.get(1)).map(rusqlite::Result::unwrap).collect();
+                if operations.iter().any(|operation| operation == "OpenEphemeral") {
+                    found.push(format!("{module}::{name}"));
+                }
+            }
+        }
+        let rare = [
+            "apps::FORGET",
+            "apps::GIVE_UP_DOMAINS",
+            "jobs::FREE_EXPIRED",
+            "jobs::WAKE_DUE",
+            "jobs::RECLAIM",
+            "jobs::DEAD",
+        ];
+        assert_eq!(found, rare);
     }
 
     /// Or it would not be in the list above.

@@ -163,7 +163,8 @@ CREATE TABLE quark_jobs (
     -- One unfinished job of a key; a dead one has given it up.
     dedupe_key TEXT UNIQUE CHECK ((dedupe_key IS NULL) = (state = 'dead')),
     -- A delayed job becomes ready when somebody claims after its time.
-    state TEXT NOT NULL CHECK (state IN ('delayed', 'ready', 'claimed', 'dead')),
+    -- (A list would be made into a table each time that a row is written.)
+    state TEXT NOT NULL CHECK (state = 'delayed' OR state = 'ready' OR state = 'claimed' OR state = 'dead'),
     owner TEXT,
     claim TEXT,
     visible_until INTEGER,

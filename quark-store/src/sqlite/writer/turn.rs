@@ -76,11 +76,13 @@ impl Turn {
         }
     }
 
-    fn answer(&self, reads: Vec<Box<dyn Read>>) {
+    fn answer(&mut self, reads: Vec<Box<dyn Read>>) {
         let Some(connection) = &self.link else { return };
         for read in reads {
             read.run(connection);
         }
+        // One that panics may leave its moment open.
+        self.link = self.link.take().filter(Connection::is_autocommit);
     }
 
     /// Does everything on a thread that may block.
