@@ -182,7 +182,8 @@ impl DeploymentEngineBuilder {
             tasks: TaskTracker::new(),
         });
         shared.set_time().await?;
-        let settled = recovery::recover(&shared).await?;
+        // Boxed, so that whoever starts an engine does not carry all of it.
+        let settled = Box::pin(recovery::recover(&shared)).await?;
         shared.spawn(reconcile::watch(Arc::clone(&shared), settled));
         shared.spawn(worker::work(Arc::clone(&shared)));
         Ok(DeploymentEngine::new(shared))
