@@ -3,7 +3,9 @@
 //! There is no thread that does the writes. A caller puts its write into a
 //! queue; then whoever can take the connection does everything that waits in one
 //! transaction and answers all of it after the one commit. The others wait for
-//! their answer. So writes that come at the same time share a transaction.
+//! their answer. So writes that come at the same time share a transaction. (To
+//! let others run first, so that more come together, was measured to cost more
+//! than it spares.)
 //!
 //! Where that is done depends on what a commit costs:
 //!
@@ -73,10 +75,10 @@ impl Writer {
         result
     }
 
-    /// Reads something small on the connection that writes, unless that is busy
-    /// for long. It knows the pages that it has written; a connection that only
-    /// reads would have to read them again after each commit, and both would be
-    /// in each other's way in SQLite's allocator.
+    /// Reads something small on the connection that writes, if it is at hand: it
+    /// knows the pages that it has written. A connection that only reads has to
+    /// read them again after each commit, and both are in each other's way in
+    /// SQLite's allocator. `None` if it is not.
     pub(super) async fn read<T, F>(&self, read: F) -> Option<Result<T>>
     where
         T: Send + 'static,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 use quark_core::Result;
 use rusqlite::Connection;
@@ -30,6 +31,8 @@ pub(super) struct State {
     pub(super) reads: Option<Vec<Box<dyn Read>>>,
     /// `None` while it is somebody's turn, and for ever after closing.
     pub(super) free: Option<Link>,
+    /// The thread that had the connection last.
+    last: Option<ThreadId>,
     /// Whether the log is to begin anew.
     pub(super) restart: bool,
     phase: Phase,
@@ -60,6 +63,7 @@ impl Shared {
             waiting: Group::new(),
             reads: None,
             free: Some(Some(connection)),
+            last: None,
             restart: false,
             phase: Phase::Open,
             closers: Vec::new(),
@@ -89,12 +93,18 @@ impl Shared {
         if state.waiting.is_empty() {
             return None;
         }
-        state.free.take().map(|link| Turn::new(Arc::clone(self), link))
+        let link = state.free.take()?;
+        state.last = Some(thread::current().id());
+        Some(Turn::new(Arc::clone(self), link))
     }
 
-    /// Takes the connection if it is free, to read.
+    /// Takes the connection to read, if it is free and was last used by this
+    /// thread: to another processor its pages are as far as those of the file.
     pub(super) fn reading(self: &Arc<Self>) -> Option<Turn> {
         let mut state = self.state();
+        if state.last != Some(thread::current().id()) {
+            return None;
+        }
         let link = state.free.take()?;
         state.reads = Some(Vec::new());
         Some(Turn::new(Arc::clone(self), link))
