@@ -58,7 +58,7 @@ fn spawn_child(path: &Path) -> Child {
 fn acknowledged(path: &Path) -> HashMap<DeploymentId, u64> {
     let mut child = spawn_child(path);
     let mut output = BufReader::new(child.stdout.take().unwrap());
-    let (mut versions, mut seen, mut line) = (HashMap::new(), 0, String::new());
+    let (mut versions, mut seen, mut killed, mut line) = (HashMap::new(), 0, false, String::new());
     loop {
         line.clear();
         // The last line may have been cut off by the kill.
@@ -71,14 +71,16 @@ fn acknowledged(path: &Path) -> HashMap<DeploymentId, u64> {
             let known = versions.entry(id).or_insert(version);
             *known = version.max(*known);
             seen += 1;
-            if seen == ENOUGH {
+            // All of them must be at work.
+            if !killed && seen >= ENOUGH && versions.len() == WRITERS {
                 // SIGKILL; what is in the pipe already still counts.
                 child.kill().unwrap();
+                killed = true;
             }
         }
     }
     child.wait().unwrap();
-    assert!(seen >= ENOUGH, "the child ended by itself after {seen} commits");
+    assert!(killed, "the child ended by itself after {seen} commits");
     versions
 }
 
