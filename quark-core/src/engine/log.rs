@@ -16,6 +16,8 @@ use crate::platform::Platform;
 const WAITING: usize = 8192;
 /// How long the end of a deployment waits for its last lines.
 const LONGEST_FLUSH: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long a line waits for others to be written with it.
+const GATHERING: std::time::Duration = std::time::Duration::from_millis(50);
 /// Lines that are written at once.
 const BATCH: usize = 256;
 /// Shorter values are not redacted: they would blacken ordinary words.
@@ -128,6 +130,25 @@ impl LogSink for DeploymentLog {
     }
 }
 
+/// Lets further lines join those that are about to be written, unless somebody
+/// waits for them: a line a moment later is the same to people, and a write
+/// less is much to the store.
+async fn gather(clock: &dyn Clock, entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) {
+    let mut over = clock.sleep(GATHERING);
+    while batch.len() < BATCH && !batch.iter().any(|entry| matches!(entry, Entry::Flush(_))) {
+        let room = BATCH - batch.len();
+        tokio::select! {
+            biased;
+            count = entries.recv_many(batch, room) => {
+                if count == 0 {
+                    return;
+                }
+            }
+            () = &mut over => return,
+        }
+    }
+}
+
 async fn write(target: LogTarget, id: DeploymentId, mut entries: mpsc::Receiver<Entry>, dropped: Arc<AtomicU64>) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
@@ -135,6 +156,7 @@ async fn write(target: LogTarget, id: DeploymentId, mut entries: mpsc::Receiver<
         if entries.recv_many(&mut batch, BATCH).await == 0 {
             return;
         }
+        gather(target.clock.as_ref(), &mut entries, &mut batch).await;
         let mut lines = Vec::with_capacity(batch.len());
         let mut flushed = Vec::new();
         for entry in batch.drain(..) {

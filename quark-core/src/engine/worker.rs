@@ -43,10 +43,12 @@ pub(super) async fn work(shared: Arc<Shared>) {
             rest(&shared, LOOK).await;
             continue;
         }
-        let claimed = claim(&shared, places.available_permits()).await;
+        let free = places.available_permits();
+        let claimed = claim(&shared, free).await;
         let idle = match claimed {
             Ok(jobs) => {
-                let idle = jobs.is_empty();
+                // Who got all that there was looks again when there is a hint.
+                let idle = jobs.len() < free;
                 for job in jobs {
                     let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
                     let shared = Arc::clone(&shared);

@@ -49,7 +49,8 @@ fn work_under_a_lease_that_has_run_out_is_seen() {
 
 #[test]
 fn a_lease_that_is_not_renewed_is_seen() {
-    assert_eq!(shown_by(Bug::LeaseNotRenewed), "lease-held");
+    // Either is true; which one is seen first is the seed's choice.
+    assert!(["lease-held", "lease-renewed"].contains(&shown_by(Bug::LeaseNotRenewed)));
     // Also where nothing is done under it: the engine only waits.
     let calm = |seed| Simulation::new(seed).with_profile(Profile::calm()).with_planted(Bug::LeaseNotRenewed);
     let outcome = Runner::new(calm).run(0..100, |_| {});
