@@ -25,8 +25,13 @@ impl Driver {
     /// Looks whether a version that waits for people is well, and lets it wait
     /// on. Nothing is done to the world, so nothing is journalled.
     pub(super) async fn watch(&self, draft: &mut Draft, until: Timestamp) -> Result<Option<Burst>> {
+        let (told, decided) = (self.cancelled.is_cancelled(), !draft.is_empty());
         if let Some(instead) = self.put_down(draft).await? {
             return Ok(instead);
+        }
+        if told && decided {
+            // Whether there is a cancel is in the store only.
+            return Ok(None);
         }
         let context =
             StepContext { shared: Arc::clone(&self.shared), lease: self.lease.clone(), log: Arc::clone(&self.log) };
@@ -34,7 +39,9 @@ impl Driver {
             biased;
             seen = step::still_healthy(&context, draft.snapshot()) => seen,
             () = self.lost.cancelled() => return Err(Error::new(ErrorKind::Fenced, "the lease was lost during a look")),
-            () = self.cancelled.cancelled() => return Ok(None),
+            // One that is not in the store, which may have gone back in time,
+            // ends no wait: it would end each one at once, for ever.
+            () = self.cancelled.cancelled(), if !told => return Ok(None),
             () = self.shared.stopping.cancelled() => return Ok(Some(Burst::Interrupted)),
             // A runtime that does not answer says nothing about the version.
             () = self.shared.clock.sleep(WATCH) => Ok(()),
