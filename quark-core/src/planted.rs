@@ -166,7 +166,7 @@ mod list {
         ApprovedByOne = "approved-by-one",
         /// Nobody has answered in time, and that counts as consent.
         ExpiryIgnored = "expiry-ignored",
-        /// People have agreed to another image than the one that is promoted.
+        /// Who agrees to another image counts as one who agrees.
         OtherImageApproved = "other-image-approved",
     }
 

@@ -36,12 +36,12 @@ pub(super) enum Burst {
 pub(super) const BUSY: Duration = Duration::from_millis(250);
 
 /// How often what is live is looked after while a step takes long.
-const MEANWHILE: Duration = Duration::from_secs(5);
+pub(super) const MEANWHILE: Duration = Duration::from_secs(5);
 /// How long to wait for a store that does not answer.
 const AWAY: Duration = Duration::from_millis(500);
 
 /// How long a backend may go on after its time, and after it was told to stop.
-const UNHEARD: Duration = Duration::from_secs(600);
+pub(super) const UNHEARD: Duration = Duration::from_secs(600);
 
 /// Drives one deployment while the lease lasts.
 pub(super) struct Driver {
@@ -336,11 +336,9 @@ impl Driver {
             Some(joined) => joined,
             None => {
                 cancel.cancel();
-                // Whoever obeys neither time nor cancel is left to itself in the end.
-                tokio::select! {
-                    biased;
-                    joined = task.join() => joined,
-                    () = self.shared.clock.sleep(UNHEARD) => {
+                match self.end_of(&mut task, step, &looked_after).await {
+                    Some(joined) => joined,
+                    None => {
                         let text = format!("{step} took longer than {timeout:?} and could not be stopped");
                         Err(Error::new(ErrorKind::Timeout, text).with_code("unresponsive_backend"))
                     }

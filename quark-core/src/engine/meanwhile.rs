@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::draft::Draft;
-use super::driver::{Burst, Driver};
+use super::driver::{Burst, Driver, MEANWHILE, UNHEARD};
 use super::log::DeploymentLog;
 use super::reconcile::{found, mend_under};
 use super::settle;
@@ -15,6 +15,7 @@ use crate::backend::Snapshot;
 use crate::clock::Timestamp;
 use crate::deployment::{Failure, State, StepName};
 use crate::planted::planted;
+use crate::platform::Task;
 use crate::{Error, ErrorKind, Result};
 
 /// How often a version that waits for people is looked at (`engine.md` 1.8).
@@ -24,8 +25,13 @@ impl Driver {
     /// Looks whether a version that waits for people is well, and lets it wait
     /// on. Nothing is done to the world, so nothing is journalled.
     pub(super) async fn watch(&self, draft: &mut Draft, until: Timestamp) -> Result<Option<Burst>> {
+        let (told, decided) = (self.cancelled.is_cancelled(), !draft.is_empty());
         if let Some(instead) = self.put_down(draft).await? {
             return Ok(instead);
+        }
+        if told && decided {
+            // Whether there is a cancel is in the store only.
+            return Ok(None);
         }
         let context =
             StepContext { shared: Arc::clone(&self.shared), lease: self.lease.clone(), log: Arc::clone(&self.log) };
@@ -33,7 +39,9 @@ impl Driver {
             biased;
             seen = step::still_healthy(&context, draft.snapshot()) => seen,
             () = self.lost.cancelled() => return Err(Error::new(ErrorKind::Fenced, "the lease was lost during a look")),
-            () = self.cancelled.cancelled() => return Ok(None),
+            // One that is not in the store, which may have gone back in time,
+            // ends no wait: it would end each one at once, for ever.
+            () = self.cancelled.cancelled(), if !told => return Ok(None),
             () = self.shared.stopping.cancelled() => return Ok(Some(Burst::Interrupted)),
             // A runtime that does not answer says nothing about the version.
             () = self.shared.clock.sleep(WATCH) => Ok(()),
@@ -43,6 +51,27 @@ impl Driver {
             return Ok(None);
         }
         Ok(Some(Burst::Parked(until.min(self.shared.now().after(WATCH)))))
+    }
+
+    /// Waits for a step that was told to stop. Whoever obeys neither time nor
+    /// cancel is left to itself in the end.
+    pub(super) async fn end_of<T: Send + 'static>(
+        &self,
+        task: &mut Task<T>,
+        step: StepName,
+        snapshot: &Snapshot,
+    ) -> Option<Result<T>> {
+        let mut overdue = self.shared.clock.sleep(UNHEARD);
+        loop {
+            let may_mend = !self.lost.is_cancelled() && !self.shared.stopping.is_cancelled();
+            tokio::select! {
+                biased;
+                joined = task.join() => return Some(joined),
+                () = &mut overdue => return None,
+                () = self.shared.clock.sleep(MEANWHILE), if may_mend && step::leaves_live_alone(step) => {}
+            }
+            self.look_after_live(snapshot).await;
+        }
     }
 
     /// Mends what is live while a step takes long: the app's lease is held, so

@@ -6,11 +6,11 @@ use super::draft::Draft;
 use super::driver::{BUSY, Burst, Driver};
 use crate::Result;
 use crate::backend::Snapshot;
-use crate::deployment::{DeploymentKind, State};
+use crate::deployment::{Deployment, DeploymentKind, State};
 
 /// How long a deployment waits before it looks again, when the one before it
-/// waits for a person.
-const STUCK: Duration = Duration::from_secs(5);
+/// waits for a person: that can take days.
+const SELDOM: Duration = Duration::from_secs(5);
 
 impl Driver {
     /// Another deployment of the app comes first.
@@ -19,7 +19,7 @@ impl Driver {
         if draft.snapshot().deployment.kind == DeploymentKind::Remove && self.make_way(draft).await? {
             return Ok(None);
         }
-        let wait = if self.waits_for_stuck(draft).await? { STUCK } else { BUSY };
+        let wait = if self.waits_for_people(draft).await? { SELDOM } else { BUSY };
         Ok(Some(Burst::Parked(self.shared.now().after(wait))))
     }
 
@@ -39,11 +39,17 @@ impl Driver {
         Ok(false)
     }
 
-    /// Whether what comes first waits for a person.
-    pub(super) async fn waits_for_stuck(&self, draft: &Draft) -> Result<bool> {
+    /// Whether what comes first waits for a person: to be mended, or approved.
+    pub(super) async fn waits_for_people(&self, draft: &Draft) -> Result<bool> {
         let own = &draft.snapshot().deployment;
         let unfinished = self.shared.store.unfinished().await?;
-        Ok(unfinished.iter().any(|other| other.app == own.app && other.state == State::Stuck))
+        let waits = |other: &Deployment| match other.state {
+            State::Stuck => true,
+            // One that was told to stop is over in a moment.
+            State::AwaitingApproval => other.cancel.is_none(),
+            _ => false,
+        };
+        Ok(unfinished.iter().any(|other| other.app == own.app && other.id != own.id && waits(other)))
     }
 
     /// Whether another deployment of the app is active.

@@ -93,6 +93,14 @@ impl Chance {
         from.get(self.index(from.len()))
     }
 
+    /// One of these, each as often as its weight says; `None` if there is none.
+    pub fn weighted<T: Copy>(&mut self, from: &[(T, u64)]) -> Option<T> {
+        let mut drawn = self.below(from.iter().map(|(_, weight)| weight).sum());
+        let mut all = from.iter();
+        let found = all.find(|(_, weight)| drawn.checked_sub(*weight).map(|rest| drawn = rest).is_none());
+        found.map(|(one, _)| *one)
+    }
+
     /// A place in something of this length.
     pub fn index(&mut self, length: usize) -> usize {
         usize::try_from(self.below(length as u64)).unwrap_or(0)

@@ -84,6 +84,9 @@ pub struct Circumstances {
     pub now: Timestamp,
     /// The process that asked for it.
     pub process: ProcessId,
+    /// Until when something went wrong for the last time: a fault, a backend or
+    /// an engine that was away. What dies, and work that is slow, is life.
+    pub troubled: Duration,
     /// Whether nobody waits for it any more: it comes late, or for a second time.
     pub straggles: bool,
 }

@@ -93,6 +93,11 @@ impl Happening {
         }
     }
 
+    /// Whether it only ends a container: programs do that.
+    pub(crate) fn is_life(self) -> bool {
+        matches!(self, Self::IdleKilled | Self::LiveKilled | Self::IdleRemoved | Self::LiveRemoved)
+    }
+
     /// Its place in [`Happening::ALL`].
     pub(crate) fn index(self) -> usize {
         Self::ALL.iter().position(|happening| *happening == self).unwrap_or(0)

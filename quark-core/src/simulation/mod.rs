@@ -52,6 +52,7 @@ mod faults;
 mod hunt;
 pub mod invariants;
 mod ledger;
+mod people;
 mod random;
 mod report;
 mod run;

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
+use super::chance::Chance;
+use super::people;
 use super::scenario::duration;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::AppName;
+use crate::app::{AppName, ApprovalPolicy};
 use crate::deployment::{DeploymentId, State, SupersedePolicy};
 use crate::engine::{DeployRequest, RollbackRequest};
 
@@ -17,6 +19,8 @@ struct Wanted {
     app: AppName,
     /// Whether it is an image, and not built from git.
     is_image: bool,
+    /// Who must agree before a version of it serves.
+    approval: Option<ApprovalPolicy>,
 }
 
 /// What somebody wants.
@@ -52,19 +56,21 @@ pub(super) async fn play(world: &World) -> Result<()> {
     let mut names = Vec::new();
     for name in ["alpha", "beta", "gamma"].into_iter().take(usize::try_from(apps).unwrap_or(1)) {
         let is_image = world.with_chance(|chance| chance.one_in(4));
-        names.push(Wanted { app: create(world, name, is_image).await?, is_image });
+        let approval = world.with_chance(|chance| chance.one_in(5).then(|| policy(chance)));
+        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval };
+        create(world, &wanted).await?;
+        names.push(wanted);
+    }
+    if names.iter().any(|wanted| wanted.approval.is_some()) {
+        let people = world.clone();
+        world.spawn(async move { people::answer(people).await });
     }
     let hurry = world.with_chance(|chance| chance.between(2, 40));
     while world.now() < until {
         let pause = world.with_chance(|chance| chance.up_to(Duration::from_secs(hurry)));
         world.sleep(pause).await;
         let Some(app) = world.with_chance(|chance| chance.pick(&names).cloned()) else { continue };
-        let wish = world.with_chance(|chance| {
-            let mut drawn = chance.below(WISHES.iter().map(|(_, weight)| weight).sum());
-            let mut wishes = WISHES.into_iter();
-            wishes.find(|(_, weight)| drawn.checked_sub(*weight).map(|rest| drawn = rest).is_none())
-        });
-        let Some((wish, _)) = wish else { continue };
+        let Some(wish) = world.with_chance(|chance| chance.weighted(&WISHES)) else { continue };
         let asking = world.clone();
         world.spawn(async move {
             let answer = grant(&asking, &app, wish).await;
@@ -167,15 +173,31 @@ fn new_image(world: &World, app: &AppName) -> Result<DeployRequest> {
 async fn remove(world: &World, wanted: &Wanted) -> Result<()> {
     let removal = world.remove_app(&wanted.app).await?;
     world.ended(removal).await;
-    create(world, wanted.app.as_str(), wanted.is_image).await.map(|_| ())
+    create(world, wanted).await
+}
+
+/// Who must agree, and until when.
+fn policy(chance: &mut Chance) -> ApprovalPolicy {
+    let seconds = chance.between(30, 300);
+    let quorum = u32::try_from(chance.between(1, 2)).unwrap_or(1);
+    let mut policy = ApprovalPolicy::of(quorum).with_expiry(Duration::from_secs(seconds));
+    if chance.one_in(3) {
+        policy = policy.with_author();
+    }
+    if chance.one_in(6) {
+        policy = policy.with_auto_approve(Duration::from_secs(chance.between(10, seconds)));
+    }
+    policy
 }
 
 /// An app with some policy for what a newer deployment means to earlier ones.
-async fn create(world: &World, name: &str, is_image: bool) -> Result<AppName> {
+async fn create(world: &World, wanted: &Wanted) -> Result<()> {
+    let name = wanted.app.as_str();
     let policies = [SupersedePolicy::QueuedOnly, SupersedePolicy::Serial, SupersedePolicy::Reject];
     let policy = world.with_chance(|chance| if chance.one_in(2) { None } else { chance.pick(&policies).copied() });
-    let app = if is_image { world.image_app(name)? } else { world.app(name)? };
-    world.create(app.with_supersede(policy.unwrap_or_default())).await
+    let mut app = if wanted.is_image { world.image_app(name)? } else { world.app(name)? };
+    app.approval.clone_from(&wanted.approval);
+    world.create(app.with_supersede(policy.unwrap_or_default())).await.map(|_| ())
 }
 
 async fn deploy(world: &World, app: &AppName, request: DeployRequest) -> Result<DeploymentId> {
@@ -192,7 +214,7 @@ fn newest(world: &World, app: &AppName, wanted: impl Fn(State) -> bool) -> Optio
 }
 
 /// Half of what people push is good.
-fn program(chance: &mut super::Chance) -> Program {
+fn program(chance: &mut Chance) -> Program {
     let soon = chance.up_to(Duration::from_secs(60));
     match chance.below(20) {
         0..=9 => Program::Good,

@@ -3,12 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
 use super::chance::Chance;
 use super::ledger::Ledger;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::AppName;
+use crate::app::{AppName, ApprovalPolicy};
 use crate::deployment::{Conclusion, DeploymentId, State};
+use crate::engine::{ApprovalRequest, DeploymentEngine};
 
 /// What people want in a run.
 ///
@@ -47,11 +50,13 @@ pub enum Scenario {
     CapacityRefused,
     /// Two apps want the same few addresses at once.
     SharedPorts,
+    /// People agree to one version, not to the next, and do not answer about the third.
+    Approval,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Random,
         Self::FirstDeploy,
         Self::Update,
@@ -67,6 +72,7 @@ impl Scenario {
         Self::DeleteDuringDeploy,
         Self::CapacityRefused,
         Self::SharedPorts,
+        Self::Approval,
     ];
 
     /// Its name in reports and on the command line.
@@ -88,6 +94,7 @@ impl Scenario {
             Self::DeleteDuringDeploy => "delete-during-deploy",
             Self::CapacityRefused => "capacity-refused",
             Self::SharedPorts => "shared-ports",
+            Self::Approval => "approval",
         }
     }
 
@@ -118,6 +125,7 @@ impl Scenario {
             Self::DeleteDuringDeploy => delete_during_deploy(world).await,
             Self::CapacityRefused => story(world, &[Program::Good]).await,
             Self::SharedPorts => shared_ports(world).await,
+            Self::Approval => approval(world).await,
         }
     }
 
@@ -140,6 +148,7 @@ impl Scenario {
             Self::DeleteDuringDeploy => &[Succeeded, Superseded, Succeeded],
             Self::CapacityRefused => &[Failed],
             Self::SharedPorts => &[Succeeded, Succeeded, Succeeded, Succeeded],
+            Self::Approval => &[Succeeded, Cancelled, Cancelled],
         };
         let ended: Vec<_> = ledger.deployments().filter_map(|entry| entry.conclusion).collect();
         if ended == expected {
@@ -214,6 +223,30 @@ async fn shared_ports(world: &World) -> Result<()> {
         for id in waiting {
             world.ended(id).await;
         }
+    }
+    Ok(())
+}
+
+async fn approval(world: &World) -> Result<()> {
+    let policy = ApprovalPolicy::of(2).with_expiry(Duration::from_secs(25));
+    let app = world.create(world.app("shop")?.with_approval(policy)).await?;
+    let answers: [&[(&str, bool)]; 3] = [&[("ann", true), ("bob", true)], &[("ann", true), ("bob", false)], &[]];
+    for told in answers {
+        let commit = world.commit(&app, Program::Good)?;
+        let id = world.deploy(&app, &commit).await?;
+        if let Some(question) = world.question(id).await {
+            for (by, agrees) in told {
+                let answer = ApprovalRequest::answer(&question.approval, *by, *agrees);
+                // It may have expired meanwhile.
+                let asked = move |engine: DeploymentEngine| -> BoxFuture<'static, Result<()>> {
+                    let answer = answer.clone();
+                    Box::pin(async move { engine.answer_approval(id, answer).await.map(|_| ()) })
+                };
+                let code = world.insist(asked).await.err().map(|error| error.code().to_owned());
+                world.tell(format_args!("{by} answers: {}", code.as_deref().unwrap_or("ok")));
+            }
+        }
+        world.ended(id).await;
     }
     Ok(())
 }

@@ -107,8 +107,9 @@ impl Sim {
     pub(crate) fn change(&self, process: ProcessId, change: &Change<'_>) {
         let (at, polls) = (self.executor.now(), self.executor.polls());
         let straggles = self.executor.current() != process;
-        let circumstances = Circumstances { at, now: self.clock.now(), process, straggles };
+        let now = self.clock.now();
         self.with(|state| {
+            let circumstances = Circumstances { at, now, process, troubled: state.faults.troubled, straggles };
             // A container that is looked at and has not changed is no change.
             if let Change::ContainerSeen(observed) = change
                 && state

@@ -87,6 +87,8 @@ pub(crate) struct Faults {
     full: u64,
     /// How many further routes are refused as wrong.
     refusals: u64,
+    /// Until when something went wrong for the last time.
+    pub(crate) troubled: Duration,
     /// The calls so far.
     pub(crate) calls: Vec<Op>,
     pub(crate) count: u64,
@@ -105,6 +107,7 @@ impl Faults {
             away: [Duration::ZERO; Backend::COUNT],
             full: 0,
             refusals: 0,
+            troubled: Duration::ZERO,
             calls: Vec::new(),
             count: 0,
             keep_calls,
@@ -135,6 +138,10 @@ impl Faults {
         }
         if let Some(fault) = verdict.fault {
             verdict.delay = self.chance.up_to(if fault == Fault::Twice { APART } else { SLOWEST });
+            let is_work = matches!(op.backend(), Backend::Builder | Backend::Source);
+            if fault != Fault::Slow || !is_work {
+                self.trouble(now + verdict.delay);
+            }
             if let Some(met) = self.met.get_mut(fault.index()) {
                 *met += 1;
             }
@@ -174,8 +181,14 @@ impl Faults {
         None
     }
 
+    /// Notes that something goes wrong until this time.
+    pub(crate) fn trouble(&mut self, until: Duration) {
+        self.troubled = self.troubled.max(until);
+    }
+
     /// Lets a backend be away until this time.
     pub(crate) fn take_away(&mut self, backend: Backend, until: Duration) {
+        self.trouble(until);
         if let Some(away) = self.away.get_mut(backend.index()) {
             *away = until;
         }

@@ -48,6 +48,15 @@ impl Profile {
         };
         // One seed in twelve shows what is wrong without any fault.
         if chance.one_in(12) {
+            // Every other one of them shows that what dies comes back in time.
+            if chance.one_in(2) {
+                profile.set_happening(Happening::LiveKilled, 30_000);
+                profile.set_rate(Fault::Slow, 300_000);
+                profile.spared = [true; Backend::COUNT];
+                for works in [Backend::Builder, Backend::Source] {
+                    profile.set_spared(works, false);
+                }
+            }
             return profile;
         }
         for fault in Fault::ALL {
@@ -121,6 +130,12 @@ impl Profile {
     fn set_rate(&mut self, fault: Fault, per_million: u32) {
         if let Some(rate) = self.rates.get_mut(fault.index()) {
             *rate = per_million;
+        }
+    }
+
+    fn set_spared(&mut self, backend: Backend, spared: bool) {
+        if let Some(known) = self.spared.get_mut(backend.index()) {
+            *known = spared;
         }
     }
 

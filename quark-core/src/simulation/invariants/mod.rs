@@ -26,7 +26,10 @@
 //! | `standby-kept` | the version before stands by until its time, unless its place is needed |
 //! | `retiring-left` | what is being retired is not gone back to |
 //! | `backup-runs` | only what runs is named as what stands in |
+//! | `needed-stays` | what answers in the place of a live version that does not run is not taken away |
+//! | `mended-soon` | while nothing else goes wrong, what is live and has died runs again soon, also while a deployment takes long |
 //! | `mend-waits` | no route is mended while it is being switched |
+//! | `approved-first` | what people must agree to serves only after enough of them have, in time, to this very image |
 //! | `safe-mode` | a store that went back in time is noticed, and nothing is touched until a person resumes |
 //! | `counted-once` | each deployment that has ended is counted once at most; exactly once if nothing went wrong |
 //! | `no-panic` | no task panics |
@@ -36,8 +39,10 @@
 //! | `reliable-logs` | the lines of a log are numbered from 1 without a gap |
 //! | `no-secrets` | no variable's value is found in events, logs or failures |
 
+mod approval;
 mod doubt;
 mod leases;
+mod needed;
 mod records;
 mod releases;
 pub(crate) mod rest;
@@ -121,7 +126,10 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(standby::StandbyKept),
         Box::new(standby::RetiringLeft),
         Box::new(standby::BackupRuns::default()),
+        Box::new(needed::NeededStays::default()),
+        Box::new(needed::MendedSoon::default()),
         Box::new(standby::MendWaits),
+        Box::new(approval::ApprovedFirst::default()),
         Box::new(doubt::SafeMode::default()),
     ]
 }

@@ -4,11 +4,19 @@ use std::collections::BTreeSet;
 
 use crate::backend::{ContainerState, Labels};
 use crate::deployment::{AppRecord, Conclusion, DeploymentId, EventKind, State};
+use crate::engine::Finding;
 use crate::simulation::world::World;
 use crate::{Error, Result};
 
 /// What is not as it should be, in words; nothing if all is well.
 pub(crate) async fn look(world: &World) -> Result<(), String> {
+    all_is_right(world).await?;
+    nothing_to_explain(world).await?;
+    // To ask an engine takes a moment, in which something may have begun.
+    all_is_right(world).await
+}
+
+async fn all_is_right(world: &World) -> Result<(), String> {
     nothing_unfinished(world).await?;
     let mut wanted = BTreeSet::new();
     for app in world.backends().store.apps().await.map_err(|error| told(&error))? {
@@ -49,6 +57,20 @@ async fn nothing_held(world: &World) -> Result<(), String> {
         Some(id) => Err(format!("the checkout of {} is left over", world.label(*id))),
         None => Ok(()),
     }
+}
+
+/// An engine that is asked says the same: nothing is wrong but what has failed.
+async fn nothing_to_explain(world: &World) -> Result<(), String> {
+    for app in world.backends().store.apps().await.map_err(|error| told(&error))? {
+        let name = app.spec.name.clone();
+        let asked = world.ask(move |engine| Box::pin(async move { engine.explain(&name).await }));
+        let explained = asked.await.map_err(|error| told(&error))?;
+        let wrong = explained.findings.iter().find(|finding| !matches!(finding, Finding::LastFailed { .. }));
+        if let Some(wrong) = wrong {
+            return Err(format!("all is well with {}, and the engine says: {wrong:?}", app.spec.name));
+        }
+    }
+    Ok(())
 }
 
 async fn app_is_right(

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::{Program, World};
 use crate::app::{App, AppName, BranchName, CommitSha, HealthCheck, ImageRef, RepositoryUrl, Source, Timing};
 use crate::deployment::{Conclusion, DeploymentId, IdempotencyKey, State};
-use crate::engine::{DeployRequest, DeploymentEngine, RollbackRequest};
+use crate::engine::{ApprovalRequest, DeployRequest, DeploymentEngine, PendingApproval, RollbackRequest};
 use crate::error::ErrorClass;
 use crate::memory::Tree;
 use crate::simulation::change::Change;
@@ -253,6 +253,41 @@ impl World {
     /// What the engine says.
     pub async fn retry(&self, id: DeploymentId) -> Result<()> {
         self.ask(move |engine| Box::pin(async move { engine.retry(id).await })).await
+    }
+
+    /// What people are asked just now.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub async fn approvals(&self) -> Result<Vec<PendingApproval>> {
+        self.ask(|engine| Box::pin(async move { engine.approvals().await })).await
+    }
+
+    /// Answers whether a deployment may serve.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub async fn answer(&self, id: DeploymentId, request: ApprovalRequest) -> Result<()> {
+        self.ask(move |engine| Box::pin(async move { engine.answer_approval(id, request).await.map(|_| ()) })).await
+    }
+
+    /// Waits until people are asked about a deployment; `None` if it has ended
+    /// before, or is stuck.
+    pub async fn question(&self, id: DeploymentId) -> Option<PendingApproval> {
+        loop {
+            let over = |state: State| state.is_terminal() || state == State::Stuck;
+            if self.with_ledger(|ledger| ledger.deployment(id).is_none_or(|entry| over(entry.state))) {
+                return None;
+            }
+            // Who is not answered asks again.
+            let pending = self.approvals().await.unwrap_or_default();
+            if let Some(found) = pending.into_iter().find(|pending| pending.deployment.id == id) {
+                return Some(found);
+            }
+            self.sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Lets a person remove what looks like garbage, however much it is.

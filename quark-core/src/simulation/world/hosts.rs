@@ -111,6 +111,8 @@ impl World {
 
     fn is_up(&self, host: usize, process: ProcessId, engine: DeploymentEngine) {
         self.inner.sim.tell(process, format_args!("is up"));
+        let now = self.now();
+        self.with_faults(|faults| faults.trouble(now));
         self.with_host(host, |host| {
             if host.process == Some(process) {
                 host.engine = Some(engine);
@@ -145,6 +147,8 @@ impl World {
         self.inner.sim.executor.kill(process);
         drop(engine);
         self.inner.sim.tell(process, format_args!("is dead"));
+        let now = self.now();
+        self.with_faults(|faults| faults.trouble(now));
         true
     }
 

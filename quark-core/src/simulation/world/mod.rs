@@ -69,6 +69,9 @@ pub(crate) struct Memory {
     pub(crate) source: MemorySource,
 }
 
+/// How long what happens to a world disturbs it, at most.
+const TROUBLE: Duration = Duration::from_secs(100);
+
 /// How a world is furnished.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Furniture {
@@ -232,6 +235,10 @@ impl World {
     /// Notes that something happened.
     pub(crate) fn note(&self, happening: Happening) {
         self.tell(format_args!("it happens: {happening}"));
+        if !happening.is_life() {
+            let until = self.now() + TROUBLE;
+            self.with_faults(|faults| faults.trouble(until));
+        }
         self.inner.sim.happened(happening);
     }
 

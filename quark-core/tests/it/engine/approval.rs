@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quark_core::deployment::SupersedePolicy;
 use quark_core::engine::{Next, PendingApproval, Wait};
 use quark_core::memory::{Behaviour, Health};
 use quark_core::{
@@ -262,5 +263,34 @@ async fn one_that_is_not_healthy_asks_nobody() {
     assert_eq!(world.end(&engine, deployment.id).await.conclusion, Some(Conclusion::Failed));
     let events = world.store.events(Some(deployment.id), 0, 100).await.unwrap();
     assert!(!events.iter().any(|event| matches!(event.kind, EventKind::ApprovalRequested { .. })));
+    engine.shutdown().await;
+}
+
+/// A question may stand for days.
+#[tokio::test(start_paused = true)]
+async fn those_that_wait_behind_a_question_look_seldom() {
+    let world = World::paused();
+    let engine = world.engine().await;
+    let policy = ApprovalPolicy::of(1);
+    engine.create_app(gated(policy).with_supersede(SupersedePolicy::Serial)).await.unwrap();
+    let pending = asked(&world, &engine, world.good()).await;
+    let behind = engine.deploy(&name(), DeployRequest::commit(world.good())).await.unwrap();
+    let fence = || async {
+        let lease = world.store.acquire_lease(&name(), &"other".parse().unwrap(), WATCH).await.unwrap();
+        world.store.release_lease(&lease).await.unwrap();
+        lease.fence.0
+    };
+    // Between two looks of the one that waits and of the one behind it.
+    world.pass(Duration::from_secs(12)).await;
+    let before = fence().await;
+    world.pass(Duration::from_secs(60)).await;
+    let looks = fence().await - before;
+    assert!(looks <= 25, "{looks} looks in a minute");
+    approve(&engine, &pending, "bob").await;
+    assert_eq!(world.end(&engine, pending.deployment.id).await.conclusion, Some(Conclusion::Succeeded));
+    let asked = || async { engine.approvals().await.unwrap().iter().any(|it| it.deployment.id == behind.id) };
+    world.until("the next one is asked about", asked).await;
+    engine.cancel(behind.id, "ann").await.unwrap();
+    world.end(&engine, behind.id).await;
     engine.shutdown().await;
 }

@@ -111,6 +111,28 @@ async fn what_is_live_is_mended_in_the_middle_of_a_build() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_live_is_mended_while_a_cancelled_build_does_not_end() {
+    let world = World::paused();
+    let gate = Gate::new("build");
+    let builder = Arc::new(Hooked::new(world.builder.clone(), gate.hook()));
+    let engine = world.start("test", Parts { builder, ..world.parts() }).await;
+    engine.create_app(app()).await.unwrap();
+    let first = deploy_well(&engine, &world.good()).await;
+    gate.close_after(0);
+    let second = engine.deploy(&name(), DeployRequest::commit(world.good())).await.unwrap();
+    gate.reached().await;
+    engine.cancel(second.id, "alice").await.unwrap();
+    world.runtime.kill(&world.container(first.id));
+    world.pass(Duration::from_secs(10)).await;
+    assert!(runs(&world, &first).await, "it runs again");
+    assert_eq!(engine.deployment(second.id).await.unwrap().state, State::Building, "the builder obeys no cancel");
+    gate.open();
+    assert_eq!(world.end(&engine, second.id).await.conclusion, Some(Conclusion::Cancelled));
+    world.check_rest().await;
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_wish_to_go_back_does_not_take_the_way_forward() {
     let world = World::paused();
     let gate = Gate::new("apply");
