@@ -77,10 +77,10 @@ impl Invariant for NeededStays {
             Change::ContainerSeen(observed) => self.note(ledger, &observed.name, when.at),
             Change::Misled(_) | Change::RouteUnseen(_) => self.misled = Some(when.at),
             Change::GoesOn => drop(self.woken.insert(when.process, when.at)),
-            Change::Asked { op: Op::RouterApply, call, route: Some(route), .. } => {
-                if wish_of(call).is_some_and(|(_, step)| matches!(step, "clear" | "drain")) {
-                    return self.check(ledger, route, when);
-                }
+            Change::Asked { op: Op::RouterApply, call, route: Some(route), .. }
+                if wish_of(call).is_some_and(|(_, step)| matches!(step, "clear" | "drain")) =>
+            {
+                return self.check(ledger, route, when);
             }
             _ => {}
         }
