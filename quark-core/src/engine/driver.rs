@@ -336,7 +336,7 @@ impl Driver {
             Some(joined) => joined,
             None => {
                 cancel.cancel();
-                match self.end_of(&mut task, step, &looked_after).await {
+                match Box::pin(self.end_of(&mut task, step, &looked_after)).await {
                     Some(joined) => joined,
                     None => {
                         let text = format!("{step} took longer than {timeout:?} and could not be stopped");

@@ -78,6 +78,30 @@ fn a_rollback_to_what_is_being_retired_is_seen() {
     assert_eq!(shown_by(Bug::RetiringIsTaken), "retiring-left");
 }
 
+/// Also one of a version that waits for people: the engine has not gone round
+/// and round in the same moment.
+#[test]
+fn a_cancel_that_is_ignored_is_seen() {
+    assert_eq!(shown_by(Bug::CancelIgnored), "cancel-wins");
+}
+
+#[test]
+fn a_version_that_too_few_have_agreed_to_is_seen() {
+    for bug in [Bug::ApprovedByOne, Bug::ExpiryIgnored, Bug::OtherImageApproved] {
+        assert_eq!(shown_by(bug), "approved-first", "{}", bug.as_str());
+    }
+}
+
+#[test]
+fn a_standby_that_is_retired_while_nothing_else_answers_is_seen() {
+    assert_eq!(shown_by(Bug::NeededIsRetired), "needed-stays");
+}
+
+#[test]
+fn what_is_live_and_stays_down_while_a_build_takes_long_is_seen() {
+    assert_eq!(shown_by(Bug::LiveNotLookedAfter), "mended-soon");
+}
+
 #[test]
 fn one_good_answer_is_seen_to_be_too_few() {
     assert_eq!(shown_by(Bug::OneAnswerIsEnough), "often-enough");
