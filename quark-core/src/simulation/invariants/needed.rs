@@ -172,6 +172,11 @@ impl Invariant for MendedSoon {
         }
         let calm = when.troubled + CALM;
         for (name, (id, since)) in self.down.iter().filter(|_| when.at > calm) {
+            // Somebody may have asked for its removal since: then it is not brought back to life.
+            let app = ledger.apps().find(|app| app.name == *name);
+            if app.and_then(|app| dead(ledger, app)) != Some(*id) {
+                continue;
+            }
             self.check(ledger, name, *id, calm.max(*since), when.at)?;
         }
         Ok(())
