@@ -125,5 +125,7 @@ fn a_store_that_goes_back_in_time_is_not_believed() {
     let real = where_it_is_usual(None, 60, Happening::StoreRestored, Fault::Slow);
     assert!(real.is_none(), "{}", real.unwrap());
     let report = where_it_is_usual(Some(Bug::DoubtIgnored), 200, Happening::StoreRestored, Fault::Slow);
-    assert_eq!(report.expect("it was not found").violation().unwrap().invariant, "safe-mode");
+    let shown = report.expect("it was not found").violation().unwrap().invariant;
+    // What follows from believing it may be seen before that it is believed.
+    assert!(["safe-mode", "protected"].contains(&shown), "{shown}");
 }
