@@ -106,3 +106,14 @@ pub(crate) fn check_note(field: &'static str, text: &str, most: usize) -> Result
     }
     Ok(())
 }
+
+/// Checks the name of somebody who wants or answers something. Without spaces
+/// around it: two spellings of one person must not pass for two people.
+pub(crate) fn check_person(text: &str) -> Result<()> {
+    check_note("by", text, 100)?;
+    if text.is_empty() || text.trim() != text || text.contains('\n') {
+        return Err(Error::invalid("by", "invalid_name", "it must be said who wants this")
+            .with_hint("a name of 1 to 100 characters, on one line, without spaces around it"));
+    }
+    Ok(())
+}

@@ -28,7 +28,7 @@ pub use resources::Resources;
 pub use source::{BranchName, CommitSha, RepositoryUrl, Source};
 pub use spec::{App, Timing};
 
-pub(crate) use checked::{check_note, checked_text};
+pub(crate) use checked::{check_note, check_person, checked_text};
 
 /// Durations as whole milliseconds, under field names that end in `_ms`.
 pub(crate) mod millis {

@@ -11,7 +11,7 @@ use super::requests::{DeployRequest, RollbackRequest};
 use super::shared::Shared;
 use super::worker::go_on;
 use super::{sweep, watch as live};
-use crate::app::{App, AppName, Source};
+use crate::app::{App, AppName, Source, check_person};
 use crate::backend::store::refusal;
 use crate::backend::{CancelOutcome, ContainerRuntime, LogChunk, LogSelection, Metric, Queue, Router, Store};
 use crate::deployment::{
@@ -422,6 +422,7 @@ impl DeploymentEngine {
     }
 
     async fn submit(&self, deployment: Deployment) -> Result<Deployment> {
+        check_person(&deployment.created_by)?;
         self.shared.refuse_in_safe_mode()?;
         let job = sweep::job(&deployment, deployment.created_at);
         let kind = deployment.kind.as_str();

@@ -8,7 +8,7 @@ use super::draft::Draft;
 use super::shared::Shared;
 use super::stuck::take;
 use super::worker::go_on;
-use crate::app::{ApprovalPolicy, Change, check_note};
+use crate::app::{ApprovalPolicy, Change, check_note, check_person};
 use crate::backend::store::refusal;
 use crate::deployment::{
     Answer, Approval, ApprovalVerdict, Deployment, DeploymentId, Endpoint, EventKind, InstanceState, State,
@@ -79,10 +79,7 @@ impl ApprovalRequest {
     }
 
     fn check(&self) -> Result<()> {
-        check_note("by", &self.by, 100)?;
-        if self.by.trim().is_empty() {
-            return Err(Error::invalid("by", "invalid_name", "somebody must answer").with_hint("say who, in `by`"));
-        }
+        check_person(&self.by)?;
         self.comment.as_deref().map_or(Ok(()), |comment| check_note("comment", comment, 1000))
     }
 }

@@ -107,7 +107,12 @@ async fn only_who_has_seen_this_very_question_can_answer_and_only_once() {
     let other_nonce = ApprovalRequest { nonce: "guessed".to_owned(), ..yes.clone() };
     assert_eq!(refused(&engine, &pending, other_nonce).await, "other_question");
     assert_eq!(refused(&engine, &pending, ApprovalRequest::approve(&pending, "ann")).await, "own_deployment");
-    assert_eq!(refused(&engine, &pending, ApprovalRequest::approve(&pending, " ")).await, "invalid_name");
+    for nobody in ["", " ", "ann ", "ann\n"] {
+        let request = ApprovalRequest::approve(&pending, nobody);
+        assert_eq!(refused(&engine, &pending, request).await, "invalid_name", "{nobody:?}");
+    }
+    let request = DeployRequest { by: Some(" ann".to_owned()), ..DeployRequest::default() };
+    assert_eq!(engine.deploy(&name(), request).await.unwrap_err().code(), "invalid_name");
     let long = yes.clone().with_comment("x".repeat(1001));
     assert_eq!(refused(&engine, &pending, long).await, "too_long");
     approve(&engine, &pending, "bob").await;
