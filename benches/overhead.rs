@@ -2,10 +2,11 @@
 //! containers, one app at a time and sixteen at once, over each store. One line
 //! of JSON per row, in the format of the peers that `beside.py` runs next to it.
 //!
-//! `deploy-overhead [deployments per row] [stores]`, for example
-//! `deploy-overhead 2000 sqlite,sqlite-full,memory`. `TMPDIR` says where the
+//! `deploy-overhead [deployments per row] [stores] [apps at once]`, for example
+//! `deploy-overhead 2000 sqlite,sqlite-full,memory 1,16`. `TMPDIR` says where the
 //! database files are; a folder in memory would measure no disk.
 
+use std::num::ParseIntError;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,16 +20,22 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 /// As in the peer's rows: one app, and sixteen.
-const AT_ONCE: [usize; 2] = [1, 16];
+const AT_ONCE: &str = "1,16";
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
+    let wrong = |question: &'static str| move |_: ParseIntError| Error::new(ErrorKind::InvalidInput, question);
     let deployments = arguments.next().map_or(Ok(2000), |number| number.parse());
-    let deployments = deployments.map_err(|_| Error::new(ErrorKind::InvalidInput, "how many deployments per row?"))?;
+    let deployments = deployments.map_err(wrong("how many deployments per row?"))?;
     let stores = arguments.next().unwrap_or_else(|| "sqlite,sqlite-full,memory".to_owned());
+    let at_once = arguments.next().unwrap_or_else(|| AT_ONCE.to_owned());
+    let at_once: Vec<usize> = at_once
+        .split(',')
+        .map(|number| number.parse().map_err(wrong("how many apps at once?")))
+        .collect::<Result<_>>()?;
     for store in stores.split(',') {
-        for at_once in AT_ONCE {
+        for &at_once in &at_once {
             let folder = tempfile::tempdir().map_err(|error| {
                 Error::new(ErrorKind::Unavailable, "there is no temporary folder").with_source(error)
             })?;

@@ -104,6 +104,7 @@ async fn first_commit(store: &SqliteStore, name: &str) -> Result<Commit> {
         events: vec![EventKind::StateChanged { from: State::Queued, to: State::Admitted }],
         jobs: Vec::new(),
         forget_app: false,
+        hand_back: None,
         at,
     })
 }

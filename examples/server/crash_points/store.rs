@@ -145,8 +145,8 @@ impl Store for Mortal {
     async fn snapshot(&self, id: DeploymentId) -> Result<Option<Snapshot>> {
         self.inner.snapshot(id).await
     }
-    async fn unfinished(&self) -> Result<Vec<Deployment>> {
-        self.inner.unfinished().await
+    async fn unfinished(&self, app: Option<&AppName>) -> Result<Vec<Deployment>> {
+        self.inner.unfinished(app).await
     }
     async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {
         self.inner.acquire_lease(app, owner, ttl).await

@@ -39,4 +39,4 @@ pub use queue::{
 };
 pub use router::{Drained, EffectiveRoute, LastChange, Route, Router};
 pub use source_fetcher::SourceFetcher;
-pub use store::{CancelOutcome, Commit, CreatedDeployment, Guard, Lease, Snapshot, Store};
+pub use store::{CancelOutcome, Commit, CreatedDeployment, Guard, HandBack, Lease, Snapshot, Store};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::queue::NewJob;
+use super::queue::{ClaimToken, NewJob};
 use crate::app::{App, AppName};
 use crate::clock::Timestamp;
 use crate::deployment::{
@@ -55,8 +55,8 @@ pub struct Guard {
 pub struct Commit {
     /// What is compared first.
     pub guard: Guard,
-    /// The deployment as it shall be. Its version is set by the store, its
-    /// cancel request is left as it is.
+    /// The deployment as it shall be. Its version is set by the store; its cancel
+    /// request and what was asked for are left as they are.
     pub deployment: Deployment,
     /// What serves, if it changes.
     pub serving: Option<Serving>,
@@ -70,8 +70,18 @@ pub struct Commit {
     pub jobs: Vec<NewJob>,
     /// Whether the app itself is gone.
     pub forget_app: bool,
+    /// What the writer gives back, if this is the last that it does.
+    pub hand_back: Option<HandBack>,
     /// When.
     pub at: Timestamp,
+}
+
+/// What a writer gives back with the last commit of its work: the lease, and the
+/// job because of which it had that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HandBack {
+    /// The claim of the job that is done, if the store queues jobs.
+    pub claim: Option<ClaimToken>,
 }
 
 /// What became of a wish to cancel.
@@ -123,8 +133,13 @@ pub struct CreatedDeployment {
 /// - `commit` with `unless_cancelled` after a cancel request is `Cancelled` and changes nothing.
 /// - `commit` with `admits` while another deployment of the app is active is a `Conflict` (`app_busy`).
 /// - `commit` with `admits` while an earlier deployment of the app is queued is a `Conflict` (`app_busy`).
+/// - `commit` changes nothing of what was asked for: neither kind nor release, nor who asked, why, when and under
+///   which key.
 /// - A completed deployment keeps its state, conclusion and failure; a commit that says otherwise is a
 ///   `Conflict` (`deployment_ended`).
+/// - `commit` with `hand_back` releases its lease in the same transaction.
+/// - `commit` with `hand_back` acknowledges the claim that it names in the same transaction, where the store queues
+///   jobs; a claim that is lost is left to whoever has it.
 /// - Two apps never hold the same endpoint; the second is a `Conflict` (`endpoint_taken`).
 /// - A step is identified by name and attempt: writing it again replaces it.
 /// - A `commit` that is refused leaves no trace: no step, instance, event, job or serving.
@@ -138,6 +153,7 @@ pub struct CreatedDeployment {
 /// - After `leap` every fence, generation and event number that is given is far above every one given before, and
 ///   every lease is lost.
 /// - `unfinished` yields every deployment that has not ended, and nothing else.
+/// - `unfinished` of an app yields those of this app only.
 /// - Everything written is there after the store was closed and opened again (where it is durable).
 #[async_trait]
 pub trait Store: std::fmt::Debug + Send + Sync + 'static {
@@ -222,12 +238,12 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// [`ErrorKind::Unavailable`].
     async fn snapshot(&self, id: DeploymentId) -> Result<Option<Snapshot>>;
 
-    /// The deployments that have not ended, oldest first.
+    /// The deployments that have not ended, oldest first; of one app if it is given.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unavailable`].
-    async fn unfinished(&self) -> Result<Vec<Deployment>>;
+    async fn unfinished(&self, app: Option<&AppName>) -> Result<Vec<Deployment>>;
 
     /// Takes the right to act on an app for `ttl`. The store's clock decides.
     ///

@@ -27,13 +27,14 @@ pub use apps::{
 };
 pub use cancel::{request_cancel_comes_in_time_or_too_late, request_cancel_ends_what_waits};
 pub use commits::{
-    a_commit_happens_as_a_whole, a_completed_deployment_keeps_its_end, a_refused_commit_leaves_no_trace,
-    a_step_is_identified_by_name_and_attempt, forgetting_an_app_keeps_its_history, instances_are_those_that_are_left,
-    two_apps_never_hold_one_endpoint,
+    a_commit_happens_as_a_whole, a_commit_keeps_what_was_asked_for, a_completed_deployment_keeps_its_end,
+    a_refused_commit_leaves_no_trace, a_step_is_identified_by_name_and_attempt, forgetting_an_app_keeps_its_history,
+    instances_are_those_that_are_left, two_apps_never_hold_one_endpoint,
 };
 pub use deployments::{
     a_remove_deployment_marks_its_app, create_deployment_counts_without_gaps, create_deployment_needs_an_app,
     create_deployment_writes_event_and_job, deployments_are_listed_newest_first, unfinished_is_what_has_not_ended,
+    unfinished_of_an_app_is_its_own,
 };
 pub use durability::everything_survives_reopening;
 pub use events::{events_are_read_in_order_without_gaps, log_lines_are_numbered_without_gaps};
@@ -43,7 +44,10 @@ pub use guards::{
     commit_stops_at_a_cancel_request, commit_under_an_old_lease_is_fenced,
 };
 pub use leap::{leap_leaves_all_numbers_behind, position_is_the_last_event, time_moves_on};
-pub use leases::{a_lease_excludes_other_owners, a_lease_goes_to_its_owner_or_when_it_ran_out, renew_lease_extends};
+pub use leases::{
+    a_last_commit_acknowledges_its_job, a_last_commit_releases_its_lease, a_lease_excludes_other_owners,
+    a_lease_goes_to_its_owner_or_when_it_ran_out, renew_lease_extends,
+};
 pub use supersede::{
     a_key_finds_its_deployment, a_key_names_one_deployment, a_newer_deployment_supersedes_earlier_ones,
     create_deployment_is_refused_while_one_is_under_way,
@@ -75,7 +79,10 @@ macro_rules! __for_each_store_case {
             a_remove_deployment_marks_its_app,
             deployments_are_listed_newest_first,
             unfinished_is_what_has_not_ended,
+            unfinished_of_an_app_is_its_own,
             a_lease_excludes_other_owners,
+            a_last_commit_releases_its_lease,
+            a_last_commit_acknowledges_its_job,
             a_lease_goes_to_its_owner_or_when_it_ran_out,
             renew_lease_extends,
             commit_under_an_old_lease_is_fenced,
@@ -84,6 +91,7 @@ macro_rules! __for_each_store_case {
             commit_admits_one_active_deployment,
             commit_admits_the_earliest_first,
             a_commit_happens_as_a_whole,
+            a_commit_keeps_what_was_asked_for,
             instances_are_those_that_are_left,
             a_completed_deployment_keeps_its_end,
             two_apps_never_hold_one_endpoint,

@@ -379,8 +379,8 @@ impl DeploymentEngine {
 
     /// What is about to change what is live, if anything is.
     async fn promoting(&self, name: &AppName) -> Result<Option<DeploymentKind>> {
-        let unfinished = self.shared.store.unfinished().await?;
-        let promoting = unfinished.into_iter().find(|other| other.app == *name && other.state == State::Promoting);
+        let unfinished = self.shared.store.unfinished(Some(name)).await?;
+        let promoting = unfinished.into_iter().find(|other| other.state == State::Promoting);
         Ok(promoting.map(|promoting| promoting.kind))
     }
 

@@ -87,7 +87,7 @@ impl ApprovalRequest {
 /// The deployments that wait for people, the oldest question first.
 pub(super) async fn pending(shared: &Shared) -> Result<Vec<PendingApproval>> {
     let mut found = Vec::new();
-    for deployment in shared.store.unfinished().await? {
+    for deployment in shared.store.unfinished(None).await? {
         if deployment.state != State::AwaitingApproval {
             continue;
         }

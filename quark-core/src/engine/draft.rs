@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Commit, Guard, Lease, NewJob, Snapshot};
+use crate::backend::{Commit, Guard, HandBack, Lease, NewJob, Snapshot};
 use crate::clock::Timestamp;
 use crate::deployment::{
     Approval, ApprovalOutcome, Conclusion, EventKind, Failure, Instance, InstanceState, Serving, State, StepRecord,
@@ -26,6 +26,7 @@ pub(super) struct Draft {
     events: Vec<EventKind>,
     jobs: Vec<NewJob>,
     forget_app: bool,
+    hand_back: Option<HandBack>,
     admits: bool,
     unless_cancelled: bool,
     /// The deployment's own row was changed.
@@ -48,6 +49,7 @@ impl Draft {
             events: Vec::new(),
             jobs: Vec::new(),
             forget_app: false,
+            hand_back: None,
             admits: false,
             unless_cancelled: false,
             changed: false,
@@ -181,6 +183,11 @@ impl Draft {
         self.forget_app = true;
     }
 
+    /// Gives back what is held with it: it is the last that is written.
+    pub(super) fn hand_back(&mut self, back: HandBack) {
+        self.hand_back = Some(back);
+    }
+
     /// Refuses to be written once somebody has asked the deployment to stop.
     pub(super) fn unless_cancelled(&mut self) {
         self.unless_cancelled = true;
@@ -205,6 +212,7 @@ impl Draft {
             events: self.events.clone(),
             jobs: self.jobs.clone(),
             forget_app: self.forget_app,
+            hand_back: self.hand_back.clone(),
             at,
         }
     }

@@ -4,6 +4,7 @@
 //! an outcome and does the step again; every step observes before it acts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,7 @@ use super::log::DeploymentLog;
 use super::settle;
 use super::shared::Shared;
 use super::step::{self, StepContext};
-use crate::backend::{Call, JobKind, Lease, Metric, Snapshot};
+use crate::backend::{Call, ClaimToken, HandBack, JobKind, Lease, Metric, Snapshot};
 use crate::clock::Timestamp;
 use crate::deployment::{DeploymentId, EventKind, Failure, State, StepName, StepOutput, StepPhase, StepRecord};
 use crate::planted::planted;
@@ -26,6 +27,8 @@ use crate::{Error, ErrorClass, ErrorKind, Result};
 pub(super) enum Burst {
     /// Nothing is left to do.
     Finished,
+    /// Nothing is left to do, and lease and job were given back with the last write.
+    HandedBack,
     /// Something is left to do at this time.
     Parked(Timestamp),
     /// The engine shuts down; another one goes on.
@@ -47,11 +50,15 @@ pub(super) const UNHEARD: Duration = Duration::from_secs(600);
 pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
     pub(super) lease: Lease,
+    /// The claim of the job that asked for the work, if one did.
+    pub(super) claim: Option<ClaimToken>,
     pub(super) log: Arc<DeploymentLog>,
     /// Somebody wants the deployment to stop.
     pub(super) cancelled: CancellationToken,
     /// The lease is lost.
     pub(super) lost: CancellationToken,
+    /// The lease is about to be given back: that it is gone means nothing.
+    pub(super) leaving: Arc<AtomicBool>,
 }
 
 /// What became of a write.
@@ -96,12 +103,22 @@ impl Driver {
         }
     }
 
-    /// Writes what was decided and not written.
+    /// Writes what was decided and not written; with the last write goes back what
+    /// is held.
     async fn leave(&self, draft: &Draft, burst: Burst) -> Result<Burst> {
         if draft.is_empty() {
             return Ok(burst);
         }
-        match self.write(&mut draft.clone()).await? {
+        let mut last = draft.clone();
+        let finished = burst == Burst::Finished;
+        if finished {
+            last.hand_back(HandBack { claim: self.claim });
+            self.leaving.store(true, Ordering::Relaxed);
+        }
+        let written = self.write(&mut last).await;
+        self.leaving.store(matches!(written, Ok(Written::Yes)), Ordering::Relaxed);
+        match written? {
+            Written::Yes if finished => Ok(Burst::HandedBack),
             Written::Yes => Ok(burst),
             Written::ReadAgain => Ok(Burst::Parked(self.shared.now())),
             Written::Busy => Ok(Burst::Parked(self.shared.now().after(BUSY))),

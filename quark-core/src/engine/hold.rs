@@ -2,6 +2,7 @@
 //! engines of the store.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio_util::sync::CancellationToken;
 
@@ -20,9 +21,12 @@ use crate::platform::Leash;
 pub(super) struct Hold {
     shared: Arc<Shared>,
     pub(super) lease: Lease,
+    /// The claim of the job that asked for the work, if one did.
+    claim: Option<ClaimToken>,
     log: Option<Arc<DeploymentLog>>,
     cancelled: CancellationToken,
     lost: CancellationToken,
+    leaving: Arc<AtomicBool>,
     _claim: AppClaim,
     _running: Registration,
     keeper: Leash,
@@ -45,6 +49,7 @@ impl Hold {
         let lease = shared.store.acquire_lease(app, &shared.config.owner, ttl).await?;
         let cancelled = CancellationToken::new();
         let lost = CancellationToken::new();
+        let leaving = Arc::new(AtomicBool::new(false));
         let running = shared.register(id, cancelled.clone());
         let kept = Kept {
             store: Arc::clone(&shared.store),
@@ -57,14 +62,17 @@ impl Hold {
             deployment: id,
             cancelled: cancelled.clone(),
             lost: lost.clone(),
+            leaving: Arc::clone(&leaving),
         };
         Ok(Self {
+            claim: token,
             log: None,
             keeper: lease::keep(&shared.platform, kept),
             shared: Arc::clone(shared),
             lease,
             cancelled,
             lost,
+            leaving,
             _claim: claim,
             _running: running,
         })
@@ -77,9 +85,18 @@ impl Hold {
         Driver {
             shared: Arc::clone(&self.shared),
             lease: self.lease.clone(),
+            claim: self.claim,
             log,
             cancelled: self.cancelled.clone(),
             lost: self.lost.clone(),
+            leaving: Arc::clone(&self.leaving),
+        }
+    }
+
+    /// Lets go of what the last write has given back in the store.
+    pub(super) async fn let_go(self) {
+        if let Some(log) = &self.log {
+            log.flush().await;
         }
     }
 

@@ -1,6 +1,7 @@
 //! Keeps the right to act while a burst of work lasts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ pub(super) struct Kept {
     pub(super) cancelled: CancellationToken,
     /// Set when the lease is lost.
     pub(super) lost: CancellationToken,
+    /// Whether the lease is about to be given back.
+    pub(super) leaving: Arc<AtomicBool>,
 }
 
 /// Renews lease and claim every third of their life and looks for a cancel
@@ -56,6 +59,8 @@ pub(super) fn keep(platform: &Arc<dyn Platform>, kept: Kept) -> Leash {
                     beat(&kept, look).await;
                 }
                 Round::Lost | Round::Unanswered if planted!(WorkAfterLoss) => {}
+                // Given back a moment ago, or about to be.
+                Round::Lost if kept.leaving.load(Ordering::Relaxed) => {}
                 Round::Lost => break,
                 Round::NotDue => {}
                 // The store is away. It may come back before the lease ends.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::shared::Shared;
 use crate::app::EnvVars;
@@ -16,7 +16,8 @@ use crate::platform::Platform;
 const WAITING: usize = 8192;
 /// How long the end of a deployment waits for its last lines.
 const LONGEST_FLUSH: std::time::Duration = std::time::Duration::from_secs(2);
-/// How long a line waits for others to be written with it.
+/// How long a line waits for others to be written with it: a line a moment later
+/// is the same to people, and a write less is much to the store.
 const GATHERING: std::time::Duration = std::time::Duration::from_millis(50);
 /// Lines that are written at once.
 const BATCH: usize = 256;
@@ -34,6 +35,8 @@ pub(super) struct DeploymentLog {
     clock: Arc<dyn Clock>,
     secrets: Vec<String>,
     dropped: Arc<AtomicU64>,
+    /// Ends the gathering: a batch is full, or somebody waits for it.
+    hurry: Arc<Notify>,
 }
 
 /// Where a log goes to.
@@ -61,11 +64,11 @@ impl DeploymentLog {
     /// Opens the log; its writer ends when the log is dropped and written.
     fn open(target: LogTarget, id: DeploymentId, env: &EnvVars) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let dropped = Arc::new(AtomicU64::new(0));
+        let (dropped, hurry) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
         let clock = Arc::clone(&target.clock);
         let platform = Arc::clone(&target.platform);
-        platform.spawn(Box::pin(write(target, id, receiver, Arc::clone(&dropped))));
-        Self { entries: sender, clock, secrets: secrets(env), dropped }
+        platform.spawn(Box::pin(write(target, id, receiver, Arc::clone(&dropped), Arc::clone(&hurry))));
+        Self { entries: sender, clock, secrets: secrets(env), dropped, hurry }
     }
 
     /// Says something in the engine's own voice.
@@ -79,6 +82,7 @@ impl DeploymentLog {
         let written = async {
             let (sender, receiver) = oneshot::channel();
             if self.entries.send(Entry::Flush(sender)).await.is_ok() {
+                self.hurry.notify_one();
                 // An error means that the writer has ended, which says so itself.
                 let _ = receiver.await;
             }
@@ -124,39 +128,47 @@ impl LogSink for DeploymentLog {
             }
             rest = after;
             if rest.is_empty() {
-                return;
+                break;
             }
+        }
+        if self.entries.max_capacity() - self.entries.capacity() >= BATCH {
+            self.hurry.notify_one();
         }
     }
 }
 
-/// Lets further lines join those that are about to be written, unless somebody
-/// waits for them: a line a moment later is the same to people, and a write
-/// less is much to the store.
-async fn gather(clock: &dyn Clock, entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) {
-    let mut over = clock.sleep(GATHERING);
-    while batch.len() < BATCH && !batch.iter().any(|entry| matches!(entry, Entry::Flush(_))) {
-        let room = BATCH - batch.len();
+/// Lets further lines join those that are about to be written. They wake nobody
+/// as they come: to wake another thread costs more than to write a line.
+async fn gather(clock: &dyn Clock, hurry: &Notify, entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) {
+    let is_urgent = |batch: &[Entry]| batch.len() >= BATCH || batch.iter().any(|e| matches!(e, Entry::Flush(_)));
+    if !is_urgent(batch) {
         tokio::select! {
             biased;
-            count = entries.recv_many(batch, room) => {
-                if count == 0 {
-                    return;
-                }
-            }
-            () = &mut over => return,
+            () = hurry.notified() => {}
+            () = clock.sleep(GATHERING) => {}
         }
+    }
+    while batch.len() < BATCH
+        && let Ok(entry) = entries.try_recv()
+    {
+        batch.push(entry);
     }
 }
 
-async fn write(target: LogTarget, id: DeploymentId, mut entries: mpsc::Receiver<Entry>, dropped: Arc<AtomicU64>) {
+async fn write(
+    target: LogTarget,
+    id: DeploymentId,
+    mut entries: mpsc::Receiver<Entry>,
+    dropped: Arc<AtomicU64>,
+    hurry: Arc<Notify>,
+) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         batch.clear();
         if entries.recv_many(&mut batch, BATCH).await == 0 {
             return;
         }
-        gather(target.clock.as_ref(), &mut entries, &mut batch).await;
+        gather(target.clock.as_ref(), &hurry, &mut entries, &mut batch).await;
         let mut lines = Vec::with_capacity(batch.len());
         let mut flushed = Vec::new();
         for entry in batch.drain(..) {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::draft::Draft;
+use super::drift::drift;
 use super::driver::{Burst, Driver, MEANWHILE, UNHEARD};
 use super::log::DeploymentLog;
-use super::reconcile::{found, mend_under};
+use super::reconcile::{found, look_at_live, mend_under};
 use super::settle;
 use super::step::{self, StepContext};
 use crate::backend::Snapshot;
@@ -80,11 +81,16 @@ impl Driver {
         if planted!(LiveNotLookedAfter) || self.shared.safe_mode.is_on() {
             return;
         }
-        let live = snapshot.app.as_ref().and_then(|app| app.serving.live.as_ref());
-        let Some(live) = live.map(|live| live.deployment).filter(|live| *live != snapshot.deployment.id) else {
-            return;
-        };
+        let Some(app) = &snapshot.app else { return };
+        let live = app.serving.live.as_ref().map(|live| live.deployment);
+        let Some(live) = live.filter(|live| *live != snapshot.deployment.id) else { return };
         let mended = async {
+            // What is known here is what is stored: nobody else has the lease. This
+            // deployment changes no route now, and no other one of the app is active.
+            let (containers, route) = look_at_live(&self.shared, app, &snapshot.instances).await?;
+            if drift(app, &snapshot.instances, &containers, route, false).is_empty() {
+                return Ok(true);
+            }
             let Some(snapshot) = self.shared.store.snapshot(live).await? else { return Ok(true) };
             if found(&self.shared, &snapshot).await?.is_empty() {
                 return Ok(true);
@@ -93,9 +99,11 @@ impl Driver {
             let driver = Self {
                 shared: Arc::clone(&self.shared),
                 lease: self.lease.clone(),
+                claim: None,
                 log: DeploymentLog::of(&self.shared, &deployment),
                 cancelled: CancellationToken::new(),
                 lost: self.lost.clone(),
+                leaving: Arc::clone(&self.leaving),
             };
             // What is mended is a step of its own, hence the box.
             let mended = Box::pin(mend_under(&driver, &deployment)).await;

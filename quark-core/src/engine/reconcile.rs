@@ -14,8 +14,8 @@ use super::route::take_away;
 use super::shared::{NO_ANSWER, Shared};
 use crate::Result;
 use crate::app::AppName;
-use crate::backend::{Call, ObservedContainer, Snapshot, container_runtime::label};
-use crate::deployment::{AppRecord, Deployment, DeploymentId, InstanceState, State, StepName, StepPhase};
+use crate::backend::{Call, EffectiveRoute, ObservedContainer, Snapshot, container_runtime::label};
+use crate::deployment::{AppRecord, Deployment, DeploymentId, Instance, InstanceState, State, StepName, StepPhase};
 use crate::planted::planted;
 
 /// How often the world is looked at.
@@ -162,13 +162,9 @@ pub(super) async fn found(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<Dr
         return Ok(Vec::new());
     }
     let name = &app.spec.name;
-    let mut containers = Vec::new();
-    for instance in &snapshot.instances {
-        containers.extend(shared.ask("the runtime", shared.runtime.inspect(&instance.name)).await?);
-    }
-    let route = shared.ask("the router", shared.router.observe(name)).await?;
-    let unfinished = shared.store.unfinished().await?;
-    let switching = |other: &Deployment| other.app == *name && is_switching(other.state);
+    let (containers, route) = look_at_live(shared, app, &snapshot.instances).await?;
+    let unfinished = shared.store.unfinished(Some(name)).await?;
+    let switching = |other: &Deployment| is_switching(other.state);
     Ok(drift(
         app,
         &snapshot.instances,
@@ -176,6 +172,21 @@ pub(super) async fn found(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<Dr
         route,
         !planted!(MendsDuringSwitch) && unfinished.iter().any(switching),
     ))
+}
+
+/// The containers and the route of what is live of an app, as they are.
+pub(super) async fn look_at_live(
+    shared: &Shared,
+    app: &AppRecord,
+    instances: &[Instance],
+) -> Result<(Vec<ObservedContainer>, Option<EffectiveRoute>)> {
+    let mut containers = Vec::new();
+    let live = app.serving.live.as_ref().map(|live| live.slot);
+    for instance in instances.iter().filter(|instance| Some(instance.slot) == live) {
+        containers.extend(shared.ask("the runtime", shared.runtime.inspect(&instance.name)).await?);
+    }
+    let route = shared.ask("the router", shared.router.observe(&app.spec.name)).await?;
+    Ok((containers, route))
 }
 
 /// Whether a deployment in this state is changing the route, and will go on.

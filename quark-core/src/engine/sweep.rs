@@ -10,7 +10,7 @@ use crate::planted::planted;
 /// Queues what has no job.
 pub(super) async fn sweep(shared: &Shared) -> Result<()> {
     let now = shared.now();
-    for deployment in shared.store.unfinished().await? {
+    for deployment in shared.store.unfinished(None).await? {
         if deployment.state != State::Stuck && !planted!(JobsNotRebuilt) {
             shared.queue.enqueue(job(&deployment, now)).await?;
         }

@@ -27,8 +27,8 @@ impl Driver {
     /// so that the removal can begin. Whether there was one.
     pub(super) async fn make_way(&self, draft: &Draft) -> Result<bool> {
         let own = &draft.snapshot().deployment;
-        for other in self.shared.store.unfinished().await? {
-            if other.app == own.app && other.id != own.id && other.state == State::Stuck {
+        for other in self.shared.store.unfinished(Some(&own.app)).await? {
+            if other.id != own.id && other.state == State::Stuck {
                 let mut other = self.read(other.id).await?;
                 super::stuck::give_up(&mut other, &own.created_by, self.shared.now());
                 // What it has made is not forgotten: the removal takes it away.
@@ -42,20 +42,20 @@ impl Driver {
     /// Whether what comes first waits for a person: to be mended, or approved.
     pub(super) async fn waits_for_people(&self, draft: &Draft) -> Result<bool> {
         let own = &draft.snapshot().deployment;
-        let unfinished = self.shared.store.unfinished().await?;
+        let unfinished = self.shared.store.unfinished(Some(&own.app)).await?;
         let waits = |other: &Deployment| match other.state {
             State::Stuck => true,
             // One that was told to stop is over in a moment.
             State::AwaitingApproval => other.cancel.is_none(),
             _ => false,
         };
-        Ok(unfinished.iter().any(|other| other.app == own.app && other.id != own.id && waits(other)))
+        Ok(unfinished.iter().any(|other| other.id != own.id && waits(other)))
     }
 
     /// Whether another deployment of the app is active.
     pub(super) async fn is_busy(&self, snapshot: &Snapshot) -> Result<bool> {
-        let unfinished = self.shared.store.unfinished().await?;
         let own = &snapshot.deployment;
-        Ok(unfinished.iter().any(|other| other.app == own.app && other.id != own.id && other.state.is_active()))
+        let unfinished = self.shared.store.unfinished(Some(&own.app)).await?;
+        Ok(unfinished.iter().any(|other| other.id != own.id && other.state.is_active()))
     }
 }

@@ -126,7 +126,8 @@ async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
     let deployment = claimed.job.deployment;
     let token = claimed.token;
     let told = match drive(shared, &claimed.job.app, deployment, claimed.job.kind, Some(token)).await {
-        Ok(Burst::Finished) => shared.queue.ack(token).await,
+        Ok(Burst::HandedBack) if shared.store.queues_jobs() => return,
+        Ok(Burst::Finished | Burst::HandedBack) => shared.queue.ack(token).await,
         Ok(Burst::Parked(until)) => {
             let delay = until.since(shared.now());
             shared.queue.nack(token, delay, false, "waiting").await
@@ -185,5 +186,9 @@ pub(super) async fn drive(
         }
         Err(error) => Err(error),
     };
+    if let Ok(Burst::HandedBack) = burst {
+        hold.let_go().await;
+        return burst;
+    }
     hold.release(burst).await
 }

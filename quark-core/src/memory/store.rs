@@ -177,8 +177,8 @@ impl Store for MemoryStore {
         Ok(self.tables().snapshot(id))
     }
 
-    async fn unfinished(&self) -> Result<Vec<Deployment>> {
-        Ok(self.tables().unfinished())
+    async fn unfinished(&self, app: Option<&AppName>) -> Result<Vec<Deployment>> {
+        Ok(self.tables().unfinished(app))
     }
 
     async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {
@@ -199,7 +199,12 @@ impl Store for MemoryStore {
     async fn commit(&self, commit: Commit) -> Result<Version> {
         let mut tables = self.tables();
         tables.check(&commit)?;
+        let claim = commit.hand_back.as_ref().and_then(|back| back.claim);
         let (version, jobs) = tables.apply(commit)?;
+        // Before new ones are queued: one of the same name would be taken for this one.
+        if let Some((claim, queue)) = claim.zip(self.shared.queue.as_ref()) {
+            queue.done(claim);
+        }
         for job in jobs {
             self.queue_job(job);
         }

@@ -23,6 +23,9 @@ use crate::deployment::{DeploymentId, State};
 
 /// How long the world may take to come to rest once nothing goes wrong any more.
 const TO_REST: Duration = Duration::from_secs(600);
+/// How much longer for each deployment that waits its turn then: a probe that
+/// fails at its deadline, and the way back.
+const PER_WAITING: Duration = Duration::from_secs(30);
 /// After how long a person looks at what is left over.
 const LOOKED_AT: Duration = Duration::from_secs(240);
 /// How long a store that went back in time may go unnoticed in calm.
@@ -339,7 +342,9 @@ impl Simulation {
 /// still on its way has arrived.
 async fn come_to_rest(world: &World) -> Result<(), (&'static str, String)> {
     let began = world.now();
-    let longest = if world.was_restored() { TO_REST * 2 } else { TO_REST };
+    let waiting = world.with_ledger(|ledger| ledger.deployments().filter(|entry| !entry.state.is_terminal()).count());
+    let base = if world.was_restored() { TO_REST * 2 } else { TO_REST };
+    let longest = base + PER_WAITING * u32::try_from(waiting).unwrap_or(u32::MAX);
     let mut rested = false;
     loop {
         let seen = rest::look(world).await;

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use super::failure::unexpected;
 use super::rows;
 use super::sql::statements;
-use super::{apps, deployments, history, instances, jobs, steps};
+use super::{apps, deployments, history, instances, jobs, leases, steps};
 
 statements! {
     STORED = "SELECT EXISTS (SELECT 1 FROM quark_leases WHERE app = ?2 AND owner = ?3 AND fence = ?4),
@@ -144,6 +144,13 @@ fn write(
         instances::write(connection, app, instance)?;
     }
     history::add_events(connection, app, id, commit.at, events)?;
+    if let Some(back) = &commit.hand_back {
+        leases::release(connection, &commit.guard.lease)?;
+        // Before new ones are queued: one of the same name would be taken for this one.
+        if let Some(claim) = back.claim {
+            jobs::ack(connection, claim, now)?;
+        }
+    }
     for job in &commit.jobs {
         jobs::add(connection, job, now)?;
     }

@@ -18,14 +18,14 @@ macro_rules! select {
     };
 }
 
-/// All that an engine may change. Not who asked for what and when, and not the
-/// wish to cancel, which others write.
+/// All that an engine may change. Not what was asked for, by whom and when, and
+/// not the wish to cancel, which others write.
 macro_rules! update {
     ($more:literal) => {
         concat!(
             "UPDATE quark_deployments
-             SET kind = ?2, release = ?3, revision = ?4, artifact = ?5, slot = ?6, state = ?7, conclusion = ?8,
-                 failure = ?9, approval = ?10, fence = ?11, version = ?12, started_at = ?13, finished_at = ?14",
+             SET revision = ?2, artifact = ?3, slot = ?4, state = ?5, conclusion = ?6, failure = ?7, approval = ?8,
+                 fence = ?9, version = ?10, started_at = ?11, finished_at = ?12",
             $more,
             " WHERE id = ?1"
         )
@@ -40,7 +40,7 @@ statements! {
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     UPDATE = update!("");
     /// Rare, and apart: it writes to indexes as well.
-    UPDATE_WITH_STAGE = update!(", stage = ?15");
+    UPDATE_WITH_STAGE = update!(", stage = ?13");
     SET_WISH = "UPDATE quark_deployments
         SET cancel_requested_by = ?2, cancel_requested_at = ?3, cancel_superseded_by = ?4, conclusion = ?5,
             version = ?6, finished_at = ?7, state = ?8, stage = ?9
@@ -75,12 +75,10 @@ fn stage(state: State) -> &'static str {
     }
 }
 
-/// The documents of a deployment, written before it is somebody's turn to write:
-/// others need not wait for that.
+/// The documents of a deployment that an engine may change, written before it is
+/// somebody's turn to write: others need not wait for that.
 #[derive(Debug)]
 pub(super) struct Documents {
-    kind: String,
-    release: String,
     revision: String,
     artifact: Option<String>,
     failure: Option<String>,
@@ -90,8 +88,6 @@ pub(super) struct Documents {
 impl Documents {
     pub(super) fn of(deployment: &Deployment) -> Result<Self> {
         Ok(Self {
-            kind: rows::document("kind", &deployment.kind)?,
-            release: rows::document("release", &deployment.release)?,
             revision: rows::document("revision", &deployment.revision)?,
             artifact: rows::optional_document("artifact", deployment.artifact.as_ref())?,
             failure: rows::optional_document("failure", deployment.failure.as_ref())?,
@@ -135,13 +131,15 @@ fn read_wish(columns: &mut Columns<'_>) -> Result<Option<CancelRequest>> {
 
 /// Writes a new deployment. It has no wish to cancel.
 pub(super) fn insert(connection: &Connection, deployment: &Deployment, documents: &Documents) -> Result<()> {
+    let kind = rows::document("kind", &deployment.kind)?;
+    let release = rows::document("release", &deployment.release)?;
     let values = params![
         deployment.id.to_string(),
         deployment.app.as_str(),
         deployment.team.as_str(),
         rows::integer("sequence", deployment.sequence)?,
-        documents.kind,
-        documents.release,
+        kind,
+        release,
         documents.revision,
         documents.artifact,
         deployment.slot.map(|slot| slot.as_str()),
@@ -172,8 +170,6 @@ pub(super) fn update(
 ) -> Result<()> {
     let values = params![
         deployment.id.to_string(),
-        documents.kind,
-        documents.release,
         documents.revision,
         documents.artifact,
         deployment.slot.map(|slot| slot.as_str()),

@@ -1,8 +1,8 @@
-//! Instances: which containers there are, or were.
+//! Instances: which containers there are.
 
 use quark_core::Result;
 use quark_core::app::AppName;
-use quark_core::deployment::Instance;
+use quark_core::deployment::{Instance, InstanceState};
 use rusqlite::{Connection, params};
 
 use super::rows::{self, Columns};
@@ -11,15 +11,19 @@ use super::sql::statements;
 statements! {
     WRITE = "INSERT INTO quark_instances (name, app, deployment, replica, slot, state, endpoint)
         VALUES (?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT (name) DO UPDATE
-        SET app = excluded.app, deployment = excluded.deployment, replica = excluded.replica, slot = excluded.slot,
+        ON CONFLICT (app, name) DO UPDATE
+        SET deployment = excluded.deployment, replica = excluded.replica, slot = excluded.slot,
             state = excluded.state, endpoint = excluded.endpoint";
+    REMOVE = "DELETE FROM quark_instances WHERE app = ? AND name = ?";
     PRESENT = "SELECT name, deployment, replica, slot, state, endpoint FROM quark_instances
-        WHERE app = ? AND state <> 'removed' ORDER BY deployment, replica";
+        WHERE app = ? ORDER BY deployment, replica";
 }
 
-/// Writes an instance that is new or changed.
+/// Writes an instance that is new or changed; forgets one that was removed.
 pub(super) fn write(connection: &Connection, app: &AppName, instance: &Instance) -> Result<()> {
+    if instance.state == InstanceState::Removed {
+        return REMOVE.run(connection, params![app.as_str(), instance.name.as_str()]).map(|_| ());
+    }
     let values = params![
         instance.name.as_str(),
         app.as_str(),

@@ -10,8 +10,10 @@ use super::sql::statements;
 statements! {
     /// A step keeps its place when it is written again.
     WRITE = "INSERT INTO quark_steps (
-            deployment, name, attempt, phase, fence, resumed, started_at, finished_at, deadline, output, failure)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            deployment, name, attempt, phase, fence, resumed, started_at, finished_at, deadline, output, failure,
+            position)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
+            (SELECT coalesce(max(position), 0) + 1 FROM quark_steps WHERE deployment = ?1))
         ON CONFLICT (deployment, name, attempt) DO UPDATE
         SET phase = excluded.phase, fence = excluded.fence, resumed = excluded.resumed,
             started_at = excluded.started_at, finished_at = excluded.finished_at, deadline = excluded.deadline,

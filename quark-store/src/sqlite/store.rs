@@ -165,8 +165,9 @@ impl Store for SqliteStore {
         self.shared.readers.small(move |connection| snapshot::read(connection, id)).await
     }
 
-    async fn unfinished(&self) -> Result<Vec<Deployment>> {
-        self.shared.readers.large(deployments::unfinished).await
+    async fn unfinished(&self, app: Option<&AppName>) -> Result<Vec<Deployment>> {
+        let Some(app) = app.cloned() else { return self.shared.readers.large(deployments::unfinished).await };
+        self.shared.readers.small(move |connection| deployments::unfinished_of_app(connection, &app)).await
     }
 
     async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {

@@ -49,7 +49,7 @@ async fn everything_is_there_after_it_was_opened_again() {
     assert_eq!(again.installation().await.unwrap(), installation);
     assert_eq!(again.app(&name("shop")).await.unwrap(), Some(active.app));
     assert_eq!(again.deployment(active.deployment.id).await.unwrap(), Some(active.deployment));
-    assert_eq!(again.unfinished().await.unwrap().last(), Some(&waiting));
+    assert_eq!(again.unfinished(None).await.unwrap().last(), Some(&waiting));
     assert_eq!(again.events(None, 0, 100).await.unwrap(), events);
     assert_eq!(quark_core::Queue::depth(&again.queue()).await.unwrap().ready, 2);
     let held = again.acquire_lease(&name("shop"), &owner("engine-2"), crate::fixture::TTL).await.unwrap_err();

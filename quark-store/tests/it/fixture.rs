@@ -132,6 +132,7 @@ impl Active {
             events: Vec::new(),
             jobs: Vec::new(),
             forget_app: false,
+            hand_back: None,
             at: self.deployment.created_at,
         }
     }

@@ -90,7 +90,7 @@ async fn of_both_only_the_newest_deployment_is_left() {
     let listed = one.deployments(&name("shop"), None, 100).await.unwrap();
     let sequences: Vec<u64> = listed.iter().map(|deployment| deployment.sequence).collect();
     assert_eq!(sequences, [5, 4, 3, 2, 1]);
-    let unfinished = two.unfinished().await.unwrap();
+    let unfinished = two.unfinished(None).await.unwrap();
     assert_eq!(unfinished, listed[..1]);
     two.close().await.unwrap();
 }

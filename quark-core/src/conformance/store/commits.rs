@@ -13,8 +13,8 @@ use crate::conformance::CaseResult;
 use crate::conformance::crowd::{CROWD, at_once};
 use crate::conformance::outcome::{ensure, refused, worked};
 use crate::deployment::{
-    Conclusion, ContainerName, Deployment, DeploymentId, Endpoint, EventKind, Fence, Instance, InstanceState, Slot,
-    State, StepName, Version,
+    Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, EventKind, Fence, Instance,
+    InstanceState, Slot, State, StepName, Trigger, Version,
 };
 
 /// One atomic change. All of it happens, or nothing.
@@ -84,6 +84,30 @@ async fn jobs_are_queued(scene: &Scene<'_>, commit: &Commit) -> CaseResult {
         let queued = claimed.iter().filter(|claimed| claimed.job == *job).count();
         ensure!(queued == 1, "the job {job:?} of a commit was queued {queued} times: {claimed:?}");
     }
+    Ok(())
+}
+
+/// `commit` changes nothing of what was asked for: neither kind nor release, nor who asked, why, when and under which
+/// key.
+pub async fn a_commit_keeps_what_was_asked_for(fixture: &dyn StoreFixture) -> CaseResult {
+    let scene = Scene::new(fixture);
+    let (app, created, lease) = scene.active("shop").await?;
+    let mut commit = unchanged(&lease, &created);
+    let other = worked("making an app", sample::app("blog"))?;
+    commit.deployment = Deployment {
+        kind: DeploymentKind::Remove,
+        release: other,
+        sequence: created.sequence + 7,
+        created_by: "the writer".to_owned(),
+        trigger: Trigger::Request,
+        key: None,
+        created_at: moment(70),
+        ..commit.deployment
+    };
+    let version = scene.commit(commit).await?;
+    let read = scene.read(created.id).await?;
+    let expected = Deployment { version, ..created };
+    ensure!(read == expected, "of `{}` {expected:?} was asked for, and {read:?} is read", app.spec.name);
     Ok(())
 }
 

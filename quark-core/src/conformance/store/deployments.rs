@@ -172,9 +172,32 @@ pub async fn unfinished_is_what_has_not_ended(fixture: &dyn StoreFixture) -> Cas
             expected.push(deployment);
         }
     }
-    let unfinished = worked("reading what is unfinished", scene.store.unfinished().await)?;
+    let unfinished = worked("reading what is unfinished", scene.store.unfinished(None).await)?;
     let states: Vec<State> = unfinished.iter().map(|deployment| deployment.state).collect();
     ensure!(unfinished == expected, "oldest first, the unfinished deployments are in the states {states:?}");
+    Ok(())
+}
+
+/// `unfinished` of an app yields those of this app only.
+pub async fn unfinished_of_an_app_is_its_own(fixture: &dyn StoreFixture) -> CaseResult {
+    let scene = Scene::new(fixture);
+    let (shop, blog) = (scene.app("shop").await?, scene.app("blog").await?);
+    let ended = scene.deploy(&shop, moment(1)).await?;
+    let lease = scene.lease(&shop.spec.name).await?;
+    let ended = scene.bring(&lease, &ended, State::Admitted).await?;
+    scene.bring(&lease, &ended, State::Completed).await?;
+    let active = scene.deploy(&shop, moment(2)).await?;
+    let active = scene.bring(&lease, &active, State::Admitted).await?;
+    let other = scene.deploy(&blog, moment(3)).await?;
+    let queued = scene.deploy(&shop, moment(4)).await?;
+    for (app, expected) in [(&shop, vec![active, queued]), (&blog, vec![other])] {
+        let name = &app.spec.name;
+        let unfinished = worked("reading what is unfinished of an app", scene.store.unfinished(Some(name)).await)?;
+        ensure!(unfinished == expected, "of `{name}` the unfinished deployments are {unfinished:?}");
+    }
+    let unknown = worked("parsing a name", AppName::parse("unknown"))?;
+    let unfinished = worked("reading what is unfinished of no app", scene.store.unfinished(Some(&unknown)).await)?;
+    ensure!(unfinished.is_empty(), "of an app that is not there the unfinished deployments are {unfinished:?}");
     Ok(())
 }
 

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use super::apps::one_succeeds;
 use super::fixture::StoreFixture;
-use super::scene::{LONG, PAST_SHORT, SHORT, Scene, owner};
+use super::sample::ALL;
+use super::scene::{LONG, PAST_SHORT, SHORT, Scene, owner, unchanged};
 use crate::ErrorKind;
+use crate::backend::{Claim, Commit, HandBack};
 use crate::conformance::CaseResult;
 use crate::conformance::crowd::{CROWD, at_once};
 use crate::conformance::outcome::{ensure, refused, worked};
+use crate::deployment::Version;
 
 const HELD: (ErrorKind, Option<&str>) = (ErrorKind::Conflict, Some("lease_held"));
 
@@ -44,6 +47,66 @@ pub async fn a_lease_excludes_other_owners(fixture: &dyn StoreFixture) -> CaseRe
         async move { store.acquire_lease(&shop, &crate::OwnerId::parse(format!("crowd-{number}"))?, LONG).await }
     }));
     one_succeeds("acquiring one lease at once", said.await?, HELD.0, HELD.1)
+}
+
+/// `commit` with `hand_back` releases its lease in the same transaction.
+pub async fn a_last_commit_releases_its_lease(fixture: &dyn StoreFixture) -> CaseResult {
+    let scene = Scene::new(fixture);
+    let (app, deployment, lease) = scene.active("shop").await?;
+    let mut last = unchanged(&lease, &deployment);
+    last.hand_back = Some(HandBack::default());
+    let mut outdated = last.clone();
+    outdated.guard.version = Version(deployment.version.0 + 7);
+    refused("a last commit that is outdated", scene.store.commit(outdated).await, ErrorKind::Conflict, None)?;
+    worked("renewing after a last commit was refused", scene.store.renew_lease(&lease, LONG).await)?;
+    scene.commit(last).await?;
+    refused(
+        "renewing a lease that was handed back",
+        scene.store.renew_lease(&lease, LONG).await,
+        ErrorKind::Fenced,
+        None,
+    )?;
+    let next = scene.store.acquire_lease(&app.spec.name, &owner("next")?, LONG).await;
+    let next = worked("acquiring a lease that was handed back", next)?;
+    ensure!(next.fence > lease.fence, "after the fence {:?} came {:?}", lease.fence, next.fence);
+    Ok(())
+}
+
+/// `commit` with `hand_back` acknowledges the claim that it names in the same transaction, where the store queues jobs; a
+/// claim that is lost is left to whoever has it.
+pub async fn a_last_commit_acknowledges_its_job(fixture: &dyn StoreFixture) -> CaseResult {
+    let scene = Scene::new(fixture);
+    let Some(queue) = fixture.queue().filter(|_| scene.store.queues_jobs()) else { return Ok(()) };
+    let (_, deployment, lease) = scene.active("shop").await?;
+    let worker = owner("worker")?;
+    let claim = async || {
+        let mut claimed = worked("claiming a job", queue.claim(&worker, ALL, LONG).await)?;
+        claimed.pop().map(|claimed| claimed.token).ok_or_else(|| "there is no job to claim".to_owned())
+    };
+    let lost = claim().await?;
+    worked("reclaiming", queue.reclaim(&worker).await)?;
+    let held = claim().await?;
+    let mut last = unchanged(&lease, &deployment);
+    last.hand_back = Some(HandBack { claim: Some(lost) });
+    scene.commit(last.clone()).await?;
+    let beat = worked("keeping a claim", queue.heartbeat(held, LONG).await)?;
+    ensure!(beat == Claim::Held, "a lost claim that was handed back took the job from whoever has it");
+
+    let lease = scene.lease(&deployment.app).await?;
+    let deployment = scene.read(deployment.id).await?;
+    let last = Commit { hand_back: Some(HandBack { claim: Some(held) }), ..unchanged(&lease, &deployment) };
+    let mut outdated = last.clone();
+    outdated.guard.version = Version(deployment.version.0 + 7);
+    refused("a last commit that is outdated", scene.store.commit(outdated).await, ErrorKind::Conflict, None)?;
+    let beat = worked("keeping a claim", queue.heartbeat(held, LONG).await)?;
+    ensure!(beat == Claim::Held, "a last commit that was refused ended the job");
+    scene.commit(last).await?;
+    let beat = worked("keeping a claim", queue.heartbeat(held, LONG).await)?;
+    ensure!(beat == Claim::Lost, "a job whose claim was handed back is still claimed");
+    worked("reclaiming", queue.reclaim(&worker).await)?;
+    let left = worked("claiming what is left", queue.claim(&worker, ALL, LONG).await)?;
+    ensure!(left.is_empty(), "a job whose claim was handed back comes again: {left:?}");
+    Ok(())
 }
 
 /// The same owner gets its lease again, with a higher fence; anyone gets one that ran out.

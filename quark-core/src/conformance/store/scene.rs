@@ -111,7 +111,7 @@ impl<'a> Scene<'a> {
     }
 
     pub(super) async fn unfinished(&self) -> CaseResult<Vec<DeploymentId>> {
-        let unfinished = worked("reading what is unfinished", self.store.unfinished().await)?;
+        let unfinished = worked("reading what is unfinished", self.store.unfinished(None).await)?;
         Ok(unfinished.into_iter().map(|deployment| deployment.id).collect())
     }
 
@@ -179,6 +179,7 @@ pub(super) fn unchanged(lease: &Lease, deployment: &Deployment) -> Commit {
         events: Vec::new(),
         jobs: Vec::new(),
         forget_app: false,
+        hand_back: None,
         at: moment(50),
     }
 }

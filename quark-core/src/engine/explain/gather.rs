@@ -23,7 +23,7 @@ pub(in crate::engine) async fn gather(shared: &Shared, name: &AppName) -> Result
     let app = shared.store.app(name).await?.ok_or_else(|| refusal::app_not_found(name))?;
     let instances = shared.store.instances(name).await?;
     let recent = shared.store.deployments(name, None, RECENT).await?;
-    let mut unfinished = shared.store.unfinished().await?;
+    let mut unfinished = shared.store.unfinished(None).await?;
     unfinished.retain(|deployment| deployment.app == *name);
     unfinished.sort_by_key(|deployment| deployment.sequence);
     let steps = match unfinished.iter().find(|deployment| deployment.state.is_active()) {

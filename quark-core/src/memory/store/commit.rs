@@ -66,16 +66,18 @@ impl Tables {
 
     /// Makes a change that was checked; the jobs that follow are handed back.
     pub(super) fn apply(&mut self, commit: Commit) -> Result<(Version, Vec<NewJob>)> {
-        let Commit { guard, deployment, serving, steps, instances, events, jobs, forget_app, at } = commit;
+        let Commit { guard, deployment, serving, steps, instances, events, jobs, forget_app, hand_back, at } = commit;
         let id = deployment.id;
         let row = self.row_mut(id)?;
         let version = guard.version.next();
         let stored = &row.deployment;
-        // Who it is never changes, whatever the writer says.
+        // Who it is, and what was asked for, never changes, whatever the writer says.
         let written = Deployment {
             app: stored.app.clone(),
             team: stored.team.clone(),
             sequence: stored.sequence,
+            kind: stored.kind.clone(),
+            release: stored.release.clone(),
             created_at: stored.created_at,
             created_by: stored.created_by.clone(),
             trigger: stored.trigger,
@@ -106,6 +108,9 @@ impl Tables {
         }
         for kind in events {
             self.tell(id, kind, at);
+        }
+        if hand_back.is_some() {
+            self.leases.release(&guard.lease);
         }
         if forget_app {
             self.forget_app(&app);

@@ -114,9 +114,10 @@ impl Tables {
         })
     }
 
-    pub(super) fn unfinished(&self) -> Vec<Deployment> {
+    pub(super) fn unfinished(&self, app: Option<&AppName>) -> Vec<Deployment> {
         let rows = self.unfinished.keys().filter_map(|(_, id)| self.deployments.get(id));
-        rows.map(|row| row.deployment.clone()).collect()
+        let deployments = rows.map(|row| &row.deployment);
+        deployments.filter(|deployment| app.is_none_or(|app| deployment.app == *app)).cloned().collect()
     }
 
     pub(super) fn request_cancel(&mut self, id: DeploymentId, request: CancelRequest) -> Result<CancelOutcome> {

@@ -97,8 +97,8 @@ impl Store for FaultyStore {
         self.gate.read(Op::StoreSnapshot, self.inner.snapshot(id)).await
     }
 
-    async fn unfinished(&self) -> Result<Vec<Deployment>> {
-        self.gate.read(Op::StoreUnfinished, self.inner.unfinished()).await
+    async fn unfinished(&self, app: Option<&AppName>) -> Result<Vec<Deployment>> {
+        self.gate.read(Op::StoreUnfinished, self.inner.unfinished(app)).await
     }
 
     async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {
@@ -145,6 +145,9 @@ impl Store for FaultyStore {
             boxed(async move {
                 let version = inner.commit(Commit::clone(&commit)).await?;
                 gate.sim.change(gate.process, &Change::Committed(&commit));
+                if commit.hand_back.is_some() {
+                    gate.sim.change(gate.process, &Change::LeaseReleased(&commit.guard.lease));
+                }
                 Ok(version)
             })
         };

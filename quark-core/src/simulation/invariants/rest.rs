@@ -34,7 +34,7 @@ async fn all_is_right(world: &World) -> Result<(), String> {
 }
 
 async fn nothing_unfinished(world: &World) -> Result<(), String> {
-    let unfinished = world.backends().store.unfinished().await.map_err(|error| told(&error))?;
+    let unfinished = world.backends().store.unfinished(None).await.map_err(|error| told(&error))?;
     match unfinished.first() {
         Some(one) => Err(format!("{}#{} is still {}", one.app, one.sequence, one.state)),
         None => Ok(()),

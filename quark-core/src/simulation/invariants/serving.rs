@@ -137,7 +137,11 @@ impl Invariant for HealthyRoute {
             return Ok(());
         }
         // What the world has harmed was fit to serve when it was last looked at.
-        let at_endpoint = |harmed: bool| ledger.containers().any(|it| it.endpoint == *endpoint && it.harmed == harmed);
+        let at_endpoint = |harmed: bool| {
+            // What an order that came late has made there is nothing that anybody refers to.
+            let refers = |name| harmed || ledger.app(&route.app).is_some_and(|app| app.instances.contains_key(name));
+            ledger.containers().any(|it| it.endpoint == *endpoint && it.harmed == harmed && refers(&it.name))
+        };
         match ledger.at(endpoint) {
             Some(container) if container.found_well || container.harmed => Ok(()),
             Some(container) => Err(format!(

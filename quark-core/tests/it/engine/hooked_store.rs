@@ -108,8 +108,8 @@ impl Store for HookedStore {
     async fn snapshot(&self, id: DeploymentId) -> Result<Option<Snapshot>> {
         self.at().await?.snapshot(id).await
     }
-    async fn unfinished(&self) -> Result<Vec<Deployment>> {
-        self.at().await?.unfinished().await
+    async fn unfinished(&self, app: Option<&AppName>) -> Result<Vec<Deployment>> {
+        self.at().await?.unfinished(app).await
     }
     async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {
         self.at().await?.acquire_lease(app, owner, ttl).await

@@ -185,7 +185,7 @@ impl World {
 
     /// What must hold whenever nothing is going on.
     pub(crate) async fn check_rest(&self) {
-        assert!(self.store.unfinished().await.unwrap().is_empty(), "something is unfinished");
+        assert!(self.store.unfinished(None).await.unwrap().is_empty(), "something is unfinished");
         let app = self.app().await;
         let route = self.router.route(&name());
         assert_eq!(route.as_ref().map(|route| route.active), app.serving.live.as_ref().map(|live| live.slot));

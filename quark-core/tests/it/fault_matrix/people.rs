@@ -131,7 +131,7 @@ async fn nothing_is_left(stage: &Stage, number: usize) {
     assert!(stage.router.route(&name()).is_none(), "{number}: a route is left");
     assert!(stage.store.app(&name()).await.unwrap().is_none(), "{number}: the app is left");
     assert!(stage.store.instances(&name()).await.unwrap().is_empty(), "{number}: instances are left");
-    assert!(stage.store.unfinished().await.unwrap().is_empty(), "{number}: something is unfinished");
+    assert!(stage.store.unfinished(None).await.unwrap().is_empty(), "{number}: something is unfinished");
 }
 
 /// What is wrong with the variables is said before anything is made.

@@ -22,7 +22,7 @@ async fn kill_between_finalize_and_enqueue_devpush() {
     gate.reached().await;
     scene.fate.kill();
     asking.abort();
-    let wanted = scene.stage.store.unfinished().await.unwrap().remove(0);
+    let wanted = scene.stage.store.unfinished(None).await.unwrap().remove(0);
     // It is promoted, and the retirement of the one before is not queued.
     let fate = Fate::default();
     let gate = fate.hold(after_commit(ends(StepName::Promote)));

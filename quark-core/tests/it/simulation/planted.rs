@@ -53,7 +53,7 @@ fn a_lease_that_is_not_renewed_is_seen() {
     assert!(["lease-held", "lease-renewed"].contains(&shown_by(Bug::LeaseNotRenewed)));
     // Also where nothing is done under it: the engine only waits.
     let calm = |seed| Simulation::new(seed).with_profile(Profile::calm()).with_planted(Bug::LeaseNotRenewed);
-    let outcome = Runner::new(calm).run(0..100, |_| {});
+    let outcome = Runner::new(calm).run(0..300, |_| {});
     let shown = outcome.failures.iter().filter_map(|report| report.violation());
     assert!(shown.into_iter().any(|violation| violation.invariant == "lease-renewed"), "{:?}", outcome.tally);
 }

@@ -34,6 +34,8 @@ pub(super) struct Memory {
     pub(super) sequences: HashMap<DeploymentId, u64>,
     pub(super) steps: HashMap<DeploymentId, Vec<StepRecord>>,
     pub(super) versions: HashMap<DeploymentId, Version>,
+    /// The deployments as writers have told them.
+    pub(super) told: HashMap<DeploymentId, Deployment>,
     pub(super) removed: Vec<Instance>,
     pub(super) given_up: HashSet<Domain>,
     pub(super) endpoints: HashMap<Endpoint, AppName>,
@@ -201,8 +203,8 @@ impl Store for Broken {
         self.read_snapshot(id).await
     }
 
-    async fn unfinished(&self) -> Result<Vec<Deployment>> {
-        self.read_unfinished().await
+    async fn unfinished(&self, app: Option<&AppName>) -> Result<Vec<Deployment>> {
+        self.read_unfinished(app).await
     }
 
     async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {

@@ -48,6 +48,9 @@ impl Broken {
             Fault::ForgetsServing => commit.serving = None,
             Fault::ForgetsEvents => commit.events.clear(),
             Fault::ForgetsJobs => commit.jobs.clear(),
+            Fault::KeepsLeases => commit.hand_back = None,
+            Fault::KeepsClaims => commit.hand_back.iter_mut().for_each(|back| back.claim = None),
+            Fault::EndsClaimsOfOthers => self.end_claims(commit).await,
             Fault::KeepsApps => commit.forget_app = false,
             Fault::FreezesCompleted if stored.as_ref().is_some_and(|stored| stored.state.is_terminal()) => {
                 return Some(refusal::deployment_ended(id));
@@ -77,6 +80,17 @@ impl Broken {
         None
     }
 
+    /// Ends the job of a claim, whoever has that by now.
+    async fn end_claims(&self, commit: &Commit) {
+        if commit.hand_back.as_ref().is_some_and(|back| back.claim.is_some()) {
+            let worker = quark_core::OwnerId::parse("worker").unwrap();
+            self.queue.reclaim(&worker).await.unwrap();
+            for claimed in self.queue.claim(&worker, 100, std::time::Duration::from_secs(9)).await.unwrap() {
+                self.queue.ack(claimed.token).await.unwrap();
+            }
+        }
+    }
+
     /// Takes down what a faulty store will show.
     async fn remember(&self, commit: &Commit) -> Result<()> {
         let deployment = &commit.deployment;
@@ -84,6 +98,7 @@ impl Broken {
         let history = self.inner.deployments(&app, None, usize::MAX).await?.len() as u64;
         let mut memory = self.memory();
         memory.versions.insert(deployment.id, deployment.version);
+        memory.told.insert(deployment.id, deployment.clone());
         memory.steps.entry(deployment.id).or_default().extend(commit.steps.clone());
         let removed = commit.instances.iter().filter(|instance| instance.state == InstanceState::Removed);
         memory.removed.extend(removed.cloned());
@@ -121,7 +136,7 @@ impl Broken {
                 return self.inner.commit(Commit { guard, ..commit }).await;
             }
             (Fault::AdmitsASecond, "app_busy") => {
-                let unfinished = self.inner.unfinished().await?;
+                let unfinished = self.inner.unfinished(None).await?;
                 let active = unfinished.iter().any(|other| other.app == stored.app && other.state.is_active());
                 return if active { Ok(next) } else { Err(error) };
             }
@@ -145,6 +160,7 @@ impl Broken {
             events: Vec::new(),
             jobs: Vec::new(),
             forget_app: false,
+            hand_back: None,
             at: commit.at,
         };
         let trace = match self.fault {

@@ -16,6 +16,14 @@ impl Broken {
         if let Some(sequence) = memory.sequences.get(&id) {
             deployment.sequence = *sequence;
         }
+        if let Some(told) = memory.told.get(&id) {
+            match self.fault {
+                Fault::TakesTheWritersRelease => deployment.release = told.release.clone(),
+                Fault::TakesTheWritersKind => deployment.kind = told.kind.clone(),
+                Fault::TakesTheWritersName => deployment.created_by.clone_from(&told.created_by),
+                _ => {}
+            }
+        }
         let cancels = memory.cancels.get(&id).map(Vec::as_slice).unwrap_or_default();
         match self.fault {
             Fault::ForgetsRevisions => deployment.revision.branch = None,
@@ -89,8 +97,9 @@ impl Broken {
         Ok(Some(snapshot))
     }
 
-    pub(super) async fn read_unfinished(&self) -> Result<Vec<Deployment>> {
-        let unfinished = self.inner.unfinished().await?;
+    pub(super) async fn read_unfinished(&self, app: Option<&AppName>) -> Result<Vec<Deployment>> {
+        let app = app.filter(|_| self.fault != Fault::MixesUnfinished);
+        let unfinished = self.inner.unfinished(app).await?;
         let mut unfinished: Vec<_> = unfinished.into_iter().map(|deployment| self.bend(deployment)).collect();
         match self.fault {
             Fault::ForgetsWhatIsStuck => unfinished.retain(|deployment| deployment.state != State::Stuck),

@@ -140,7 +140,7 @@ impl Broken {
             }
             Fault::CallsKnownNew => created.existing = false,
             Fault::SupersedesOtherApps if policy == SupersedePolicy::Coalesce => {
-                let mut others = self.inner.unfinished().await?;
+                let mut others = self.inner.unfinished(None).await?;
                 others.retain(|other| other.app != wanted.app);
                 self.stop_all(&others, wanted).await?;
             }
@@ -175,9 +175,7 @@ impl Broken {
     }
 
     async fn unfinished_of(&self, app: &AppName) -> Result<Vec<Deployment>> {
-        let mut unfinished = self.inner.unfinished().await?;
-        unfinished.retain(|deployment| deployment.app == *app);
-        Ok(unfinished)
+        self.inner.unfinished(Some(app)).await
     }
 
     async fn is_known(&self, wanted: &Deployment) -> Result<bool> {

@@ -87,11 +87,11 @@ CREATE UNIQUE INDEX quark_deployments_key ON quark_deployments (app, idempotency
     WHERE idempotency_key IS NOT NULL;
 
 CREATE TABLE quark_steps (
-    -- Grows: the order in which steps were first begun.
-    position INTEGER PRIMARY KEY,
     deployment TEXT NOT NULL,
     name TEXT NOT NULL,
     attempt INTEGER NOT NULL,
+    -- Counts the steps of a deployment in the order in which they were first begun.
+    position INTEGER NOT NULL,
     phase TEXT NOT NULL,
     fence INTEGER NOT NULL,
     -- How often an engine went on with what another one had begun.
@@ -101,21 +101,21 @@ CREATE TABLE quark_steps (
     deadline INTEGER NOT NULL,
     output TEXT,
     failure TEXT,
-    UNIQUE (deployment, name, attempt)
-) STRICT;
+    PRIMARY KEY (deployment, name, attempt)
+) STRICT, WITHOUT ROWID;
 
+-- What is there, or about to be: an instance that was removed is deleted, the
+-- events tell of it.
 CREATE TABLE quark_instances (
-    name TEXT NOT NULL PRIMARY KEY,
     app TEXT NOT NULL,
+    name TEXT NOT NULL,
     deployment TEXT NOT NULL,
     replica INTEGER NOT NULL,
     slot TEXT NOT NULL,
     state TEXT NOT NULL,
-    endpoint TEXT NOT NULL
+    endpoint TEXT NOT NULL,
+    PRIMARY KEY (app, name)
 ) STRICT, WITHOUT ROWID;
-
-CREATE INDEX quark_instances_present ON quark_instances (app, deployment, replica)
-    WHERE state <> 'removed';
 
 -- Never deleted: the fence of an app must grow for ever. A released lease has
 -- no owner.

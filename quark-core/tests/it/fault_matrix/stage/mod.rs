@@ -196,7 +196,7 @@ impl Stage {
 
     /// What must hold whenever nothing is going on.
     pub(crate) async fn at_rest(&self) {
-        assert!(self.store.unfinished().await.unwrap().is_empty(), "something is unfinished");
+        assert!(self.store.unfinished(None).await.unwrap().is_empty(), "something is unfinished");
         let serving = self.app().await.serving;
         let route = self.router.route(&name());
         assert_eq!(route.map(|route| route.active), serving.live.as_ref().map(|live| live.slot));

@@ -72,8 +72,8 @@ impl Store for FatedStore {
     async fn snapshot(&self, id: DeploymentId) -> Result<Option<Snapshot>> {
         self.pass("store.snapshot", self.inner.snapshot(id)).await
     }
-    async fn unfinished(&self) -> Result<Vec<Deployment>> {
-        self.pass("store.unfinished", self.inner.unfinished()).await
+    async fn unfinished(&self, app: Option<&AppName>) -> Result<Vec<Deployment>> {
+        self.pass("store.unfinished", self.inner.unfinished(app)).await
     }
     async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {
         self.pass("store.acquire_lease", self.inner.acquire_lease(app, owner, ttl)).await
