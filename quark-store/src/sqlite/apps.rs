@@ -125,18 +125,20 @@ fn endpoints(serving: &Serving) -> impl Iterator<Item = &Endpoint> {
     serving.blue.iter().chain(&serving.green)
 }
 
-/// Whether the app is there and no other has the addresses of its slots.
-pub(super) fn check_serving(connection: &Connection, app: &AppName, serving: &Serving) -> Result<()> {
+/// Whether the app is there and no other has the addresses of its slots; the
+/// addresses that the app has so far.
+pub(super) fn check_serving(connection: &Connection, app: &AppName, serving: &Serving) -> Result<Vec<Endpoint>> {
     if is_removed(connection, app)?.is_none() {
         return Err(refusal::app_not_found(app));
     }
-    for endpoint in endpoints(serving) {
+    let held: Vec<Endpoint> = ENDPOINTS.all(connection, [app.as_str()], |columns| columns.named())?;
+    for endpoint in endpoints(serving).filter(|endpoint| !held.contains(endpoint)) {
         let owner = OWNER_OF_ENDPOINT.first(connection, [endpoint.as_str()], |columns| columns.named::<AppName>())?;
         if owner.is_some_and(|owner| owner != *app) {
             return Err(refusal::endpoint_taken(endpoint.as_str()));
         }
     }
-    Ok(())
+    Ok(held)
 }
 
 /// What serves, as it is stored.
@@ -144,10 +146,16 @@ pub(super) fn serving_document(serving: &Serving) -> Result<String> {
     rows::document("serving", serving)
 }
 
-/// Writes down what serves, and with it the addresses of the app's slots.
-pub(super) fn set_serving(connection: &Connection, app: &AppName, serving: &Serving, document: &str) -> Result<()> {
+/// Writes down what serves, and with it the addresses of the app's slots; `held`
+/// are those that it has so far.
+pub(super) fn set_serving(
+    connection: &Connection,
+    app: &AppName,
+    serving: &Serving,
+    document: &str,
+    held: &[Endpoint],
+) -> Result<()> {
     write_serving(connection, app, document)?;
-    let held: Vec<Endpoint> = ENDPOINTS.all(connection, [app.as_str()], |columns| columns.named())?;
     for lost in held.iter().filter(|held| endpoints(serving).all(|endpoint| endpoint != *held)) {
         GIVE_UP_ENDPOINT.run(connection, [lost.as_str()])?;
     }

@@ -3,7 +3,7 @@
 use quark_core::app::AppName;
 use quark_core::backend::store::refusal;
 use quark_core::backend::{Commit, Guard, Lease};
-use quark_core::deployment::{Conclusion, Deployment, DeploymentId, Failure, State, Version};
+use quark_core::deployment::{Conclusion, Deployment, DeploymentId, Endpoint, Failure, State, Version};
 use quark_core::{Result, Timestamp};
 use rusqlite::{Connection, params};
 
@@ -57,11 +57,12 @@ pub(super) fn commit(connection: &Connection, prepared: &Prepared, now: Timestam
     let Commit { guard, deployment, serving, .. } = &prepared.commit;
     let stored = stored(connection, deployment.id, &guard.lease)?;
     check(connection, &stored, deployment, guard)?;
-    if let Some(serving) = serving {
-        apps::check_serving(connection, &stored.app, serving)?;
-    }
+    let held = match serving {
+        Some(serving) => apps::check_serving(connection, &stored.app, serving)?,
+        None => Vec::new(),
+    };
     let version = stored.version.next();
-    write(connection, prepared, &stored, version, now)?;
+    write(connection, prepared, &stored, &held, version, now)?;
     Ok(version)
 }
 
@@ -128,6 +129,7 @@ fn write(
     connection: &Connection,
     prepared: &Prepared,
     stored: &Stored,
+    held: &[Endpoint],
     version: Version,
     now: Timestamp,
 ) -> Result<()> {
@@ -135,7 +137,7 @@ fn write(
     let (app, id) = (&stored.app, commit.deployment.id);
     deployments::update(connection, &commit.deployment, deployment, version, stored.state)?;
     if let Some((serving, document)) = commit.serving.as_ref().zip(serving.as_ref()) {
-        apps::set_serving(connection, app, serving, document)?;
+        apps::set_serving(connection, app, serving, document, held)?;
     }
     for (step, documents) in commit.steps.iter().zip(steps) {
         steps::write(connection, id, step, documents)?;

@@ -14,7 +14,7 @@ use super::jobs::{self, Nack};
 use super::store::Shared;
 
 /// How long a job that another process queued may go unseen.
-const POLL: Duration = Duration::from_secs(1);
+pub(super) const POLL: Duration = Duration::from_secs(1);
 
 /// A [`Queue`] in the same file as its [`SqliteStore`](super::SqliteStore), so
 /// that a deployment and its job are written in one transaction.
@@ -55,8 +55,9 @@ impl fmt::Debug for SqliteQueue {
 #[async_trait]
 impl Queue for SqliteQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Enqueued> {
+        let run_at = job.run_at;
         let enqueued = self.write(move |connection, now| jobs::add(connection, &job, now)).await?;
-        self.shared.jobs.notify_waiters();
+        self.shared.wake_for(run_at);
         Ok(enqueued)
     }
 
@@ -76,7 +77,7 @@ impl Queue for SqliteQueue {
     async fn nack(&self, token: ClaimToken, delay: Duration, counted: bool, reason: &str) -> Result<Claim> {
         let nack = Nack { delay, counted, reason: reason.to_owned() };
         let claim = self.write(move |connection, now| jobs::nack(connection, token, &nack, now)).await?;
-        self.shared.jobs.notify_waiters();
+        self.shared.wake_for(self.shared.clock.now().after(delay));
         Ok(claim)
     }
 

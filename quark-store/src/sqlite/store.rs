@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::commit::Prepared;
 use super::config::SqliteConfig;
 use super::open::{self, Opened};
-use super::queue::SqliteQueue;
+use super::queue::{POLL, SqliteQueue};
 use super::readers::Readers;
 use super::writer::Writer;
 use super::{apps, commit, creation, deployments, history, instances, leap, leases, snapshot};
@@ -32,6 +32,16 @@ pub(super) struct Shared {
     /// Wakes those who wait for jobs.
     pub(super) jobs: Notify,
     installation: String,
+}
+
+impl Shared {
+    /// Wakes those who wait for jobs if one that is ready at `ready_at` must not
+    /// wait until they look anyway: to find nothing costs as much as to claim.
+    pub(super) fn wake_for(&self, ready_at: Timestamp) {
+        if ready_at <= self.clock.now().after(POLL) {
+            self.jobs.notify_waiters();
+        }
+    }
 }
 
 /// A [`Store`] in one SQLite file. See the [module](super) for what it promises.
@@ -188,12 +198,12 @@ impl Store for SqliteStore {
 
     async fn commit(&self, commit: Commit) -> Result<Version> {
         let clock = Arc::clone(&self.shared.clock);
-        let queues = !commit.jobs.is_empty();
+        let ready_at = commit.jobs.iter().map(|job| job.run_at).min();
         let commit = Prepared::new(commit)?;
         let write = move |connection: &_| commit::commit(connection, &commit, clock.now());
         let version = self.shared.writer.write(write).await?;
-        if queues {
-            self.shared.jobs.notify_waiters();
+        if let Some(ready_at) = ready_at {
+            self.shared.wake_for(ready_at);
         }
         Ok(version)
     }
