@@ -32,7 +32,9 @@ pub async fn engine(store: impl Store, queue: impl Queue, work: &Path, apps: usi
     let image = ImageRef::parse("shop:1")?;
     runtime.publish(&image, Behaviour::healthy());
     let mut config = EngineConfig::new(work);
-    config.workers = config.workers.max(apps);
+    // No image is built here, so that would be a wait for nothing.
+    config.workers = config.workers.max(apps + 1);
+    config.builds = apps;
     let engine = DeploymentEngine::builder_dyn(
         Arc::new(store),
         Arc::new(queue),

@@ -165,7 +165,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn installation(&self) -> Result<String>;
 
     /// Whether jobs given to `create_deployment` and `commit` reach the queue
-    /// in the same transaction. If not, the engine queues them afterwards.
+    /// in the same transaction, and claims that are handed back end in it. If
+    /// not, the engine tells the queue afterwards. If so, the engine must be
+    /// given that very queue.
     fn queues_jobs(&self) -> bool;
 
     /// Creates an app.

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::api::DeploymentEngine;
 use super::config::EngineConfig;
+use super::places::Places;
 use super::safe_mode::SafeMode;
 use super::shared::Shared;
 use super::{reconcile, recovery, worker};
@@ -150,6 +151,10 @@ impl DeploymentEngineBuilder {
         if config.workers == 0 || config.lease.as_millis() < 100 {
             return Err(Error::new(ErrorKind::InvalidConfig, "at least one worker and a lease of 100 ms are needed"));
         }
+        if config.builds == 0 {
+            return Err(Error::new(ErrorKind::InvalidConfig, "without a place for builds nothing is ever deployed"));
+        }
+        let places = Places::new(config.builds.min(config.workers.saturating_sub(1)).max(1));
         let installation = self.store.installation().await?;
         let work_dir = || Arc::new(DiskWorkspace::new(config.work_dir.clone()));
         let workspace = self.workspace.unwrap_or_else(|| work_dir());
@@ -179,6 +184,7 @@ impl DeploymentEngineBuilder {
             broken_off: std::sync::Mutex::default(),
             claimed: std::sync::Mutex::default(),
             freed: Notify::new(),
+            places,
             tasks: TaskTracker::new(),
         });
         shared.set_time().await?;

@@ -15,6 +15,10 @@ pub struct EngineConfig {
     pub owner: OwnerId,
     /// Deployments that are worked on at once.
     pub workers: usize,
+    /// Of these, how many may fetch, build or pull at once, at most all but one:
+    /// what is quick, such as a rollback, must not wait for a build. Others wait
+    /// in the order in which they were asked for.
+    pub builds: usize,
     /// How long the right to act on an app lasts without being renewed.
     pub lease: Duration,
     /// Where sources are checked out.
@@ -26,13 +30,14 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// The defaults, with `work_dir` for checkouts: a unique owner, 8 workers,
-    /// a lease of 30 s, the base domain `localhost`, no local repositories.
+    /// The defaults, with `work_dir` for checkouts: a unique owner, 8 workers, 4
+    /// of which may build, a lease of 30 s, the base domain `localhost`, no local repositories.
     #[must_use]
     pub fn new(work_dir: impl Into<PathBuf>) -> Self {
         Self {
             owner: OwnerId::unique(),
             workers: 8,
+            builds: 4,
             lease: Duration::from_secs(30),
             work_dir: work_dir.into(),
             base_domain: Domain::localhost(),

@@ -91,6 +91,21 @@ pub(super) fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
     }
 }
 
+/// Whether what was decided is the part of a deployment that takes long: to
+/// fetch, to build, to pull.
+pub(super) fn takes_long(snapshot: &Snapshot, decision: &Decision) -> bool {
+    match decision {
+        Decision::Admit => matches!(first_state(snapshot), State::Fetching | State::Building),
+        Decision::Run(step) | Decision::Retry(step, _) => matches!(step, StepName::Fetch | StepName::Build),
+        _ => false,
+    }
+}
+
+/// Whether a deployment in this state has yet to get its image.
+pub(super) fn is_before_the_image(state: State) -> bool {
+    matches!(state, State::Queued | State::Admitted | State::Fetching | State::Building)
+}
+
 /// What becomes of the question whether a deployment may serve users.
 fn approval(deployment: &Deployment, now: Timestamp) -> Decision {
     let asked = deployment.approval.as_ref().filter(|approval| is_about(approval, deployment));
@@ -324,12 +339,18 @@ fn run(snapshot: &Snapshot, step: StepName) -> Decision {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::App;
     use crate::deployment::{DeploymentId, Fence, Revision, TeamId, Trigger, Version};
 
     const BEGAN: Timestamp = Timestamp::from_micros(1_600_000_000_000_000);
+
+    /// A deployment that was asked for so many seconds later than others.
+    pub(in crate::engine) fn deployment(later: u64) -> Deployment {
+        let created_at = BEGAN.after(Duration::from_secs(later));
+        Deployment { created_at, ..admitted(DeploymentKind::Deploy).deployment }
+    }
 
     fn admitted(kind: DeploymentKind) -> Snapshot {
         let release = App::new("shop", Source::image("shop:1").unwrap()).unwrap();

@@ -76,6 +76,7 @@ impl Driver {
     pub(super) async fn run(&self, kind: JobKind, snapshot: Snapshot) -> Result<Burst> {
         let id = snapshot.deployment.id;
         let mut draft = Draft::of(snapshot);
+        let mut place = None;
         loop {
             if self.shared.safe_mode.is_on() {
                 // Nothing is written either: the store is what is doubted.
@@ -97,6 +98,9 @@ impl Driver {
                 JobKind::Retire => decide_retirement(draft.snapshot(), now, self.is_busy(draft.snapshot()).await?),
             };
             tracing::debug!(deployment = %id, state = %draft.snapshot().deployment.state, ?decision, "decided");
+            if let Some(wait) = self.waits_for_place(&mut place, draft.snapshot(), &decision).await? {
+                return self.leave(&draft, Burst::Parked(self.shared.now().after(wait))).await;
+            }
             if let Some(burst) = Box::pin(self.follow(&mut draft, decision, now)).await? {
                 return self.leave(&draft, burst).await;
             }
@@ -116,7 +120,7 @@ impl Driver {
             self.leaving.store(true, Ordering::Relaxed);
         }
         let written = self.write(&mut last).await;
-        self.leaving.store(matches!(written, Ok(Written::Yes)), Ordering::Relaxed);
+        self.leaving.store(finished && matches!(written, Ok(Written::Yes)), Ordering::Relaxed);
         match written? {
             Written::Yes if finished => Ok(Burst::HandedBack),
             Written::Yes => Ok(burst),

@@ -107,6 +107,13 @@ fn secrets(env: &EnvVars) -> Vec<String> {
     secrets
 }
 
+impl Drop for DeploymentLog {
+    fn drop(&mut self) {
+        // No further line joins the last ones.
+        self.hurry.notify_one();
+    }
+}
+
 impl LogSink for DeploymentLog {
     fn write(&self, stream: LogStream, text: &str) {
         let mut text = text.replace('\0', "\u{fffd}");

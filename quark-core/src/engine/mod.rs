@@ -30,6 +30,7 @@ mod lease;
 mod log;
 mod meanwhile;
 mod person;
+mod places;
 mod reconcile;
 mod recovery;
 mod requests;

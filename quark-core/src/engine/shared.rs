@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::EngineConfig;
+use super::places::Places;
 use super::safe_mode::SafeMode;
 use crate::app::{App, AppName, Domain};
 use crate::backend::{
@@ -64,6 +65,8 @@ pub(super) struct Shared {
     pub(super) claimed: Mutex<HashSet<AppName>>,
     /// Wakes those who wait for an app that this engine is at work on.
     pub(super) freed: Notify,
+    /// Places for what takes long.
+    pub(super) places: Arc<Places>,
     pub(super) tasks: TaskTracker,
 }
 

@@ -1,9 +1,12 @@
-//! `Driver`, continued: whose turn it is among the deployments of an app.
+//! `Driver`, continued: whose turn it is, among the deployments of an app and
+//! among those that build.
 
 use std::time::Duration;
 
+use super::decide::{Decision, is_before_the_image, takes_long};
 use super::draft::Draft;
 use super::driver::{BUSY, Burst, Driver};
+use super::places::{Asked, Place};
 use crate::Result;
 use crate::backend::Snapshot;
 use crate::deployment::{Deployment, DeploymentKind, State};
@@ -12,7 +15,60 @@ use crate::deployment::{Deployment, DeploymentKind, State};
 /// waits for a person: that can take days.
 const SELDOM: Duration = Duration::from_secs(5);
 
+/// How long to hope for a place in place: what is built in a moment frees its
+/// own soon.
+const MOMENT: Duration = Duration::from_millis(250);
+
 impl Driver {
+    /// How long the deployment has to wait before it begins what takes long;
+    /// `place` is what it needs for that, and is given back after it.
+    pub(super) async fn waits_for_place(
+        &self,
+        place: &mut Option<Place>,
+        snapshot: &Snapshot,
+        decision: &Decision,
+    ) -> Result<Option<Duration>> {
+        let deployment = &snapshot.deployment;
+        if !is_before_the_image(deployment.state) {
+            *place = None;
+        }
+        if place.is_some() || !takes_long(snapshot, decision) {
+            return Ok(None);
+        }
+        if deployment.state == State::Queued {
+            let unfinished = self.shared.store.unfinished(Some(&deployment.app)).await?;
+            if unfinished.first().is_some_and(|first| first.id != deployment.id) {
+                // Its turn has not come; the store says so, and whom it waits for.
+                return Ok(None);
+            }
+        }
+        let places = &self.shared.places;
+        let mut over = self.shared.clock.sleep(MOMENT);
+        loop {
+            let freed = places.freed();
+            match places.ask(deployment, self.shared.clock.monotonic()) {
+                Asked::Given(given) => {
+                    *place = Some(given);
+                    return Ok(None);
+                }
+                Asked::Wait { ahead, again, is_new } => {
+                    if is_new {
+                        let most = places.most();
+                        self.log.say(&format!("waits for a place: {most} builds at once, {ahead} wait before it"));
+                    }
+                    tokio::select! {
+                        biased;
+                        () = freed => {}
+                        () = self.cancelled.cancelled() => return Ok(Some(Duration::ZERO)),
+                        () = self.lost.cancelled() => return Ok(Some(again)),
+                        () = self.shared.stopping.cancelled() => return Ok(Some(again)),
+                        () = &mut over => return Ok(Some(again)),
+                    }
+                }
+            }
+        }
+    }
+
     /// Another deployment of the app comes first.
     pub(super) async fn wait_for_turn(&self, draft: &mut Draft) -> Result<Option<Burst>> {
         *draft = self.read(draft.snapshot().deployment.id).await?;

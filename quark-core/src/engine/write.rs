@@ -3,7 +3,7 @@
 use super::draft::Draft;
 use super::shared::Shared;
 use crate::backend::{Commit, Lease, Metric};
-use crate::deployment::{EventKind, State, Version};
+use crate::deployment::{Deployment, EventKind, State, Version};
 use crate::error::{ErrorClass, ErrorKind};
 use crate::{Error, Result};
 
@@ -40,15 +40,38 @@ impl Shared {
     /// Commits; where the answer was lost, looks whether it happened.
     async fn commit(&self, commit: Commit) -> Result<Version> {
         let (id, lease, before) = (commit.deployment.id, commit.guard.lease.clone(), commit.guard.version);
+        let last = commit.hand_back.is_some().then(|| commit.deployment.clone());
         let unknown = match self.store.commit(commit).await {
             Err(error) if error.class() == ErrorClass::Unknown => error,
+            // It may have happened at an earlier try, whose answer was lost: then
+            // the lease went back with it, and somebody else may write by now.
+            Err(error) if error.kind() == ErrorKind::Fenced => {
+                return match last {
+                    Some(last) => self.if_it_ended_so(last, before, error).await,
+                    None => Err(error),
+                };
+            }
             known => return known,
         };
+        if let Some(last) = last.filter(|last| last.state.is_terminal()) {
+            let unknown = unknown.with_class(ErrorClass::Retryable);
+            return self.if_it_ended_so(last, before, unknown).await;
+        }
         match self.store.deployment(id).await? {
             // Nobody else writes under this fence, so the next version is ours.
             Some(now) if now.version == before.next() && now.fence == lease.fence => Ok(now.version),
             Some(now) if now.version == before => Err(unknown.with_class(ErrorClass::Retryable)),
             _ => Err(unknown),
+        }
+    }
+
+    /// Counts a deployment's last commit as done if the deployment has ended as
+    /// that says: nobody else ends it at the same moment.
+    async fn if_it_ended_so(&self, last: Deployment, before: Version, error: Error) -> Result<Version> {
+        let end = |it: &Deployment| (it.state, it.conclusion, it.finished_at);
+        match self.store.deployment(last.id).await? {
+            Some(now) if now.state.is_terminal() && now.version > before && end(&now) == end(&last) => Ok(now.version),
+            _ => Err(error),
         }
     }
 

@@ -19,7 +19,8 @@ pub(super) const POLL: Duration = Duration::from_secs(1);
 /// A [`Queue`] in the same file as its [`SqliteStore`](super::SqliteStore), so
 /// that a deployment and its job are written in one transaction.
 ///
-/// Jobs queued by this process wake [`Queue::wait`] at once; those of another
+/// Jobs queued by this process wake [`Queue::wait`] at once, or when they are
+/// due if that is later than a second from then; those of another
 /// process on the same file are seen within a second. The queue ends when its
 /// store is closed. Clones share everything.
 #[derive(Clone)]

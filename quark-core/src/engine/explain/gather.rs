@@ -2,7 +2,7 @@
 //! that does not answer is a finding, not an error: that is when explanations
 //! are asked for.
 
-use super::{Facts, Told};
+use super::{Facts, Told, Wait};
 use crate::Result;
 use crate::app::AppName;
 use crate::backend::container_runtime::label;
@@ -23,9 +23,12 @@ pub(in crate::engine) async fn gather(shared: &Shared, name: &AppName) -> Result
     let app = shared.store.app(name).await?.ok_or_else(|| refusal::app_not_found(name))?;
     let instances = shared.store.instances(name).await?;
     let recent = shared.store.deployments(name, None, RECENT).await?;
-    let mut unfinished = shared.store.unfinished(None).await?;
-    unfinished.retain(|deployment| deployment.app == *name);
+    let mut unfinished = shared.store.unfinished(Some(name)).await?;
     unfinished.sort_by_key(|deployment| deployment.sequence);
+    let building = unfinished.iter().find_map(|deployment| {
+        let ahead = shared.places.ahead_of(deployment.id)?;
+        Some((deployment.id, Wait::Build { at_once: shared.places.most(), ahead }))
+    });
     let steps = match unfinished.iter().find(|deployment| deployment.state.is_active()) {
         Some(active) => shared.store.snapshot(active.id).await?.map(|snapshot| snapshot.steps).unwrap_or_default(),
         None => Vec::new(),
@@ -40,6 +43,7 @@ pub(in crate::engine) async fn gather(shared: &Shared, name: &AppName) -> Result
         standby: read(shared, standby).await?,
         last: recent.iter().find(ended).cloned(),
         unfinished,
+        building,
         steps,
         instances,
         containers,

@@ -12,7 +12,8 @@ use crate::app::{App, Source};
 use crate::backend::{ContainerState, EffectiveRoute, ObservedContainer};
 use crate::clock::Timestamp;
 use crate::deployment::{
-    AppRecord, ApprovalVerdict, Conclusion, Deployment, Failure, Instance, Slot, State, StepName, StepPhase, StepRecord,
+    AppRecord, ApprovalVerdict, Conclusion, Deployment, DeploymentId, Failure, Instance, Slot, State, StepName,
+    StepPhase, StepRecord,
 };
 
 pub(super) use gather::gather;
@@ -37,6 +38,8 @@ pub(super) struct Facts {
     pub(super) last: Option<Deployment>,
     /// The deployments that have not ended, the earliest first.
     pub(super) unfinished: Vec<Deployment>,
+    /// Of these, one that waits for a place to build, and what it waits for.
+    pub(super) building: Option<(DeploymentId, Wait)>,
     /// The journal of the active one.
     pub(super) steps: Vec<StepRecord>,
     pub(super) instances: Vec<Instance>,
@@ -141,6 +144,11 @@ fn last_failure(steps: &[StepRecord], record: &StepRecord) -> Option<Failure> {
 fn waits_for(facts: &Facts, deployment: &Deployment, earlier: Option<&&Deployment>) -> Option<Wait> {
     if facts.safe_mode.is_some() {
         return Some(Wait::SafeMode);
+    }
+    if let Some((id, wait)) = &facts.building
+        && *id == deployment.id
+    {
+        return Some(wait.clone());
     }
     match (deployment.state, earlier) {
         (State::Stuck, _) => Some(Wait::Person),

@@ -125,6 +125,13 @@ pub enum Wait {
     Earlier(u64),
     /// For an engine with a free place.
     Worker,
+    /// For a place to fetch, build or pull in this engine.
+    Build {
+        /// How many there are.
+        at_once: usize,
+        /// How many deployments wait before it.
+        ahead: usize,
+    },
     /// For the time of the next attempt.
     Attempt(Timestamp),
     /// For a person: it could not be cleaned up.

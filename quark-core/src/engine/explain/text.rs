@@ -127,6 +127,10 @@ impl fmt::Display for At<'_, (State, &Wait)> {
         let Self((state, wait), now) = self;
         match wait {
             Wait::Earlier(sequence) => write!(f, "waits for the end of #{sequence}"),
+            Wait::Build { at_once, ahead } => {
+                write!(f, "waits for a place: {at_once} at once may build")?;
+                if *ahead > 0 { write!(f, ", and {ahead} wait before it") } else { Ok(()) }
+            }
             Wait::Worker => f.write_str("waits for an engine with a free place"),
             Wait::Attempt(at) => write!(f, "{state}, waits {} before the next attempt", span(at.since(*now))),
             Wait::Person => f.write_str("it could not be cleaned up and waits for a person"),

@@ -74,7 +74,13 @@ async fn replace_outdated(
     let same = |name: &str| labels.get(name) == wanted.get(name);
     if same(label::INSTALLATION) && same(label::DEPLOYMENT) && !same(label::SPEC) {
         // If it was made before the store went back in time it may be what serves.
-        undo::doubt_if_ahead(context, snapshot, call).await?;
+        let seen = undo::doubt_if_ahead(context, snapshot, call).await?;
+        if undo::serves(seen.as_ref(), &observed) {
+            let text = format!("`{}` serves already, although it was never promoted as far as is known", instance.name);
+            return Err(Error::new(ErrorKind::Conflict, text)
+                .with_code("serves_already")
+                .with_hint("the store was older than what runs; deploy again, then remove this container"));
+        }
         dispose(context, instance, call, snapshot.deployment.release.timing.stop).await?;
     }
     Ok(())

@@ -149,16 +149,20 @@ impl Invariant for HealthyRoute {
                 route.app,
                 ledger.label(container.deployment)
             )),
-            None if at_endpoint(true) || !at_endpoint(false) && was_removed_by_hand(ledger, &route.app) => Ok(()),
+            None if at_endpoint(true) || !at_endpoint(false) && was_removed_by_hand(ledger, &route.app, endpoint) => {
+                Ok(())
+            }
             None => Err(format!("users of {} are sent to {endpoint}, where nothing runs", route.app)),
         }
     }
 }
 
-/// Whether a container that the store knows of is gone: only the world takes
-/// one away without a word to the store.
-fn was_removed_by_hand(ledger: &Ledger, app: &AppName) -> bool {
-    ledger.app(app).is_some_and(|app| app.instances.keys().any(|name| ledger.container(name).is_none()))
+/// Whether a container that the store knows of at an address is gone: only the
+/// world takes one away without a word to the store.
+fn was_removed_by_hand(ledger: &Ledger, app: &AppName, endpoint: &Endpoint) -> bool {
+    let Some(app) = ledger.app(app) else { return false };
+    let there = app.instances.values().filter(|instance| instance.endpoint == *endpoint);
+    there.into_iter().any(|instance| ledger.container(&instance.name).is_none())
 }
 
 /// Outside of a promotion users are sent to what the store says is live.

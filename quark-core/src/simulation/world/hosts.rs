@@ -88,8 +88,13 @@ impl World {
             clock: clock.clone(),
             names: Arc::clone(&sim.names),
         };
-        let config =
-            EngineConfig { owner: OwnerId::parse(owner)?, lease: inner.furniture.lease, ..EngineConfig::new("/sim") };
+        let config = EngineConfig {
+            owner: OwnerId::parse(owner)?,
+            lease: inner.furniture.lease,
+            // So that apps have to wait for each other.
+            builds: 1,
+            ..EngineConfig::new("/sim")
+        };
         let workspace = FaultyWorkspace { gate: gate.clone(), inner: inner.disk.clone() };
         let runtime = FaultyRuntime::new(gate.clone(), backends.runtime, inner.furniture.ports);
         DeploymentEngine::builder_dyn(

@@ -16,6 +16,7 @@ mod journal;
 mod mend;
 mod mortal;
 mod needed;
+mod places;
 mod poison;
 mod ports;
 mod push;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quark_core::backend::{Call, ContainerState, Route};
-use quark_core::deployment::{Fence, Generation, StepName, StepPhase};
+use quark_core::deployment::{Fence, Generation, StepName, StepPhase, SupersedePolicy};
 use quark_core::memory::{Behaviour, Health};
 use quark_core::{
     App, AppName, Conclusion, DeployRequest, Deployment, DeploymentEngine, Error, ErrorKind, HealthCheck, Result,
@@ -199,6 +199,35 @@ async fn a_container_of_an_unknown_deployment_is_not_taken_for_garbage() {
     assert_goes_on(&world, &next).await;
     let left = world.running();
     assert!(left.contains(&world.container(unknown.id).to_string()), "what the store does not know is left alone");
+}
+
+/// Simulation, seed 89716: what the store has as waiting was live before the
+/// store went back, in the slot that the store says something else is live in.
+#[tokio::test(start_paused = true)]
+async fn what_is_begun_for_a_second_time_after_a_restore_is_not_stopped_while_it_serves() {
+    let (world, engine) = engine().await;
+    let known = world.app().await;
+    engine.update_app(known.spec.with_supersede(SupersedePolicy::Serial), known.version).await.unwrap();
+    deploy_well(&engine, &world.good()).await;
+    let (second, commit) = world.under_way(&engine).await;
+    let third = engine.deploy(&name(), DeployRequest::commit(world.good())).await.unwrap();
+    let backup = world.store.backup();
+    world.builder.release(&commit);
+    world.end(&engine, second.id).await;
+    world.end(&engine, third.id).await;
+    world.store.restore(&backup);
+    world.pass(PASS).await;
+    assert_safe(&world, &engine, "although the store says").await;
+    // Without it the second cannot go on, and requests are sent back to what the
+    // store says was live before it: to the third.
+    assert!(world.runtime.kill(&world.container(second.id)));
+    engine.resume().await.unwrap();
+    assert_eq!(world.end(&engine, second.id).await.conclusion, Some(Conclusion::Failed));
+    let ended = world.end(&engine, third.id).await;
+    let failure = ended.failure.unwrap();
+    assert_eq!((ended.conclusion, failure.code.as_str()), (Some(Conclusion::Failed), "serves_already"), "{failure}");
+    assert!(world.running().contains(&world.container(third.id).to_string()), "users were served by it");
+    engine.shutdown().await;
 }
 
 /// The router has seen more than the store knows of.

@@ -97,11 +97,15 @@ impl World {
 
     /// An engine of any name and parts, on the same machine.
     pub(crate) async fn start(&self, owner: &str, parts: Parts) -> DeploymentEngine {
-        let config = EngineConfig {
-            owner: OwnerId::parse(owner).unwrap(),
-            lease: Duration::from_secs(5),
-            ..EngineConfig::new(self.folder.path().join("work"))
-        };
+        self.start_with(EngineConfig { owner: OwnerId::parse(owner).unwrap(), ..self.config() }, parts).await
+    }
+
+    /// What engines of this world are told.
+    pub(crate) fn config(&self) -> EngineConfig {
+        EngineConfig { lease: Duration::from_secs(5), ..EngineConfig::new(self.folder.path().join("work")) }
+    }
+
+    pub(crate) async fn start_with(&self, config: EngineConfig, parts: Parts) -> DeploymentEngine {
         DeploymentEngine::builder_dyn(parts.store, parts.queue, parts.runtime, parts.router)
             .with_config(config)
             .with_builder_dyn(parts.builder)

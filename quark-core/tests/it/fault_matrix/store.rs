@@ -1,6 +1,6 @@
 //! Rows 22 to 24 and 39: the store is away, silent or full.
 
-use quark_core::{Error, ErrorClass, ErrorKind, StepName};
+use quark_core::{Error, ErrorClass, ErrorKind, StepName, Store};
 
 use super::stage::{
     LEASE, Scene, after_commit, away, before, before_commit, begins, ends, name, silence, soon, succeed,
@@ -113,6 +113,37 @@ async fn row_24_the_answer_to_a_commit_is_lost_and_the_store_is_away() {
             }
             scene.stage.at_rest().await;
         }
+    }
+}
+
+/// The last one gives back lease and job: what was done may neither be called
+/// broken off, nor may anything that was given back be held on to.
+#[tokio::test(start_paused = true)]
+async fn row_24_the_answer_to_the_last_commit_is_lost() {
+    for (written, gone) in [(true, false), (true, true), (false, false), (false, true)] {
+        let scene = Scene::new().await;
+        let point =
+            if written { after_commit(ends(StepName::Promote)) } else { before_commit(ends(StepName::Promote)) };
+        let gate = scene.fate.hold(point);
+        let wanted = scene.second().await;
+        gate.reached().await;
+        let outage = gone.then(|| scene.fate.fail(before("store."), away));
+        gate.refuse(silence);
+        if let Some(outage) = outage {
+            scene.stage.pass(LEASE / 3).await;
+            outage.end();
+        }
+        succeed(&scene.engine, wanted.id).await;
+        // Also whatever would still come of it.
+        scene.stage.pass(LEASE).await;
+        for (_, operation) in EFFECTS {
+            let key = format!("{}:{operation}", wanted.id);
+            assert_eq!(scene.stage.effects(operation, &key), 1, "written: {written}, gone: {gone}");
+        }
+        assert_eq!(scene.fate.count("queue.nack"), 0, "written: {written}, gone: {gone}: it was called broken off");
+        scene.stage.at_rest().await;
+        let other = "another".parse().unwrap();
+        scene.stage.store.acquire_lease(&name(), &other, LEASE).await.expect("the lease was given back");
     }
 }
 
