@@ -78,7 +78,7 @@ async fn replace_outdated(
         if undo::serves(seen.as_ref(), &observed) {
             let text = format!("`{}` serves already, although it was never promoted as far as is known", instance.name);
             return Err(Error::new(ErrorKind::Conflict, text)
-                .with_code("serves_already")
+                .with_code(undo::SERVES_ALREADY)
                 .with_hint("the store was older than what runs; deploy again, then remove this container"));
         }
         dispose(context, instance, call, snapshot.deployment.release.timing.stop).await?;

@@ -11,6 +11,9 @@ use crate::engine::decide::{last, may_be_routed};
 use crate::engine::route::take_away;
 use crate::planted::planted;
 
+/// The code of a deployment that was live before its store went back in time.
+pub(super) const SERVES_ALREADY: &str = "serves_already";
+
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
     let deployment = &snapshot.deployment;
     let shared = &context.shared;
@@ -19,8 +22,10 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let seen = doubt_if_ahead(context, snapshot, call).await?;
     // It may have been given requests, if only for a moment.
     let was_routed = removes_app || may_be_routed(snapshot);
+    let begun_again = deployment.failure.as_ref().is_some_and(|failure| failure.code == SERVES_ALREADY);
     for instance in &snapshot.instances {
-        if !removes_app && (instance.deployment != deployment.id || spared(context, instance, seen.as_ref()).await?) {
+        let foreign = !removes_app && instance.deployment != deployment.id;
+        if foreign || begun_again && spared(context, instance, seen.as_ref()).await? {
             continue;
         }
         if was_routed {
