@@ -19,6 +19,10 @@ use quark_store::{SqliteConfig, SqliteStore, Synchronous};
 use serde_json::json;
 use tokio::task::JoinSet;
 
+/// The reference server's, too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// As in the peer's rows: one app, and sixteen.
 const AT_ONCE: &str = "1,16";
 

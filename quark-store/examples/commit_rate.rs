@@ -3,6 +3,7 @@
 //! `cargo run -p quark-store --example commit_rate [folder]`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quark_core::app::{App, Source};
@@ -73,7 +74,7 @@ async fn first_commit(store: &SqliteStore, name: &str) -> Result<Commit> {
         team: TeamId::default(),
         sequence: 0,
         kind: DeploymentKind::Deploy,
-        release: spec,
+        release: Arc::new(spec),
         revision: Revision::default(),
         artifact: None,
         slot: None,

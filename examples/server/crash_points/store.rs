@@ -154,6 +154,9 @@ impl Store for Mortal {
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<()> {
         self.inner.renew_lease(lease, ttl).await
     }
+    async fn check_lease(&self, lease: &Lease) -> Result<()> {
+        self.inner.check_lease(lease).await
+    }
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
         self.inner.release_lease(lease).await
     }

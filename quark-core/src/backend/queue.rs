@@ -164,7 +164,7 @@ pub struct QueueDepth {
 /// - `nack` without `counted` gives the attempt back.
 /// - `nack` with a delay makes the job wait that long.
 /// - `reclaim` ends all claims of one owner at once, as if they had run out.
-/// - `wait` returns when a job is queued.
+/// - `wait` returns when a job is queued that is ready.
 #[async_trait]
 pub trait Queue: std::fmt::Debug + Send + Sync + 'static {
     /// Queues a job.
@@ -227,6 +227,7 @@ pub trait Queue: std::fmt::Debug + Send + Sync + 'static {
     async fn depth(&self) -> Result<QueueDepth>;
 
     /// Waits until a job may be ready, at most `longest`. A hint: it may return
-    /// early. Safe to drop.
+    /// early, and need not return for a job that becomes ready by itself. Safe
+    /// to drop.
     async fn wait(&self, longest: Duration);
 }

@@ -128,6 +128,7 @@ pub struct CreatedDeployment {
 /// - `acquire_lease` yields a growing fence; while it lasts no other owner gets it (`Conflict`, `lease_held`).
 /// - The same owner gets its lease again, with a higher fence; anyone gets one that ran out.
 /// - `renew_lease` extends; with an old fence it is `Fenced`.
+/// - `check_lease` with an old fence is `Fenced`, and extends nothing.
 /// - `commit` under an old or released lease is `Fenced` and changes nothing.
 /// - `commit` with an outdated version is a `Conflict` (`version_changed`) and changes nothing.
 /// - `commit` with `unless_cancelled` after a cancel request is `Cancelled` and changes nothing.
@@ -260,6 +261,15 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// [`ErrorKind::Fenced`] if somebody else has it, or it was released.
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<()>;
+
+    /// Asks whether a lease is still held, as of now: an answer from a replica
+    /// that lags behind is none. A lease that ran out is held until somebody
+    /// takes it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Fenced`] if somebody else has it, or it was released.
+    async fn check_lease(&self, lease: &Lease) -> Result<()>;
 
     /// Gives a lease back. Releasing a lost one does nothing.
     ///

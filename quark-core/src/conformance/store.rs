@@ -46,7 +46,7 @@ pub use guards::{
 pub use leap::{leap_leaves_all_numbers_behind, position_is_the_last_event, time_moves_on};
 pub use leases::{
     a_last_commit_acknowledges_its_job, a_last_commit_releases_its_lease, a_lease_excludes_other_owners,
-    a_lease_goes_to_its_owner_or_when_it_ran_out, renew_lease_extends,
+    a_lease_goes_to_its_owner_or_when_it_ran_out, check_lease_extends_nothing, renew_lease_extends,
 };
 pub use supersede::{
     a_key_finds_its_deployment, a_key_names_one_deployment, a_newer_deployment_supersedes_earlier_ones,
@@ -85,6 +85,7 @@ macro_rules! __for_each_store_case {
             a_last_commit_acknowledges_its_job,
             a_lease_goes_to_its_owner_or_when_it_ran_out,
             renew_lease_extends,
+            check_lease_extends_nothing,
             commit_under_an_old_lease_is_fenced,
             commit_compares_the_version,
             commit_stops_at_a_cancel_request,

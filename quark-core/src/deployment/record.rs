@@ -1,6 +1,7 @@
 //! What a store keeps about apps, deployments and instances.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -187,7 +188,7 @@ pub struct Deployment {
     pub kind: DeploymentKind,
     /// What the app was said to be when this was created; a rollback brings
     /// exactly this back.
-    pub release: App,
+    pub release: Arc<App>,
     /// Which code.
     pub revision: Revision,
     /// The image, once there is one.

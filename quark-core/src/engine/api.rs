@@ -128,7 +128,7 @@ impl DeploymentEngine {
         let mut deployment = self.draft(&app, DeploymentKind::Deploy, request.by.as_deref());
         deployment.trigger = request.trigger;
         deployment.key = request.key;
-        match &mut deployment.release.source {
+        match &mut Arc::make_mut(&mut deployment.release).source {
             Source::Git { .. } if request.image.is_some() => {
                 return Err(Error::invalid(
                     "image",
@@ -401,7 +401,7 @@ impl DeploymentEngine {
             team: app.team.clone(),
             sequence: 0,
             kind,
-            release: app.spec.clone(),
+            release: Arc::new(app.spec.clone()),
             revision: Revision::default(),
             artifact: None,
             slot: None,

@@ -360,7 +360,7 @@ pub(super) mod tests {
             team: TeamId::default(),
             sequence: 1,
             kind,
-            release,
+            release: std::sync::Arc::new(release),
             revision: Revision::default(),
             artifact: None,
             slot: None,

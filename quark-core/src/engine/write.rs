@@ -7,6 +7,13 @@ use crate::deployment::{Deployment, EventKind, State, Version};
 use crate::error::{ErrorClass, ErrorKind};
 use crate::{Error, Result};
 
+/// Whether a commit ends its deployment, and gives the lease back with that.
+/// What is written after the end, a retirement for instance, may be written by
+/// any engine: that somebody wrote it does not say that it was this commit.
+fn ends(commit: &Commit) -> bool {
+    commit.hand_back.is_some() && commit.events.iter().any(|event| matches!(event, EventKind::Completed { .. }))
+}
+
 impl Shared {
     /// Writes a draft under a lease, and tells those who wait for a change.
     pub(super) async fn write(&self, draft: &mut Draft, lease: &Lease) -> Result<()> {
@@ -40,7 +47,7 @@ impl Shared {
     /// Commits; where the answer was lost, looks whether it happened.
     async fn commit(&self, commit: Commit) -> Result<Version> {
         let (id, lease, before) = (commit.deployment.id, commit.guard.lease.clone(), commit.guard.version);
-        let last = commit.hand_back.is_some().then(|| commit.deployment.clone());
+        let last = ends(&commit).then(|| commit.deployment.clone());
         let unknown = match self.store.commit(commit).await {
             Err(error) if error.class() == ErrorClass::Unknown => error,
             // It may have happened at an earlier try, whose answer was lost: then
@@ -53,7 +60,7 @@ impl Shared {
             }
             known => return known,
         };
-        if let Some(last) = last.filter(|last| last.state.is_terminal()) {
+        if let Some(last) = last {
             let unknown = unknown.with_class(ErrorClass::Retryable);
             return self.if_it_ended_so(last, before, unknown).await;
         }

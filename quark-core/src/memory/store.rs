@@ -191,6 +191,10 @@ impl Store for MemoryStore {
         self.tables().leases.renew(lease, now, ttl)
     }
 
+    async fn check_lease(&self, lease: &Lease) -> Result<()> {
+        self.tables().leases.check(lease)
+    }
+
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
         self.tables().leases.release(lease);
         Ok(())

@@ -19,6 +19,7 @@ statements! {
         ON CONFLICT (app) DO UPDATE
         SET owner = excluded.owner, fence = excluded.fence, expires_at = excluded.expires_at";
     RENEW = "UPDATE quark_leases SET expires_at = ?4 WHERE app = ?1 AND owner = ?2 AND fence = ?3";
+    CHECK = "SELECT 1 FROM quark_leases WHERE app = ?1 AND owner = ?2 AND fence = ?3";
     RELEASE = "UPDATE quark_leases SET owner = NULL WHERE app = ?1 AND owner = ?2 AND fence = ?3";
 }
 
@@ -54,6 +55,15 @@ pub(super) fn renew(connection: &Connection, lease: &Lease, ttl: Duration, now: 
         0 => Err(refusal::fenced(&lease.app)),
         _ => Ok(()),
     }
+}
+
+/// As [`renew`], without changing anything.
+pub(super) fn check(connection: &Connection, lease: &Lease) -> Result<()> {
+    let fence = rows::integer("fence", lease.fence.0)?;
+    if CHECK.finds(connection, params![lease.app.as_str(), lease.owner.as_str(), fence])? {
+        return Ok(());
+    }
+    Err(refusal::fenced(&lease.app))
 }
 
 pub(super) fn release(connection: &Connection, lease: &Lease) -> Result<()> {

@@ -191,6 +191,11 @@ impl Store for SqliteStore {
         self.shared.writer.write(move |connection| leases::renew(connection, &lease, ttl, clock.now())).await
     }
 
+    async fn check_lease(&self, lease: &Lease) -> Result<()> {
+        let lease = lease.clone();
+        self.shared.readers.small(move |connection| leases::check(connection, &lease)).await
+    }
+
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
         let lease = lease.clone();
         self.shared.writer.write(move |connection| leases::release(connection, &lease)).await

@@ -77,7 +77,7 @@ pub(crate) fn deployment(app: &str, at: Timestamp) -> Deployment {
         team: TeamId::default(),
         sequence: 0,
         kind: DeploymentKind::Deploy,
-        release: spec(app),
+        release: Arc::new(spec(app)),
         revision: Revision::default(),
         artifact: None,
         slot: None,

@@ -8,7 +8,7 @@ use super::scene::{LONG, Scene};
 use crate::conformance::CaseResult;
 use crate::conformance::outcome::within;
 
-/// `wait` returns when a job is queued.
+/// `wait` returns when a job is queued that is ready.
 pub async fn wait_returns_when_a_job_is_queued(fixture: &dyn QueueFixture) -> CaseResult {
     let scene = Scene::new(fixture)?;
     let waiter = || {

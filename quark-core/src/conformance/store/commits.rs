@@ -96,7 +96,7 @@ pub async fn a_commit_keeps_what_was_asked_for(fixture: &dyn StoreFixture) -> Ca
     let other = worked("making an app", sample::app("blog"))?;
     commit.deployment = Deployment {
         kind: DeploymentKind::Remove,
-        release: other,
+        release: Arc::new(other),
         sequence: created.sequence + 7,
         created_by: "the writer".to_owned(),
         trigger: Trigger::Request,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::apps::one_succeeds;
 use super::fixture::StoreFixture;
 use super::sample::ALL;
-use super::scene::{LONG, PAST_SHORT, SHORT, Scene, owner, unchanged};
+use super::scene::{LONG, PAST_SHORT, SHORT, Scene, job, owner, unchanged};
 use crate::ErrorKind;
 use crate::backend::{Claim, Commit, HandBack};
 use crate::conformance::CaseResult;
@@ -109,6 +109,18 @@ pub async fn a_last_commit_acknowledges_its_job(fixture: &dyn StoreFixture) -> C
     worked("reclaiming", queue.reclaim(&worker).await)?;
     let left = worked("claiming what is left", queue.claim(&worker, ALL, LONG).await)?;
     ensure!(left.is_empty(), "a job whose claim was handed back comes again: {left:?}");
+
+    // The work goes on in a job of the same name: the old one must not be taken for it.
+    let lease = scene.lease(&deployment.app).await?;
+    let deployment = scene.read(deployment.id).await?;
+    let job = job(&deployment);
+    worked("queueing a job", queue.enqueue(job.clone()).await)?;
+    let held = claim().await?;
+    let last =
+        Commit { hand_back: Some(HandBack { claim: Some(held) }), jobs: vec![job], ..unchanged(&lease, &deployment) };
+    scene.commit(last).await?;
+    let left = worked("claiming what is queued anew", queue.claim(&worker, ALL, LONG).await)?;
+    ensure!(left.len() == 1, "a last commit acknowledged one job and queued one; there are {left:?}");
     Ok(())
 }
 
@@ -153,5 +165,25 @@ pub async fn renew_lease_extends(fixture: &dyn StoreFixture) -> CaseResult {
     worked("renewing after another's late release", scene.store.renew_lease(&taken, LONG).await)?;
     worked("releasing a lease", scene.store.release_lease(&taken).await)?;
     refused("renewing a released lease", scene.store.renew_lease(&taken, LONG).await, ErrorKind::Fenced, None)?;
+    Ok(())
+}
+
+/// `check_lease` with an old fence is `Fenced`, and extends nothing.
+pub async fn check_lease_extends_nothing(fixture: &dyn StoreFixture) -> CaseResult {
+    let scene = Scene::new(fixture);
+    let shop = scene.app("shop").await?.spec.name;
+    let (first, second) = (owner("first")?, owner("second")?);
+    let earlier = worked("acquiring a lease", scene.store.acquire_lease(&shop, &first, LONG).await)?;
+    let lease = worked("acquiring an own lease again", scene.store.acquire_lease(&shop, &first, SHORT).await)?;
+    refused("checking an earlier lease", scene.store.check_lease(&earlier).await, ErrorKind::Fenced, None)?;
+    worked("checking a lease", scene.store.check_lease(&lease).await)?;
+    fixture.advance(PAST_SHORT).await;
+    worked("checking a lease that ran out and that nobody took", scene.store.check_lease(&lease).await)?;
+    let taken = scene.store.acquire_lease(&shop, &second, LONG).await;
+    let taken = worked("acquiring a lease that ran out, and was checked", taken)?;
+    refused("checking a lost lease", scene.store.check_lease(&lease).await, ErrorKind::Fenced, None)?;
+    worked("checking the new lease", scene.store.check_lease(&taken).await)?;
+    worked("releasing a lease", scene.store.release_lease(&taken).await)?;
+    refused("checking a released lease", scene.store.check_lease(&taken).await, ErrorKind::Fenced, None)?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What the cases write: everything is filled in, so that nothing that a store
 //! forgets goes unnoticed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::{
@@ -49,7 +50,7 @@ pub(super) fn deployment(app: &App, at: Timestamp) -> Result<Deployment> {
         team: TeamId::default(),
         sequence: 0,
         kind: DeploymentKind::Deploy,
-        release: app.clone(),
+        release: Arc::new(app.clone()),
         revision: Revision { branch: Some(BranchName::parse("feature/y")?), commit: None },
         artifact: None,
         slot: None,

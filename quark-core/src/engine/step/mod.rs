@@ -43,7 +43,7 @@ impl StepContext {
     /// engine has taken over: a runtime does not compare fences.
     async fn reassure(&self) -> Result<()> {
         self.shared.refuse_in_safe_mode()?;
-        self.shared.store.renew_lease(&self.lease, self.shared.config.lease).await
+        self.shared.store.check_lease(&self.lease).await
     }
 }
 

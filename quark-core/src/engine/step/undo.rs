@@ -77,9 +77,7 @@ pub(super) async fn doubt_if_ahead(
 /// in time, a deployment may be begun for a second time that was live before.
 pub(super) fn serves(seen: Option<&EffectiveRoute>, observed: &ObservedContainer) -> bool {
     let slot = observed.labels.get(label::SLOT).map(String::as_str);
-    observed.state == ContainerState::Running
-        && !planted!(DoubtIgnored)
-        && seen.is_some_and(|seen| slot == Some(seen.active.as_str()))
+    observed.state == ContainerState::Running && seen.is_some_and(|seen| slot == Some(seen.active.as_str()))
 }
 
 /// Whether an instance is left to people, because it serves.

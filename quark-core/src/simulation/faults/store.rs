@@ -126,6 +126,10 @@ impl Store for FaultyStore {
         self.gate.effect(Op::StoreRenewLease, make).await
     }
 
+    async fn check_lease(&self, lease: &Lease) -> Result<()> {
+        self.gate.read(Op::StoreCheckLease, self.inner.check_lease(lease)).await
+    }
+
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
         let make = || {
             let (inner, gate, lease) = (Arc::clone(&self.inner), self.gate.clone(), lease.clone());

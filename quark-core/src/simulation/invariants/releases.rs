@@ -1,6 +1,7 @@
 //! What must hold of what is deployed: that it is what was asked for, in its time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Invariant;
 use super::records::promoted;
@@ -22,7 +23,7 @@ pub(super) struct ExactRelease {
 
 #[derive(Debug)]
 struct Release {
-    app: App,
+    app: Arc<App>,
     revision: Revision,
     artifact: Option<Artifact>,
 }

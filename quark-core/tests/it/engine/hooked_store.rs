@@ -117,6 +117,9 @@ impl Store for HookedStore {
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<()> {
         self.at().await?.renew_lease(lease, ttl).await
     }
+    async fn check_lease(&self, lease: &Lease) -> Result<()> {
+        self.at().await?.check_lease(lease).await
+    }
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
         self.at().await?.release_lease(lease).await
     }

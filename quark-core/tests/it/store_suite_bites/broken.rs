@@ -245,6 +245,16 @@ impl Store for Broken {
         }
     }
 
+    async fn check_lease(&self, lease: &Lease) -> Result<()> {
+        let lease = if self.fault == Fault::RepeatsFences { self.real_lease(lease) } else { lease.clone() };
+        match self.fault {
+            Fault::KeepsLeasesAtLeaps if self.has_leapt() => Ok(()),
+            Fault::RenewsOldLeases | Fault::ChecksNothing => Ok(()),
+            Fault::ChecksByRenewing => self.inner.renew_lease(&lease, Duration::from_secs(600)).await,
+            _ => self.inner.check_lease(&lease).await,
+        }
+    }
+
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
         let real = self.real_lease(lease);
         match self.fault {

@@ -50,6 +50,9 @@ impl Broken {
             Fault::ForgetsJobs => commit.jobs.clear(),
             Fault::KeepsLeases => commit.hand_back = None,
             Fault::KeepsClaims => commit.hand_back.iter_mut().for_each(|back| back.claim = None),
+            Fault::EndsWhatItQueues if commit.hand_back.as_ref().is_some_and(|back| back.claim.is_some()) => {
+                commit.jobs.clear();
+            }
             Fault::EndsClaimsOfOthers => self.end_claims(commit).await,
             Fault::KeepsApps => commit.forget_app = false,
             Fault::FreezesCompleted if stored.as_ref().is_some_and(|stored| stored.state.is_terminal()) => {

@@ -81,6 +81,9 @@ impl Store for FatedStore {
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<()> {
         self.pass("store.renew_lease", self.inner.renew_lease(lease, ttl)).await
     }
+    async fn check_lease(&self, lease: &Lease) -> Result<()> {
+        self.pass("store.check_lease", self.inner.check_lease(lease)).await
+    }
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
         self.pass("store.release_lease", self.inner.release_lease(lease)).await
     }
