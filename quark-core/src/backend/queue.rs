@@ -41,10 +41,10 @@ pub struct Priority(pub u8);
 impl Priority {
     /// A rollback.
     pub const ROLLBACK: Self = Self(0);
-    /// The retirement of an old version.
-    pub const RETIRE: Self = Self(10);
     /// A deployment that a person wants.
     pub const DEPLOY: Self = Self(20);
+    /// The retirement of an old version: nobody waits for it.
+    pub const RETIRE: Self = Self(30);
 }
 
 /// A job to be queued.

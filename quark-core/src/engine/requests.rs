@@ -33,7 +33,10 @@ impl DeployRequest {
     }
 
     /// A deployment of a commit that was pushed. `key` names the push: the hash
-    /// of what was delivered, say, so that a second delivery changes nothing.
+    /// of what was delivered, say, so that a second delivery changes nothing. It
+    /// deploys the head of its branch, if that is newer; it fails
+    /// (`rolled_back`) if people have gone back from that commit with the
+    /// settings that the app has.
     #[must_use]
     pub fn push(commit: CommitSha, key: IdempotencyKey) -> Self {
         Self { trigger: Trigger::Push, key: Some(key), ..Self::commit(commit) }

@@ -3,7 +3,7 @@
 use super::StepContext;
 use crate::app::{CommitSha, Source};
 use crate::backend::{BuildKey, Call, Snapshot};
-use crate::deployment::{CancelRequest, Deployment, StepOutput, Trigger};
+use crate::deployment::{CancelRequest, Conclusion, Deployment, DeploymentKind, StepOutput, Trigger};
 use crate::planted::planted;
 use crate::{Error, ErrorClass, ErrorKind, Result};
 
@@ -29,6 +29,9 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
             source.resolve(call, repository, branch).await?
         }
     };
+    if deployment.trigger == Trigger::Push {
+        refuse_if_rolled_back(context, snapshot, &commit).await?;
+    }
     let key = BuildKey::of(&deployment.app, &commit, &deployment.release.dockerfile);
     if let Some(artifact) = shared.builder()?.find(&key).await? {
         context.log.say(&format!("commit {} has been built before as {}", commit.short(), artifact.label));
@@ -83,5 +86,40 @@ async fn newest(
     Ok(head)
 }
 
-/// How many deployments are looked at for a newer commit.
+/// Refuses what people have gone back from: that it was pushed, which may be
+/// told again or late, does not say that they want it again. Other settings, a
+/// newer commit or a person's word do.
+async fn refuse_if_rolled_back(context: &StepContext, snapshot: &Snapshot, commit: &CommitSha) -> Result<()> {
+    let deployment = &snapshot.deployment;
+    let since = super::app(snapshot)?.created_at;
+    let mut recent = context.shared.store.deployments(&deployment.app, None, RECENT).await?;
+    recent.retain(|other| other.created_at >= since);
+    let Some(rollback) = rolled_back(&recent, deployment, commit).filter(|_| !planted!(RolledBackAgain)) else {
+        return Ok(());
+    };
+    let (commit, by) = (commit.short(), &rollback.created_by);
+    let text = format!("`{by}` has gone back from commit {commit}, and a push does not bring it again");
+    Err(Error::new(ErrorKind::Conflict, text)
+        .with_code("rolled_back")
+        .with_class(ErrorClass::Permanent)
+        .with_hint("push a commit that is better, change the app, or deploy this very commit by hand"))
+}
+
+/// The rollback by which people went back from `commit` with the settings that
+/// `own` has, if that is the last that became of these. `recent` are the app's
+/// deployments, newest first: what serves, serves in the order of their numbers.
+fn rolled_back<'a>(recent: &'a [Deployment], own: &Deployment, commit: &CommitSha) -> Option<&'a Deployment> {
+    let same = |other: &Deployment| other.revision.commit.as_ref() == Some(commit) && other.release == own.release;
+    let served = |other: &&Deployment| other.conclusion == Some(Conclusion::Succeeded);
+    let mut after = None;
+    for other in recent.iter().filter(served) {
+        if same(other) {
+            return after.filter(|after: &&Deployment| matches!(after.kind, DeploymentKind::Rollback { .. }));
+        }
+        after = Some(other);
+    }
+    None
+}
+
+/// How many deployments are looked at for a newer commit, or for a rollback.
 const RECENT: usize = 50;

@@ -46,6 +46,7 @@ mod needed;
 mod records;
 mod releases;
 pub(crate) mod rest;
+mod rolled_back;
 mod serving;
 mod standby;
 
@@ -122,6 +123,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(releases::ExactRelease::default()),
         Box::new(releases::DeadlinesStay),
         Box::new(releases::NewestCommit),
+        Box::new(rolled_back::StaysRolledBack::default()),
         Box::new(releases::OftenEnough::default()),
         Box::new(standby::StandbyKept),
         Box::new(standby::RetiringLeft),

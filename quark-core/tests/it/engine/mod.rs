@@ -23,6 +23,7 @@ mod push;
 mod refusals;
 mod retry;
 mod rollback;
+mod rolled_back;
 mod safe_mode;
 mod stuck;
 mod supersede;

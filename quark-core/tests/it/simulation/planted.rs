@@ -69,6 +69,11 @@ fn an_older_commit_over_a_newer_one_is_seen() {
 }
 
 #[test]
+fn a_push_of_what_was_rolled_back_is_seen() {
+    assert_eq!(shown_by(Bug::RolledBackAgain), "stays-rolled-back");
+}
+
+#[test]
 fn a_standby_that_is_retired_early_is_seen() {
     assert_eq!(shown_by(Bug::RetiredBeforeItsTime), "standby-kept");
 }
