@@ -33,7 +33,7 @@ pub(super) async fn watch(shared: Arc<Shared>, mut settled: bool) {
         tokio::select! {
             biased;
             () = shared.stopping.cancelled() => return,
-            () = shared.clock.sleep(if settled { EVERY } else { SOON }) => {}
+            () = shared.clock.sleep(if settled { EVERY } else { SOON + jitter(&shared) }) => {}
         }
         settled = match pass(&shared).await {
             Ok(settled) => settled,
@@ -43,6 +43,14 @@ pub(super) async fn watch(shared: Arc<Shared>, mut settled: bool) {
             }
         };
     }
+}
+
+/// Some part of a second, another one each time. A deployment that waits for its
+/// turn holds its app in a rhythm of its own: whoever comes in step with that
+/// would find the app held for ever.
+fn jitter(shared: &Shared) -> Duration {
+    let millis = u16::try_from(shared.platform.unique().as_u128() % 1000).unwrap_or_default();
+    Duration::from_millis(millis.into())
 }
 
 /// Looks once; whether all is as it shall be, or is being worked on.

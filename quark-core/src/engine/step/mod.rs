@@ -19,7 +19,7 @@ use super::draft::Draft;
 use super::log::DeploymentLog;
 use super::shared::Shared;
 use crate::app::App;
-use crate::backend::{Call, Labels, Lease, Snapshot, container_runtime::label};
+use crate::backend::{Call, Labels, Lease, ObservedContainer, Snapshot, StopOutcome, container_runtime::label};
 use crate::clock::Timestamp;
 use crate::deployment::{AppRecord, DeploymentId, Instance, StepName, StepOutput};
 use crate::planted::planted;
@@ -189,14 +189,29 @@ fn labels(installation: &str, deployment: DeploymentId) -> Labels {
 /// Stops and removes an instance, whatever has become of it.
 async fn dispose(context: &StepContext, instance: &Instance, call: &Call, grace: Duration) -> Result<()> {
     let runtime = &context.shared.runtime;
-    let Some(observed) = runtime.inspect(&instance.name).await? else { return Ok(()) };
     let expected = labels(&context.shared.installation, instance.deployment);
-    if expected.iter().any(|(name, value)| observed.labels.get(name) != Some(value)) {
-        context.log.say(&format!("{} belongs to somebody else and is left alone", instance.name));
-        return Ok(());
+    let is_ours =
+        |observed: &ObservedContainer| expected.iter().all(|(name, value)| observed.labels.get(name) == Some(value));
+    if let Some(observed) = runtime.inspect(&instance.name).await? {
+        if !is_ours(&observed) {
+            context.log.say(&format!("{} belongs to somebody else and is left alone", instance.name));
+            return Ok(());
+        }
+        context.reassure().await?;
+        let outcome = runtime.stop(call, &observed.id, grace).await?;
+        context.log.say(&format!("stopped {} ({outcome:?})", instance.name));
+        runtime.remove(call, &observed.id, &expected).await?;
+        if outcome != StopOutcome::AlreadyStopped {
+            return Ok(());
+        }
     }
-    context.reassure().await?;
-    let outcome = runtime.stop(call, &observed.id, grace).await?;
-    context.log.say(&format!("stopped {} ({outcome:?})", instance.name));
-    runtime.remove(call, &observed.id, &expected).await
+    // Nothing ran. A runtime's answer may be a moment old, and one of this name
+    // may have been made anew since: it is not forgotten unless it is gone.
+    match runtime.inspect(&instance.name).await? {
+        Some(other) if is_ours(&other) => {
+            let text = format!("{} was gone a moment ago, and is there", instance.name);
+            Err(Error::new(ErrorKind::Unavailable, text).with_code("still_there"))
+        }
+        _ => Ok(()),
+    }
 }
