@@ -91,9 +91,7 @@ async fn newest(
 /// newer commit or a person's word do.
 async fn refuse_if_rolled_back(context: &StepContext, snapshot: &Snapshot, commit: &CommitSha) -> Result<()> {
     let deployment = &snapshot.deployment;
-    let since = super::app(snapshot)?.created_at;
-    let mut recent = context.shared.store.deployments(&deployment.app, None, RECENT).await?;
-    recent.retain(|other| other.created_at >= since);
+    let recent = context.shared.store.deployments(&deployment.app, None, RECENT).await?;
     let Some(rollback) = rolled_back(&recent, deployment, commit).filter(|_| !planted!(RolledBackAgain)) else {
         return Ok(());
     };
@@ -113,6 +111,10 @@ fn rolled_back<'a>(recent: &'a [Deployment], own: &Deployment, commit: &CommitSh
     let served = |other: &&Deployment| other.conclusion == Some(Conclusion::Succeeded);
     let mut after = None;
     for other in recent.iter().filter(served) {
+        if other.kind == DeploymentKind::Remove {
+            // What was before is of another app of that name.
+            return None;
+        }
         if same(other) {
             return after.filter(|after: &&Deployment| matches!(after.kind, DeploymentKind::Rollback { .. }));
         }

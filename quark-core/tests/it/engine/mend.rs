@@ -229,7 +229,8 @@ async fn a_runtime_that_is_away_is_asked_again_soon() {
     world.pass(PASS).await;
     let before = asked.load(Ordering::SeqCst);
     world.pass(Duration::from_secs(60)).await;
-    assert_eq!(asked.load(Ordering::SeqCst) - before, 12, "every five seconds");
+    let asked_meanwhile = asked.load(Ordering::SeqCst) - before;
+    assert!((10..=12).contains(&asked_meanwhile), "every five to six seconds: {asked_meanwhile} times");
     away.store(false, Ordering::SeqCst);
     world.pass(Duration::from_secs(6)).await;
     assert_eq!(state(&world, &world.container(live.id)).await, Some(ContainerState::Running));
