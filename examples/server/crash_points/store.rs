@@ -163,6 +163,9 @@ impl Store for Mortal {
     async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>> {
         self.inner.events(deployment, after, most).await
     }
+    async fn forget_logs(&self, ended_before: Timestamp, most: usize) -> Result<usize> {
+        self.inner.forget_logs(ended_before, most).await
+    }
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
         self.inner.log(id, after, most).await
     }

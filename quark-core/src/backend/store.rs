@@ -148,6 +148,7 @@ pub struct CreatedDeployment {
 /// - `request_cancel` of a deployment that waits is `Ended`: it is `Completed` as the request's conclusion.
 /// - Events have growing sequence numbers and are read in their order, from any point, without gaps.
 /// - Log lines are numbered from 1 without gaps per deployment and read in order, from any point.
+/// - `forget_logs` forgets the logs of deployments that ended before a time and have no instance, and no others.
 /// - `now` moves on with time.
 /// - `position` is the sequence number of the last event, and `0` without one; `leap` moves it on.
 /// - `instances` yields the instances of an app that are not removed, also when the app is gone.
@@ -347,6 +348,16 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// [`ErrorKind::Unavailable`].
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>>;
+
+    /// Forgets the logs of deployments that ended before `ended_before` and have
+    /// no instance any more, those with the lowest ids first and at most `most`;
+    /// how many it were. Everything else about them is kept. Should something be
+    /// said about such a deployment later, its log begins anew.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn forget_logs(&self, ended_before: Timestamp, most: usize) -> Result<usize>;
 }
 
 /// Errors that every store reports in the same words.

@@ -37,7 +37,10 @@ pub use deployments::{
     unfinished_of_an_app_is_its_own,
 };
 pub use durability::everything_survives_reopening;
-pub use events::{events_are_read_in_order_without_gaps, log_lines_are_numbered_without_gaps};
+pub use events::{
+    events_are_read_in_order_without_gaps, forget_logs_spares_what_is_newer_or_still_there,
+    log_lines_are_numbered_without_gaps,
+};
 pub use fixture::StoreFixture;
 pub use guards::{
     commit_admits_one_active_deployment, commit_admits_the_earliest_first, commit_compares_the_version,
@@ -103,6 +106,7 @@ macro_rules! __for_each_store_case {
             request_cancel_ends_what_waits,
             events_are_read_in_order_without_gaps,
             log_lines_are_numbered_without_gaps,
+            forget_logs_spares_what_is_newer_or_still_there,
             time_moves_on,
             position_is_the_last_event,
             leap_leaves_all_numbers_behind,

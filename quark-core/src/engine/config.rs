@@ -21,6 +21,14 @@ pub struct EngineConfig {
     pub builds: usize,
     /// How long the right to act on an app lasts without being renewed.
     pub lease: Duration,
+    /// How much of the output of its build and its steps is kept per deployment,
+    /// in bytes; what follows is dropped, and the log says so. What the engine
+    /// itself says is always kept. Counted anew when another engine goes on.
+    pub log_bytes: u64,
+    /// How long a deployment's log is kept after its end, by the store's clock;
+    /// longer while something of it is still there, as of the live one. The
+    /// deployment, its steps and its events stay.
+    pub keep_logs: Duration,
     /// Where sources are checked out.
     pub work_dir: PathBuf,
     /// Every app answers to `<name>.<base domain>` besides its own names.
@@ -31,7 +39,8 @@ pub struct EngineConfig {
 
 impl EngineConfig {
     /// The defaults, with `work_dir` for checkouts: a unique owner, 8 workers, 4
-    /// of which may build, a lease of 30 s, the base domain `localhost`, no local repositories.
+    /// of which may build, a lease of 30 s, 8 MiB of output per deployment, logs for 30 days, the base domain
+    /// `localhost`, no local repositories.
     #[must_use]
     pub fn new(work_dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -39,6 +48,8 @@ impl EngineConfig {
             workers: 8,
             builds: 4,
             lease: Duration::from_secs(30),
+            log_bytes: 8 * 1024 * 1024,
+            keep_logs: Duration::from_secs(30 * 24 * 3600),
             work_dir: work_dir.into(),
             base_domain: Domain::localhost(),
             local_repositories: Vec::new(),

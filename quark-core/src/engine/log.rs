@@ -1,7 +1,7 @@
 //! The log of a deployment: redacted, batched, never in the way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -37,6 +37,29 @@ pub(super) struct DeploymentLog {
     dropped: Arc<AtomicU64>,
     /// Ends the gathering: a batch is full, or somebody waits for it.
     hurry: Arc<Notify>,
+    room: Room,
+}
+
+/// How much output is kept.
+struct Room {
+    most: u64,
+    left: AtomicU64,
+    is_full: AtomicBool,
+}
+
+impl Room {
+    fn of(most: u64) -> Self {
+        Self { most, left: AtomicU64::new(most), is_full: AtomicBool::new(false) }
+    }
+
+    /// Whether there is room for a line. The first for which there is none ends
+    /// the output: what is kept has no gaps.
+    fn takes(&self, line: &str) -> bool {
+        let size = u64::try_from(line.len()).unwrap_or(u64::MAX).saturating_add(1);
+        let take = |left: u64| left.checked_sub(size);
+        !self.is_full.load(Ordering::Relaxed)
+            && self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
 }
 
 /// Where a log goes to.
@@ -58,17 +81,18 @@ impl DeploymentLog {
             changed: shared.changed.clone(),
             platform: Arc::clone(&shared.platform),
         };
-        Arc::new(Self::open(target, deployment.id, &deployment.release.env))
+        let room = Room::of(shared.config.log_bytes);
+        Arc::new(Self::open(target, deployment.id, &deployment.release.env, room))
     }
 
     /// Opens the log; its writer ends when the log is dropped and written.
-    fn open(target: LogTarget, id: DeploymentId, env: &EnvVars) -> Self {
+    fn open(target: LogTarget, id: DeploymentId, env: &EnvVars, room: Room) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
         let (dropped, hurry) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
         let clock = Arc::clone(&target.clock);
         let platform = Arc::clone(&target.platform);
         platform.spawn(Box::pin(write(target, id, receiver, Arc::clone(&dropped), Arc::clone(&hurry))));
-        Self { entries: sender, clock, secrets: secrets(env), dropped, hurry }
+        Self { entries: sender, clock, secrets: secrets(env), dropped, hurry, room }
     }
 
     /// Says something in the engine's own voice.
@@ -130,6 +154,12 @@ impl LogSink for DeploymentLog {
                 end -= 1;
             }
             let (line, after) = rest.split_at(end);
+            if stream != LogStream::System && !self.room.takes(line) {
+                if !self.room.is_full.swap(true, Ordering::Relaxed) {
+                    self.say(&format!("the output is longer than {} bytes; the rest is not kept", self.room.most));
+                }
+                return;
+            }
             if self.entries.try_send(Entry::Line(now, stream, line.to_owned())).is_err() {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }

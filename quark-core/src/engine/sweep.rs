@@ -1,4 +1,7 @@
-//! Looks for what has no job: the queue is a hint, the store knows.
+//! Looks for what has no job: the queue is a hint, the store knows. Takes away
+//! what nobody needs any more.
+
+use std::time::Duration;
 
 use super::shared::Shared;
 use crate::Result;
@@ -36,6 +39,26 @@ pub(super) fn job(deployment: &Deployment, now: Timestamp) -> NewJob {
     // Attempts are counted to find jobs that engines die of, not to give up:
     // what such a deployment has made must still be taken away.
     NewJob { max_attempts: u32::MAX, ..job }
+}
+
+/// Logs that one pass forgets, at most.
+const MOST_LOGS: usize = 1000;
+
+/// How often old logs are looked for: no log stays much longer than it shall,
+/// and nobody looks all the time.
+pub(super) fn forgets_every(keep: Duration) -> Duration {
+    (keep / 24).clamp(Duration::from_secs(30), Duration::from_secs(3600))
+}
+
+/// Forgets the logs whose time is over. One at a time: others write in between.
+pub(super) async fn forget_logs(shared: &Shared) -> Result<()> {
+    let before = shared.now().before(shared.config.keep_logs);
+    for _ in 0..MOST_LOGS {
+        if shared.stopping.is_cancelled() || shared.store.forget_logs(before, 1).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Removes checkouts that no unfinished deployment needs.

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use super::driver::Burst;
 use super::hold::Hold;
 use super::shared::Shared;
-use super::sweep::{sweep, sweep_checkouts};
+use super::sweep::{forget_logs, forgets_every, sweep, sweep_checkouts};
 use crate::app::AppName;
 use crate::backend::{Claim, ClaimToken, ClaimedJob, JobKind, Metric};
 use crate::deployment::DeploymentId;
@@ -31,6 +31,7 @@ pub(super) async fn work(shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(shared.config.workers));
     let mut swept = shared.clock.monotonic();
     let mut counted: Option<Duration> = None;
+    let mut forgot: Option<Duration> = None;
     while !shared.stopping.is_cancelled() {
         // Without a free place no job is claimed, and the queue is not looked at.
         tokio::select! {
@@ -77,6 +78,13 @@ pub(super) async fn work(shared: Arc<Shared>) {
             swept = shared.clock.monotonic();
             if let Err(error) = look_after(&shared).await {
                 tracing::warn!(report = error.report(), "lost jobs could not be looked for");
+            }
+            let every = forgets_every(shared.config.keep_logs);
+            if forgot.is_none_or(|at| swept.saturating_sub(at) >= every) {
+                forgot = Some(swept);
+                if let Err(error) = forget_logs(&shared).await {
+                    tracing::warn!(report = error.report(), "old logs could not be forgotten");
+                }
             }
         }
     }

@@ -244,6 +244,10 @@ impl Store for MemoryStore {
         self.tables().append_log(id, lines)
     }
 
+    async fn forget_logs(&self, ended_before: Timestamp, most: usize) -> Result<usize> {
+        Ok(self.tables().forget_logs(ended_before, most))
+    }
+
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
         Ok(self.tables().log(id, after, most))
     }

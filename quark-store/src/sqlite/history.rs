@@ -19,6 +19,13 @@ statements! {
         WHERE deployment = ? AND sequence > ? ORDER BY sequence LIMIT ?";
     LAST_LINE = "SELECT coalesce(max(sequence), 0) FROM quark_logs WHERE deployment = ?";
     ADD_LINE = "INSERT INTO quark_logs (deployment, sequence, at, stream, text) VALUES (?, ?, ?, ?, ?)";
+    /// Of the first deployment after this one that has a log: whether that may be forgotten.
+    NEXT_LOG = "SELECT deployment,
+            EXISTS (SELECT 1 FROM quark_deployments AS d
+                WHERE d.id = l.deployment AND d.stage = 'ended' AND d.finished_at < ?2 AND NOT EXISTS (
+                    SELECT 1 FROM quark_instances AS i WHERE i.app = d.app AND i.deployment = d.id))
+        FROM quark_logs AS l WHERE deployment > ?1 ORDER BY deployment LIMIT 1";
+    FORGET_LOG = "DELETE FROM quark_logs WHERE deployment = ?";
     LINES = "SELECT sequence, at, stream, text FROM quark_logs
         WHERE deployment = ? AND sequence > ? ORDER BY sequence LIMIT ?";
 }
@@ -81,6 +88,23 @@ pub(super) fn append_log(
         ADD_LINE.run(connection, params![deployment, sequence, at.as_micros(), stream.as_str(), text])?;
     }
     Ok(())
+}
+
+/// Deletes the logs of what ended before that time and has left nothing behind.
+pub(super) fn forget_logs(connection: &Connection, ended_before: Timestamp, most: usize) -> Result<usize> {
+    let (mut after, mut forgotten) = (String::new(), 0);
+    while forgotten < most {
+        let next = NEXT_LOG.first(connection, params![after, ended_before.as_micros()], |columns| {
+            Ok((columns.text()?.to_owned(), columns.flag()?))
+        })?;
+        let Some((deployment, may_go)) = next else { break };
+        if may_go {
+            FORGET_LOG.run(connection, [&deployment])?;
+            forgotten += 1;
+        }
+        after = deployment;
+    }
+    Ok(forgotten)
 }
 
 pub(super) fn log(connection: &Connection, deployment: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {

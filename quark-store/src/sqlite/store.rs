@@ -244,6 +244,11 @@ impl Store for SqliteStore {
         self.shared.writer.write_much(size, move |connection| history::append_log(connection, id, &lines)).await
     }
 
+    async fn forget_logs(&self, ended_before: Timestamp, most: usize) -> Result<usize> {
+        let write = move |connection: &_| history::forget_logs(connection, ended_before, most);
+        self.shared.writer.write_much(usize::MAX, write).await
+    }
+
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
         self.shared.readers.large(move |connection| history::log(connection, id, after, most)).await
     }

@@ -9,7 +9,9 @@ use crate::ErrorKind;
 use crate::conformance::CaseResult;
 use crate::conformance::crowd::{CROWD, at_once};
 use crate::conformance::outcome::{ensure, refused, worked};
-use crate::deployment::{DeploymentId, Event, EventKind, LogLine, LogStream, State, SupersedePolicy};
+use crate::deployment::{
+    Conclusion, DeploymentId, Event, EventKind, InstanceState, LogLine, LogStream, Slot, State, SupersedePolicy,
+};
 
 /// Events have growing sequence numbers and are read in their order, from any point, without gaps.
 pub async fn events_are_read_in_order_without_gaps(fixture: &dyn StoreFixture) -> CaseResult {
@@ -158,5 +160,62 @@ async fn appended_at_once(scene: &Scene<'_>, id: DeploymentId, known: usize) -> 
         let together = parts.iter().all(|(number, _)| parts.first().is_some_and(|(first, _)| first == number));
         ensure!(ordered && together, "lines that were appended together are {batch:?}");
     }
+    Ok(())
+}
+
+/// `forget_logs` forgets the logs of deployments that ended before a time and have no instance, and no others.
+pub async fn forget_logs_spares_what_is_newer_or_still_there(fixture: &dyn StoreFixture) -> CaseResult {
+    let scene = Scene::new(fixture);
+    let app = scene.app("shop").await?;
+    let waits = scene.deploy(&app, moment(1)).await?.id;
+    let (_, runs, _) = scene.active("blog").await?;
+    let mut ended = Vec::new();
+    for (name, at) in [("first", 1), ("second", 2), ("third", 3), ("fourth", 4)] {
+        let (_, deployment, lease) = scene.active(name).await?;
+        let mut last = unchanged(&lease, &deployment);
+        last.deployment.state = State::Completed;
+        last.deployment.conclusion = Some(Conclusion::Succeeded);
+        last.deployment.finished_at = Some(moment(at));
+        if name == "second" {
+            // It is live, say.
+            last.instances = vec![sample::instance(&deployment, Slot::Blue, InstanceState::Healthy)];
+        }
+        scene.commit(last).await?;
+        ended.push(deployment.id);
+    }
+    let [first, second, third, fourth] = ended.as_slice() else { return Err("there are four".to_owned()) };
+    let all = [waits, runs.id, *first, *second, *third, *fourth];
+    for id in all {
+        let lines = vec![(moment(1), LogStream::System, "fetching".to_owned()); 2];
+        worked("appending to a log", scene.store.append_log(id, lines).await)?;
+    }
+    let left = async || {
+        let mut left = Vec::new();
+        for id in all {
+            if !worked("reading a log", scene.store.log(id, 0, ALL).await)?.is_empty() {
+                left.push(id);
+            }
+        }
+        CaseResult::Ok(left)
+    };
+    let forget = async |before, most| worked("forgetting logs", scene.store.forget_logs(before, most).await);
+
+    let gone = forget(moment(1), ALL).await?;
+    ensure!((gone, left().await?.len()) == (0, 6), "{gone} logs of what had not ended by then were forgotten");
+    let gone = forget(moment(4), 1).await?;
+    let one_less = [waits, runs.id, *second, *third, *fourth];
+    ensure!((gone, left().await?) == (1, one_less.to_vec()), "the first of two was to be forgotten; {gone} were");
+    let gone = forget(moment(4), ALL).await?;
+    let two_less = [waits, runs.id, *second, *fourth];
+    ensure!((gone, left().await?) == (1, two_less.to_vec()), "the second of two was to be forgotten; {gone} were");
+    let gone = forget(moment(4), ALL).await?;
+    ensure!(gone == 0, "{gone} logs were forgotten a second time");
+
+    let known = scene.read(*first).await?;
+    ensure!(known.state == State::Completed, "a deployment whose log was forgotten is {known:?}");
+    let line = vec![(moment(9), LogStream::System, "removed".to_owned())];
+    worked("appending to a log that was forgotten", scene.store.append_log(*first, line).await)?;
+    let lines = worked("reading a log", scene.store.log(*first, 0, ALL).await)?;
+    ensure!(lines.len() == 1 && lines.iter().all(|line| line.sequence == 1), "a new log is {lines:?}");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What a `MemoryStore` keeps, and how events and log lines are read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::leases::Leases;
 use crate::Result;
@@ -112,6 +112,16 @@ impl Tables {
             log.push(LogLine { sequence, at, stream, text });
         }
         Ok(())
+    }
+
+    pub(super) fn forget_logs(&mut self, ended_before: Timestamp, most: usize) -> usize {
+        let instances = self.instances.values().flat_map(BTreeMap::values);
+        let occupied: BTreeSet<_> = instances.map(|instance| instance.deployment).collect();
+        let is_old = |row: &&mut DeploymentRow| {
+            let ended = row.deployment.finished_at.is_some_and(|at| at < ended_before);
+            ended && !row.log.is_empty() && !occupied.contains(&row.deployment.id)
+        };
+        self.deployments.values_mut().filter(is_old).take(most).map(|row| row.log.clear()).count()
     }
 
     pub(super) fn log(&self, id: DeploymentId, after: u64, most: usize) -> Vec<LogLine> {

@@ -208,6 +208,14 @@ impl Store for FaultyStore {
         self.gate.effect(Op::StoreAppendLog, make).await
     }
 
+    async fn forget_logs(&self, ended_before: Timestamp, most: usize) -> Result<usize> {
+        let make = || {
+            let inner = Arc::clone(&self.inner);
+            boxed(async move { inner.forget_logs(ended_before, most).await })
+        };
+        self.gate.effect(Op::StoreForgetLogs, make).await
+    }
+
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
         self.gate.read(Op::StoreLog, self.inner.log(id, after, most)).await
     }

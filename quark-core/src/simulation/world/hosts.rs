@@ -93,6 +93,8 @@ impl World {
             lease: inner.furniture.lease,
             // So that apps have to wait for each other.
             builds: 1,
+            // So that logs are forgotten in the time that a run has.
+            keep_logs: Duration::from_secs(60),
             ..EngineConfig::new("/sim")
         };
         let workspace = FaultyWorkspace { gate: gate.clone(), inner: inner.disk.clone() };

@@ -150,6 +150,9 @@ impl Store for HookedStore {
     async fn append_log(&self, id: DeploymentId, lines: Vec<(Timestamp, LogStream, String)>) -> Result<()> {
         self.at().await?.append_log(id, lines).await
     }
+    async fn forget_logs(&self, ended_before: Timestamp, most: usize) -> Result<usize> {
+        self.at().await?.forget_logs(ended_before, most).await
+    }
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
         self.at().await?.log(id, after, most).await
     }

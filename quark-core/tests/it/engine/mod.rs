@@ -13,6 +13,7 @@ mod hooked;
 mod hooked_store;
 mod idempotency;
 mod journal;
+mod logs;
 mod mend;
 mod mortal;
 mod needed;

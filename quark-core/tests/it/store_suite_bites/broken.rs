@@ -318,6 +318,15 @@ impl Store for Broken {
         }
     }
 
+    async fn forget_logs(&self, ended_before: Timestamp, most: usize) -> Result<usize> {
+        match self.fault {
+            Fault::ForgetsNoLogs => Ok(0),
+            Fault::ForgetsEveryLog => self.inner.forget_logs(Timestamp::from_micros(i64::MAX), most).await,
+            Fault::ForgetsManyLogs => self.inner.forget_logs(ended_before, usize::MAX).await,
+            _ => self.inner.forget_logs(ended_before, most).await,
+        }
+    }
+
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
         self.read_log(id, after, most).await
     }

@@ -141,6 +141,9 @@ pub(super) enum Fault {
     TearsLinesApart,
     ForgetsEmptyLines,
     LogsForNobody,
+    ForgetsNoLogs,
+    ForgetsEveryLog,
+    ForgetsManyLogs,
     TellsTheNextPosition,
     StartsAtOne,
     TellsAnOldPosition,
@@ -206,6 +209,7 @@ pub(super) fn faults(case: &str) -> &'static [Fault] {
         "log_lines_are_numbered_without_gaps" => {
             &[NumbersLinesFromZero, NumbersLinesTogether, TearsLinesApart, ForgetsEmptyLines, LogsForNobody]
         }
+        "forget_logs_spares_what_is_newer_or_still_there" => &[ForgetsNoLogs, ForgetsEveryLog, ForgetsManyLogs],
         "position_is_the_last_event" => &[TellsTheNextPosition, StartsAtOne, TellsAnOldPosition, LeapsWithoutEvents],
         "leap_leaves_all_numbers_behind" => &[
             LeapsNowhere,

@@ -112,6 +112,9 @@ impl Store for FatedStore {
     async fn append_log(&self, id: DeploymentId, lines: Vec<(Timestamp, LogStream, String)>) -> Result<()> {
         self.pass("store.append_log", self.inner.append_log(id, lines)).await
     }
+    async fn forget_logs(&self, ended_before: Timestamp, most: usize) -> Result<usize> {
+        self.pass("store.forget_logs", self.inner.forget_logs(ended_before, most)).await
+    }
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
         self.pass("store.log", self.inner.log(id, after, most)).await
     }
