@@ -36,6 +36,16 @@ pub enum Metric {
     ActiveDeployments(i64),
     /// The number of jobs that wait.
     QueueDepth(i64),
+    /// The number of deployments of all engines that wait for their turn, counted every 30 s.
+    QueuedDeployments(i64),
+    /// The number of deployments that wait for people to approve them, counted every 30 s.
+    PendingApprovals(i64),
+    /// The number of deployments that only a person can bring to an end, counted every 30 s.
+    StuckDeployments(i64),
+    /// Whether this engine touches nothing until a person has looked.
+    SafeMode(bool),
+    /// Requests that were still open when an old version had drained for as long as it may.
+    RequestsCut(u64),
     /// Log lines that were dropped because the store could not keep up.
     LogLinesDropped(u64),
 }

@@ -8,6 +8,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::shared::{NO_ANSWER, Shared};
+use crate::backend::Metric;
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
@@ -41,6 +42,7 @@ impl Shared {
                 "the store seems to have gone back in time; nothing is touched until a person resumes"
             );
             *known = Some(reason.to_owned());
+            self.metrics.record(Metric::SafeMode(true));
         }
         drop(known);
         self.announce();
@@ -68,6 +70,7 @@ impl Shared {
         }
         self.note_position().await?;
         *self.safe_mode.lock() = None;
+        self.metrics.record(Metric::SafeMode(false));
         tracing::warn!("a person has resumed the engine; it goes on from what the store says");
         self.announce();
         Ok(())

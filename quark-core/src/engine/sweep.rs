@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::shared::Shared;
 use crate::Result;
-use crate::backend::{JobKind, NewJob, Priority};
+use crate::backend::{JobKind, Metric, NewJob, Priority};
 use crate::clock::Timestamp;
 use crate::deployment::{Deployment, DeploymentKind, State};
 use crate::planted::planted;
@@ -13,7 +13,9 @@ use crate::planted::planted;
 /// Queues what has no job.
 pub(super) async fn sweep(shared: &Shared) -> Result<()> {
     let now = shared.now();
-    for deployment in shared.store.unfinished(None).await? {
+    let unfinished = shared.store.unfinished(None).await?;
+    count(shared, &unfinished);
+    for deployment in unfinished {
         if deployment.state != State::Stuck && !planted!(JobsNotRebuilt) {
             shared.queue.enqueue(job(&deployment, now)).await?;
         }
@@ -27,6 +29,17 @@ pub(super) async fn sweep(shared: &Shared) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Counts what waits, and for whom.
+fn count(shared: &Shared, unfinished: &[Deployment]) {
+    let of = |state| {
+        let count = unfinished.iter().filter(|deployment| deployment.state == state).count();
+        i64::try_from(count).unwrap_or(i64::MAX)
+    };
+    shared.metrics.record(Metric::QueuedDeployments(of(State::Queued)));
+    shared.metrics.record(Metric::PendingApprovals(of(State::AwaitingApproval)));
+    shared.metrics.record(Metric::StuckDeployments(of(State::Stuck)));
 }
 
 /// The job that brings a deployment to its end.

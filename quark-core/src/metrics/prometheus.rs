@@ -14,17 +14,25 @@ const BUCKETS: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300
 /// Counts into a Prometheus registry of its own: an embedding program may have
 /// one too, and may build two engines, without names colliding.
 ///
-/// | metric | type | labels |
-/// |---|---|---|
-/// | `quark_deployments_created_total` | counter | `kind` |
-/// | `quark_deployments_completed_total` | counter | `kind`, `conclusion` |
-/// | `quark_deployment_duration_seconds` | histogram | `kind`, `conclusion` |
-/// | `quark_step_duration_seconds` | histogram | `step`, `outcome` |
-/// | `quark_deployments_active` | gauge | |
-/// | `quark_queue_ready_jobs` | gauge | |
-/// | `quark_log_lines_dropped_total` | counter | |
+/// | metric | type | labels | what it tells |
+/// |---|---|---|---|
+/// | `quark_deployments_created_total` | counter | `kind` | deployments, rollbacks and removals that were asked for |
+/// | `quark_deployments_completed_total` | counter | `kind`, `conclusion` | how they ended: `succeeded` of `rollback` are rollbacks that happened |
+/// | `quark_deployment_duration_seconds` | histogram | `kind`, `conclusion` | from the wish to the end, waiting included |
+/// | `quark_step_duration_seconds` | histogram | `step`, `outcome` | each phase: `promote` is the switch, `mend` is what was brought back |
+/// | `quark_deployments_active` | gauge | | what this engine works on at this moment |
+/// | `quark_deployments_queued` | gauge | | what waits for its turn, of all engines (every 30 s) |
+/// | `quark_deployments_stuck` | gauge | | what only a person can end (every 30 s): alert on more than 0 |
+/// | `quark_approvals_pending` | gauge | | what waits for people's consent (every 30 s) |
+/// | `quark_queue_ready_jobs` | gauge | | jobs that no worker has taken yet |
+/// | `quark_safe_mode` | gauge | | 1 while the engine touches nothing until a person has looked: alert |
+/// | `quark_requests_cut_total` | counter | | requests still open when an old version had drained for as long as it may |
+/// | `quark_log_lines_dropped_total` | counter | | lines that came faster than they could be kept |
 ///
-/// The names are public API.
+/// The names are public API. `kind` is `deploy`, `rollback` or `remove`,
+/// `conclusion` one of [`Conclusion`](crate::Conclusion), `step` one of
+/// [`StepName`](crate::StepName), `outcome` is `succeeded` or `failed`: no label
+/// grows with the number of apps.
 #[derive(Debug)]
 pub struct PrometheusMetrics {
     registry: Registry,
@@ -33,7 +41,12 @@ pub struct PrometheusMetrics {
     duration: HistogramVec,
     steps: HistogramVec,
     active: IntGauge,
+    queued: IntGauge,
+    stuck: IntGauge,
+    approvals: IntGauge,
     ready: IntGauge,
+    safe_mode: IntGauge,
+    cut: IntCounter,
     dropped: IntCounter,
 }
 
@@ -56,6 +69,8 @@ impl PrometheusMetrics {
             let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
             register(&registry, HistogramVec::new(options, labels)?)
         };
+        let gauge = |name, help| register(&registry, IntGauge::new(name, help)?);
+        let counter = |name, help| register(&registry, IntCounter::new(name, help)?);
         Ok(Self {
             created: counters("quark_deployments_created_total", "Deployments that were asked for.", &["kind"])?,
             completed: counters(
@@ -73,15 +88,14 @@ impl PrometheusMetrics {
                 "From the intent of a step to its outcome.",
                 &["step", "outcome"],
             )?,
-            active: register(
-                &registry,
-                IntGauge::new("quark_deployments_active", "Deployments that workers hold at this moment.")?,
-            )?,
-            ready: register(&registry, IntGauge::new("quark_queue_ready_jobs", "Jobs that could be claimed.")?)?,
-            dropped: register(
-                &registry,
-                IntCounter::new("quark_log_lines_dropped_total", "Log lines that could not be kept.")?,
-            )?,
+            active: gauge("quark_deployments_active", "Deployments that workers hold at this moment.")?,
+            queued: gauge("quark_deployments_queued", "Deployments that wait for their turn.")?,
+            stuck: gauge("quark_deployments_stuck", "Deployments that only a person can bring to an end.")?,
+            approvals: gauge("quark_approvals_pending", "Deployments that wait for people to approve them.")?,
+            ready: gauge("quark_queue_ready_jobs", "Jobs that could be claimed.")?,
+            safe_mode: gauge("quark_safe_mode", "Whether the engine touches nothing until a person has looked.")?,
+            cut: counter("quark_requests_cut_total", "Requests that were open at the end of a drain.")?,
+            dropped: counter("quark_log_lines_dropped_total", "Log lines that could not be kept.")?,
             registry,
         })
     }
@@ -120,7 +134,12 @@ impl MetricsSink for PrometheusMetrics {
                 self.steps.with_label_values(&[step.as_str(), outcome]).observe(took.as_secs_f64());
             }
             Metric::ActiveDeployments(count) => self.active.set(count),
+            Metric::QueuedDeployments(count) => self.queued.set(count),
+            Metric::StuckDeployments(count) => self.stuck.set(count),
+            Metric::PendingApprovals(count) => self.approvals.set(count),
             Metric::QueueDepth(count) => self.ready.set(count),
+            Metric::SafeMode(on) => self.safe_mode.set(on.into()),
+            Metric::RequestsCut(count) => self.cut.inc_by(count),
             Metric::LogLinesDropped(count) => self.dropped.inc_by(count),
         }
     }

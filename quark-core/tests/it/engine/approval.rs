@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quark_core::backend::Metric;
 use quark_core::deployment::SupersedePolicy;
 use quark_core::engine::{Next, PendingApproval, Wait};
 use quark_core::memory::{Behaviour, Health};
@@ -12,6 +13,8 @@ use quark_core::{
 
 use super::world::{World, app, name, roll_back};
 
+/// After it, what waits was counted.
+const SWEEP: Duration = Duration::from_secs(31);
 /// A look at a version that waits.
 const WATCH: Duration = Duration::from_secs(10);
 
@@ -56,6 +59,8 @@ async fn nobody_is_sent_to_it_before_enough_people_agree() {
     assert_eq!((pending.deployment.state, pending.missing), (State::AwaitingApproval, 2));
     assert!(world.answers(pending.preview.as_ref().unwrap()).await, "it runs and can be looked at");
     assert_eq!(world.router.route(&name()), None);
+    world.pass(SWEEP).await;
+    assert!(world.metrics.says(Metric::PendingApprovals(1)) && world.metrics.says(Metric::QueuedDeployments(0)));
     let after_one = approve(&engine, &pending, "bob").await;
     assert_eq!((after_one.state, after_one.approval.unwrap().answers.len()), (State::AwaitingApproval, 1));
     world.pass(Duration::from_secs(60)).await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quark_core::backend::Metric;
 use quark_core::deployment::SupersedePolicy;
 use quark_core::memory::{Behaviour, Health};
 use quark_core::{App, Conclusion, DeployRequest, Error, ErrorKind, ImageRef, Slot, Source, State, StepName, Timing};
@@ -234,5 +235,19 @@ async fn only_a_stuck_deployment_can_be_set_going_again() {
     let deployment = deploy_well(&engine, &world.good()).await;
     assert_eq!(engine.retry(deployment.id).await.unwrap_err().code(), "not_stuck");
     assert_eq!(end(&engine, deployment.id).await.state, State::Completed);
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_outlast_the_drain_are_counted() {
+    let world = World::paused();
+    let engine = world.engine().await;
+    engine.create_app(app()).await.unwrap();
+    deploy_well(&engine, &world.good()).await;
+    let _open = [world.router.open(&name()).unwrap(), world.router.open(&name()).unwrap()];
+    deploy_well(&engine, &world.good()).await;
+    // It needs the slot of the first.
+    deploy_well(&engine, &world.good()).await;
+    assert!(world.metrics.says(Metric::RequestsCut(2)));
     engine.shutdown().await;
 }

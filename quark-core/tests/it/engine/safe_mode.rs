@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use quark_core::backend::{Call, ContainerState, Route};
+use quark_core::backend::{Call, ContainerState, Metric, Route};
 use quark_core::deployment::{Fence, Generation, StepName, StepPhase, SupersedePolicy};
 use quark_core::memory::{Behaviour, Health};
 use quark_core::{
@@ -44,6 +44,7 @@ async fn assert_safe(world: &World, engine: &DeploymentEngine, why: &str) {
     let error = engine.deploy(&name(), DeployRequest::commit(world.good())).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "safe_mode"));
     assert!(error.message().contains(why) && error.hint().is_some());
+    assert!(world.metrics.says(Metric::SafeMode(true)));
 }
 
 /// After a person has looked, the engine goes on, and does not doubt again.
@@ -51,6 +52,7 @@ async fn assert_goes_on(world: &World, engine: &DeploymentEngine) {
     let (before, told) = (world.store.position().await.unwrap(), world.store.acquired().await);
     engine.resume().await.unwrap();
     assert_eq!(engine.safe_mode(), None);
+    assert!(world.metrics.says(Metric::SafeMode(false)));
     assert!(world.store.position().await.unwrap() >= before + (1 << 32), "event numbers may be given twice");
     let deployment = deploy_well(engine, &world.good()).await;
     assert!(deployment.fence >= Fence(told.0 + (1 << 32)), "{:?} may have been given before", deployment.fence);

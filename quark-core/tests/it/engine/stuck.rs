@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use quark_core::backend::Metric;
 use quark_core::deployment::StepPhase;
 use quark_core::memory::{Behaviour, Health};
 use quark_core::{
@@ -16,6 +17,9 @@ use super::world::{Parts, World, app, deploy_well, name};
 
 /// A pass of the comparison with the world.
 const PASS: Duration = Duration::from_secs(61);
+
+/// After it, what waits was counted.
+const SWEEP: Duration = Duration::from_secs(31);
 
 /// A switch for the faults of a backend.
 #[derive(Clone, Default)]
@@ -94,6 +98,8 @@ async fn it_ends_when_it_is_retried_after_the_cause_is_gone() {
     deploy_well(&engine, &world.good()).await;
     broken.set(true);
     let stuck = stuck(&world, &engine).await;
+    world.pass(SWEEP).await;
+    assert!(world.metrics.says(Metric::StuckDeployments(1)));
     // Too early: it says so once more.
     engine.retry(stuck.id).await.unwrap();
     assert_eq!(world.end(&engine, stuck.id).await.state, State::Stuck);
@@ -102,6 +108,8 @@ async fn it_ends_when_it_is_retried_after_the_cause_is_gone() {
     let ended = world.end(&engine, stuck.id).await;
     assert_eq!(ended.conclusion, Some(Conclusion::Failed));
     assert_eq!(ended.failure, stuck.failure);
+    world.pass(SWEEP).await;
+    assert!(world.metrics.says(Metric::StuckDeployments(0)));
     assert_eq!(engine.retry(stuck.id).await.unwrap_err().code(), "not_stuck");
     assert_eq!(engine.abandon(stuck.id, "alice").await.unwrap_err().code(), "not_stuck");
     world.check_rest().await;

@@ -233,6 +233,13 @@ impl Counted {
         self.0.lock().unwrap().iter().filter(like).count()
     }
 
+    /// Whether this was counted last of its kind.
+    pub(crate) fn says(&self, wanted: Metric) -> bool {
+        let kind = std::mem::discriminant(&wanted);
+        let recorded = self.0.lock().unwrap();
+        recorded.iter().rev().find(|metric| std::mem::discriminant(*metric) == kind) == Some(&wanted)
+    }
+
     /// How many deployments were asked for.
     pub(crate) fn created(&self) -> usize {
         let created = |metric: &&Metric| matches!(metric, Metric::DeploymentCreated { .. });
