@@ -50,11 +50,29 @@ pub enum Metric {
     LogLinesDropped(u64),
 }
 
+impl Metric {
+    /// Whether it says how something is at this moment; the others are counted.
+    #[must_use]
+    pub fn is_state(&self) -> bool {
+        matches!(
+            self,
+            Self::ActiveDeployments(_)
+                | Self::QueueDepth(_)
+                | Self::QueuedDeployments(_)
+                | Self::PendingApprovals(_)
+                | Self::StuckDeployments(_)
+                | Self::SafeMode(_)
+        )
+    }
+}
+
 /// Takes numbers about the engine. Never blocks and never fails.
 ///
 /// # Contract
 ///
 /// - A number is visible to readers when `record` has returned.
+/// - What is counted adds up, each combination of labels for itself.
+/// - Of what [is a state](Metric::is_state) the last number counts.
 /// - Calls from several threads lose nothing.
 pub trait MetricsSink: std::fmt::Debug + Send + Sync + 'static {
     /// Takes one number.

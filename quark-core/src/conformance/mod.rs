@@ -4,6 +4,7 @@ mod case;
 pub mod container_runtime;
 mod crowd;
 pub mod image_builder;
+pub mod metrics_sink;
 mod outcome;
 pub mod queue;
 pub mod router;

@@ -17,6 +17,7 @@ mod fetcher_suite_bites;
 mod memory_fixtures;
 mod memory_sources;
 mod memory_store;
+mod metrics_suite_bites;
 mod peer_bugs;
 mod queue_suite_bites;
 mod router_suite_bites;
