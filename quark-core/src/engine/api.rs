@@ -103,7 +103,8 @@ impl DeploymentEngine {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] if it is being removed already.
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] if it is being removed already,
+    /// [`ErrorKind::InvalidInput`] if `by` names nobody.
     pub async fn remove_app(&self, name: &AppName, by: &str) -> Result<Deployment> {
         self.shared.refuse_in_safe_mode()?;
         let app = self.app(name).await?;
@@ -216,8 +217,10 @@ impl DeploymentEngine {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] (`too_late`) once it is
-    /// being promoted or has ended, or if it removes its app.
+    /// being promoted or has ended, or if it removes its app;
+    /// [`ErrorKind::InvalidInput`] if `by` names nobody.
     pub async fn cancel(&self, id: DeploymentId, by: &str) -> Result<()> {
+        check_person(by)?;
         self.shared.refuse_in_safe_mode()?;
         let deployment = self.deployment(id).await?;
         if deployment.kind == DeploymentKind::Remove {

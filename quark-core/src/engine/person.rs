@@ -49,7 +49,7 @@ impl DeploymentEngine {
     ///
     /// # Errors
     ///
-    /// As [`retry`](Self::retry).
+    /// As [`retry`](Self::retry); [`ErrorKind::InvalidInput`] if `by` names nobody.
     pub async fn abandon(&self, id: DeploymentId, by: &str) -> Result<()> {
         stuck::abandon(&self.shared, id, by).await
     }

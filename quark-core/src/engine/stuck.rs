@@ -7,7 +7,7 @@ use super::draft::Draft;
 use super::hold::Hold;
 use super::shared::Shared;
 use super::sweep::job;
-use crate::app::AppName;
+use crate::app::{AppName, check_person};
 use crate::backend::store::refusal;
 use crate::clock::Timestamp;
 use crate::deployment::{
@@ -87,6 +87,7 @@ pub(super) async fn retry(shared: &Arc<Shared>, id: DeploymentId) -> Result<()> 
 
 /// Ends a stuck deployment and leaves what is left to the collection of garbage.
 pub(super) async fn abandon(shared: &Arc<Shared>, id: DeploymentId, by: &str) -> Result<()> {
+    check_person(by)?;
     let now = shared.now();
     change(shared, id, |draft, _| {
         if draft.snapshot().deployment.kind == DeploymentKind::Remove {

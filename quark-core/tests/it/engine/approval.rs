@@ -115,6 +115,10 @@ async fn only_who_has_seen_this_very_question_can_answer_and_only_once() {
     for nobody in ["", " ", "ann ", "ann\n"] {
         let request = ApprovalRequest::approve(&pending, nobody);
         assert_eq!(refused(&engine, &pending, request).await, "invalid_name", "{nobody:?}");
+        let id = pending.deployment.id;
+        assert_eq!(engine.cancel(id, nobody).await.unwrap_err().code(), "invalid_name", "{nobody:?}");
+        assert_eq!(engine.abandon(id, nobody).await.unwrap_err().code(), "invalid_name", "{nobody:?}");
+        assert_eq!(engine.remove_app(&name(), nobody).await.unwrap_err().code(), "invalid_name", "{nobody:?}");
     }
     let request = DeployRequest { by: Some(" ann".to_owned()), ..DeployRequest::default() };
     assert_eq!(engine.deploy(&name(), request).await.unwrap_err().code(), "invalid_name");
