@@ -181,6 +181,7 @@ impl DeploymentEngineBuilder {
             stopping: CancellationToken::new(),
             running: std::sync::Mutex::default(),
             registrations: std::sync::atomic::AtomicU64::new(0),
+            passes: std::sync::atomic::AtomicUsize::new(0),
             broken_off: std::sync::Mutex::default(),
             claimed: std::sync::Mutex::default(),
             freed: Notify::new(),

@@ -109,10 +109,13 @@ impl Garbage {
         count > A_FEW && count * 10 > self.managed * 3
     }
 
-    /// The deployments whose orphans are removed in one pass.
-    #[must_use]
-    pub fn at_once(&self) -> BTreeSet<DeploymentId> {
-        self.orphans.iter().take(AT_ONCE).map(|orphan| orphan.deployment).collect()
+    /// The deployments whose orphans are removed in the pass of this number:
+    /// others each time, so that some that cannot be removed keep no place.
+    pub(super) fn of_pass(&self, pass: usize) -> BTreeSet<DeploymentId> {
+        let all = self.orphans.len();
+        let first = pass.wrapping_mul(AT_ONCE).checked_rem(all).unwrap_or(0);
+        let in_turn = self.orphans.iter().cycle().skip(first).take(AT_ONCE.min(all));
+        in_turn.map(|orphan| orphan.deployment).collect()
     }
 }
 
@@ -142,9 +145,18 @@ mod tests {
     }
 
     #[test]
+    fn the_turn_of_each_comes_although_the_first_cannot_be_removed() {
+        for count in [6, 7, 11, 20] {
+            let garbage = garbage(count, 100);
+            let passes = (0..count).flat_map(|pass| garbage.of_pass(pass));
+            assert_eq!(passes.collect::<BTreeSet<_>>().len(), count);
+        }
+    }
+
+    #[test]
     fn orphans_are_collected_a_few_at_a_time() {
-        assert_eq!(garbage(3, 3).at_once().len(), 3);
-        assert_eq!(garbage(20, 100).at_once().len(), AT_ONCE);
-        assert_eq!(garbage(0, 0).at_once(), BTreeSet::new());
+        assert_eq!(garbage(3, 3).of_pass(7).len(), 3);
+        assert_eq!(garbage(20, 100).of_pass(0).len(), AT_ONCE);
+        assert_eq!(garbage(0, 0).of_pass(1), BTreeSet::new());
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::draft::Draft;
@@ -233,7 +234,8 @@ async fn collect(
         );
         return Ok(());
     }
-    dispose_of(shared, garbage.at_once()).await
+    let pass = shared.passes.fetch_add(1, Ordering::Relaxed);
+    dispose_of(shared, garbage.of_pass(pass)).await
 }
 
 async fn garbage_of(

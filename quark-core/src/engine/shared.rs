@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub(super) struct Shared {
     pub(super) running: Mutex<HashMap<DeploymentId, (u64, CancellationToken)>>,
     /// Tells one registration of a driver from the next.
     pub(super) registrations: AtomicU64,
+    /// Counts the passes that have collected garbage.
+    pub(super) passes: AtomicUsize,
     /// Deployments whose work was broken off by an error, such as a store that
     /// is away: whoever goes on with them has not died of them.
     pub(super) broken_off: Mutex<HashSet<DeploymentId>>,
