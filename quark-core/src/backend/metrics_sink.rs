@@ -44,7 +44,8 @@ pub enum Metric {
     StuckDeployments(i64),
     /// Whether this engine touches nothing until a person has looked.
     SafeMode(bool),
-    /// Requests that were still open when an old version had drained for as long as it may.
+    /// Requests that were still open when a version had drained for as long as it may. Those that outlast a second
+    /// try of the same step count again.
     RequestsCut(u64),
     /// Log lines that were dropped because the store could not keep up.
     LogLinesDropped(u64),

@@ -313,7 +313,9 @@ impl DeploymentEngine {
     }
 
     /// What was said while a deployment was made, after line `after` (0 for
-    /// all); with `follow` up to its end.
+    /// all); with `follow` up to its end. Nothing once the log was forgotten
+    /// ([`EngineConfig::keep_logs`]); should something be said after that, it is
+    /// line 1 again.
     #[must_use]
     pub fn log(&self, id: DeploymentId, after: u64, follow: bool) -> BoxStream<'static, Result<LogLine>> {
         live::log(Arc::clone(&self.shared), id, after, follow)

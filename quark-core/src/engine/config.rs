@@ -21,9 +21,10 @@ pub struct EngineConfig {
     pub builds: usize,
     /// How long the right to act on an app lasts without being renewed.
     pub lease: Duration,
-    /// How much of the output of its build and its steps is kept per deployment,
-    /// in bytes; what follows is dropped, and the log says so. What the engine
-    /// itself says is always kept. Counted anew when another engine goes on.
+    /// How much of the output of its build is kept per deployment, in bytes; what
+    /// follows is dropped, and the log says so. What the engine itself says, and
+    /// the last lines of a container that does not work, are always kept. Counted
+    /// anew when the work on it is taken up again, after an engine died, say.
     pub log_bytes: u64,
     /// How long a deployment's log is kept after its end, by the store's clock;
     /// longer while something of it is still there, as of the live one. The

@@ -140,6 +140,18 @@ impl Drop for DeploymentLog {
 
 impl LogSink for DeploymentLog {
     fn write(&self, stream: LogStream, text: &str) {
+        self.put(stream, text, stream != LogStream::System);
+    }
+}
+
+impl DeploymentLog {
+    /// The last lines of what does not work: there is room for them although a
+    /// long build came before.
+    pub(super) fn relay(&self, stream: LogStream, text: &str) {
+        self.put(stream, text, false);
+    }
+
+    fn put(&self, stream: LogStream, text: &str, is_bounded: bool) {
         let mut text = text.replace('\0', "\u{fffd}");
         for secret in &self.secrets {
             if text.contains(secret.as_str()) {
@@ -154,7 +166,7 @@ impl LogSink for DeploymentLog {
                 end -= 1;
             }
             let (line, after) = rest.split_at(end);
-            if stream != LogStream::System && !self.room.takes(line) {
+            if is_bounded && !self.room.takes(line) {
                 if !self.room.is_full.swap(true, Ordering::Relaxed) {
                     self.say(&format!("the output is longer than {} bytes; the rest is not kept", self.room.most));
                 }

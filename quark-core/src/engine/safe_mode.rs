@@ -69,8 +69,11 @@ impl Shared {
             self.store.leap().await?;
         }
         self.note_position().await?;
-        *self.safe_mode.lock() = None;
+        let mut reason = self.safe_mode.lock();
+        *reason = None;
+        // Under the lock: who enters it again counts after this.
         self.metrics.record(Metric::SafeMode(false));
+        drop(reason);
         tracing::warn!("a person has resumed the engine; it goes on from what the store says");
         self.announce();
         Ok(())

@@ -1,6 +1,7 @@
 //! Looks for what has no job: the queue is a hint, the store knows. Takes away
 //! what nobody needs any more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::shared::Shared;
@@ -13,9 +14,7 @@ use crate::planted::planted;
 /// Queues what has no job.
 pub(super) async fn sweep(shared: &Shared) -> Result<()> {
     let now = shared.now();
-    let unfinished = shared.store.unfinished(None).await?;
-    count(shared, &unfinished);
-    for deployment in unfinished {
+    for deployment in shared.store.unfinished(None).await? {
         if deployment.state != State::Stuck && !planted!(JobsNotRebuilt) {
             shared.queue.enqueue(job(&deployment, now)).await?;
         }
@@ -31,7 +30,25 @@ pub(super) async fn sweep(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// Counts what waits, and for whom.
+/// How often what waits is counted.
+const COUNT: Duration = Duration::from_secs(30);
+
+/// Counts what waits, and for whom, until the engine stops: also while all
+/// workers are busy, and in safe mode, when people want to know.
+pub(super) async fn count_waiting(shared: Arc<Shared>) {
+    loop {
+        match shared.store.unfinished(None).await {
+            Ok(unfinished) => count(&shared, &unfinished),
+            Err(error) => tracing::warn!(report = error.report(), "what waits could not be counted"),
+        }
+        tokio::select! {
+            biased;
+            () = shared.stopping.cancelled() => return,
+            () = shared.clock.sleep(COUNT) => {}
+        }
+    }
+}
+
 fn count(shared: &Shared, unfinished: &[Deployment]) {
     let of = |state| {
         let count = unfinished.iter().filter(|deployment| deployment.state == state).count();
@@ -54,8 +71,8 @@ pub(super) fn job(deployment: &Deployment, now: Timestamp) -> NewJob {
     NewJob { max_attempts: u32::MAX, ..job }
 }
 
-/// Logs that one pass forgets, at most.
-const MOST_LOGS: usize = 1000;
+/// Logs that are forgotten at once: others write in between.
+const LOGS_AT_ONCE: usize = 10;
 
 /// How often old logs are looked for: no log stays much longer than it shall,
 /// and nobody looks all the time.
@@ -63,11 +80,11 @@ pub(super) fn forgets_every(keep: Duration) -> Duration {
     (keep / 24).clamp(Duration::from_secs(30), Duration::from_secs(3600))
 }
 
-/// Forgets the logs whose time is over. One at a time: others write in between.
+/// Forgets the logs whose time is over.
 pub(super) async fn forget_logs(shared: &Shared) -> Result<()> {
     let before = shared.now().before(shared.config.keep_logs);
-    for _ in 0..MOST_LOGS {
-        if shared.stopping.is_cancelled() || shared.store.forget_logs(before, 1).await? == 0 {
+    while !shared.stopping.is_cancelled() && !shared.safe_mode.is_on() {
+        if shared.store.forget_logs(before, LOGS_AT_ONCE).await? < LOGS_AT_ONCE {
             break;
         }
     }

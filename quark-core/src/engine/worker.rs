@@ -82,9 +82,13 @@ pub(super) async fn work(shared: Arc<Shared>) {
             let every = forgets_every(shared.config.keep_logs);
             if forgot.is_none_or(|at| swept.saturating_sub(at) >= every) {
                 forgot = Some(swept);
-                if let Err(error) = forget_logs(&shared).await {
-                    tracing::warn!(report = error.report(), "old logs could not be forgotten");
-                }
+                let host = Arc::clone(&shared);
+                // Beside this: jobs do not wait for that.
+                shared.spawn(async move {
+                    if let Err(error) = forget_logs(&host).await {
+                        tracing::warn!(report = error.report(), "old logs could not be forgotten");
+                    }
+                });
             }
         }
     }

@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub(crate) effects: u64,
     /// How many effects are still on their way that nobody waits for.
     pub(crate) underway: u64,
+    /// How often the store went back in time.
+    pub(crate) restores: u64,
 }
 
 impl Sim {
@@ -60,6 +62,7 @@ impl Sim {
             happened: [0; Happening::ALL.len()],
             effects: 0,
             underway: 0,
+            restores: 0,
         };
         Self {
             clock: SimClock::new(Arc::clone(&executor)),

@@ -10,6 +10,18 @@ use super::deployments;
 use super::rows::{self, Columns};
 use super::sql::statements;
 
+/// The deployment of this id, if it ended before `?2` and has left nothing behind.
+macro_rules! may_go {
+    ($id:literal) => {
+        concat!(
+            "SELECT 1 FROM quark_deployments AS d WHERE d.id = ",
+            $id,
+            " AND d.stage = 'ended' AND d.finished_at < ?2 AND NOT EXISTS (
+                SELECT 1 FROM quark_instances AS i WHERE i.app = d.app AND i.deployment = d.id)"
+        )
+    };
+}
+
 statements! {
     ADD_EVENT = "INSERT INTO quark_events (app, deployment, at, kind) VALUES (?, ?, ?, ?)";
     // A row without an app is where a leap has ended.
@@ -20,11 +32,9 @@ statements! {
     LAST_LINE = "SELECT coalesce(max(sequence), 0) FROM quark_logs WHERE deployment = ?";
     ADD_LINE = "INSERT INTO quark_logs (deployment, sequence, at, stream, text) VALUES (?, ?, ?, ?, ?)";
     /// Of the first deployment after this one that has a log: whether that may be forgotten.
-    NEXT_LOG = "SELECT deployment,
-            EXISTS (SELECT 1 FROM quark_deployments AS d
-                WHERE d.id = l.deployment AND d.stage = 'ended' AND d.finished_at < ?2 AND NOT EXISTS (
-                    SELECT 1 FROM quark_instances AS i WHERE i.app = d.app AND i.deployment = d.id))
-        FROM quark_logs AS l WHERE deployment > ?1 ORDER BY deployment LIMIT 1";
+    NEXT_LOG = concat!("SELECT deployment, EXISTS (", may_go!("l.deployment"),
+        ") FROM quark_logs AS l WHERE deployment > ?1 ORDER BY deployment LIMIT 1");
+    MAY_GO = may_go!("?1");
     FORGET_LOG = "DELETE FROM quark_logs WHERE deployment = ?";
     LINES = "SELECT sequence, at, stream, text FROM quark_logs
         WHERE deployment = ? AND sequence > ? ORDER BY sequence LIMIT ?";
@@ -90,19 +100,31 @@ pub(super) fn append_log(
     Ok(())
 }
 
-/// Deletes the logs of what ended before that time and has left nothing behind.
-pub(super) fn forget_logs(connection: &Connection, ended_before: Timestamp, most: usize) -> Result<usize> {
-    let (mut after, mut forgotten) = (String::new(), 0);
-    while forgotten < most {
+/// The deployments that ended before that time, have left nothing behind and have a log.
+pub(super) fn forgettable(connection: &Connection, ended_before: Timestamp, most: usize) -> Result<Vec<String>> {
+    let (mut after, mut found) = (String::new(), Vec::new());
+    while found.len() < most {
         let next = NEXT_LOG.first(connection, params![after, ended_before.as_micros()], |columns| {
             Ok((columns.text()?.to_owned(), columns.flag()?))
         })?;
         let Some((deployment, may_go)) = next else { break };
         if may_go {
-            FORGET_LOG.run(connection, [&deployment])?;
-            forgotten += 1;
+            found.push(deployment.clone());
         }
         after = deployment;
+    }
+    Ok(found)
+}
+
+/// Deletes the logs of those for which that is true still; how many it were.
+pub(super) fn forget_logs(connection: &Connection, found: &[String], ended_before: Timestamp) -> Result<usize> {
+    let mut forgotten = 0;
+    for deployment in found {
+        if MAY_GO.finds(connection, params![deployment, ended_before.as_micros()])?
+            && FORGET_LOG.run(connection, [deployment])? > 0
+        {
+            forgotten += 1;
+        }
     }
     Ok(forgotten)
 }

@@ -1,8 +1,8 @@
 //! Take what is left in the idle slot away: at the end of its grace, or at
 //! once when the slot is needed.
 
-use super::{StepContext, app, dispose};
-use crate::backend::{Call, ContainerState, Drained, Metric, Snapshot};
+use super::{StepContext, app, count_cut, dispose};
+use crate::backend::{Call, ContainerState, Drained, Snapshot};
 use crate::deployment::{Instance, Slot, StepOutput};
 use crate::engine::draft::Draft;
 use crate::engine::route::{enforce, route};
@@ -46,9 +46,7 @@ pub(super) async fn drain(context: &StepContext, snapshot: &Snapshot, call: &Cal
     let longest = snapshot.deployment.release.timing.drain;
     let drained =
         call.bound("router.drained", context.shared.router.drained(&app.spec.name, slot, endpoint, longest)).await?;
-    if let Drained::TimedOut { open } = drained {
-        context.shared.metrics.record(Metric::RequestsCut(open));
-    }
+    count_cut(&context.shared, drained);
     let note = match drained {
         Drained::Fully => format!("the {slot} slot has no request left"),
         Drained::TimedOut { open } => format!("{open} requests of the {slot} slot did not end within {longest:?}"),

@@ -91,37 +91,81 @@ async fn newest(
 /// newer commit or a person's word do.
 async fn refuse_if_rolled_back(context: &StepContext, snapshot: &Snapshot, commit: &CommitSha) -> Result<()> {
     let deployment = &snapshot.deployment;
-    let recent = context.shared.store.deployments(&deployment.app, None, RECENT).await?;
-    let Some(rollback) = rolled_back(&recent, deployment, commit).filter(|_| !planted!(RolledBackAgain)) else {
-        return Ok(());
+    let mut history = History { own: deployment, commit, after: None };
+    let mut before = None;
+    let found = loop {
+        // A push that is refused is a deployment, too: the rollback may be many of them ago.
+        let page = context.shared.store.deployments(&deployment.app, before, RECENT).await?;
+        let is_last = page.len() < RECENT;
+        before = page.last().map(|last| last.sequence);
+        if let Some(found) = page.into_iter().find_map(|other| history.back_to(other)) {
+            break found;
+        }
+        if is_last || before.is_some_and(|before| before + OLDEST < deployment.sequence) {
+            break Found::Nothing;
+        }
     };
-    let (commit, by) = (commit.short(), &rollback.created_by);
-    let text = format!("`{by}` has gone back from commit {commit}, and a push does not bring it again");
+    let Found::GoneBackBy(person) = found else { return Ok(()) };
+    if planted!(RolledBackAgain) {
+        return Ok(());
+    }
+    let text = format!("`{person}` has gone back from commit {}, and a push does not bring it again", commit.short());
     Err(Error::new(ErrorKind::Conflict, text)
         .with_code("rolled_back")
         .with_class(ErrorClass::Permanent)
         .with_hint("push a commit that is better, change the app, or deploy this very commit by hand"))
 }
 
-/// The rollback by which people went back from `commit` with the settings that
-/// `own` has, if that is the last that became of these. `recent` are the app's
-/// deployments, newest first: what serves, serves in the order of their numbers.
-fn rolled_back<'a>(recent: &'a [Deployment], own: &Deployment, commit: &CommitSha) -> Option<&'a Deployment> {
-    let same = |other: &Deployment| other.revision.commit.as_ref() == Some(commit) && other.release == own.release;
-    let served = |other: &&Deployment| other.conclusion == Some(Conclusion::Succeeded);
-    let mut after = None;
-    for other in recent.iter().filter(served) {
-        if other.kind == DeploymentKind::Remove {
-            // What was before is of another app of that name.
-            return None;
-        }
-        if same(other) {
-            return after.filter(|after: &&Deployment| matches!(after.kind, DeploymentKind::Rollback { .. }));
-        }
-        after = Some(other);
-    }
-    None
+/// What an app's history says of a version: a commit with the settings of `own`.
+struct History<'a> {
+    own: &'a Deployment,
+    commit: &'a CommitSha,
+    /// What served after those that were looked at last.
+    after: Option<Deployment>,
 }
 
-/// How many deployments are looked at for a newer commit, or for a rollback.
+enum Found {
+    Nothing,
+    /// This person has gone back from it, and nobody has wanted it since.
+    GoneBackBy(String),
+}
+
+impl History<'_> {
+    /// What follows from the next older deployment, if that decides. What
+    /// serves, serves in the order of the numbers.
+    fn back_to(&mut self, other: Deployment) -> Option<Found> {
+        let is_same = other.release == self.own.release;
+        let is_of_commit = other.revision.commit.as_ref() == Some(self.commit);
+        match other.conclusion {
+            // What was before is of another app of that name.
+            Some(Conclusion::Succeeded) if other.kind == DeploymentKind::Remove => Some(Found::Nothing),
+            Some(Conclusion::Succeeded) if is_same && is_of_commit => Some(match self.after.take() {
+                Some(after) if matches!(after.kind, DeploymentKind::Rollback { .. }) => {
+                    Found::GoneBackBy(after.created_by)
+                }
+                _ => Found::Nothing,
+            }),
+            Some(Conclusion::Succeeded) => {
+                self.after = Some(other);
+                None
+            }
+            // A person has wanted it since, by its name or as the head of its
+            // branch, and gave way to a newer wish, such as this one.
+            Some(Conclusion::Superseded)
+                if other.trigger != Trigger::Push
+                    && other.kind == DeploymentKind::Deploy
+                    && is_same
+                    && (is_of_commit || other.revision.commit.is_none()) =>
+            {
+                Some(Found::Nothing)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How far back a rollback is looked for: so many deployments of the app ago.
+const OLDEST: u64 = 1000;
+
+/// How many deployments are looked at for a newer commit, and read at once.
 const RECENT: usize = 50;

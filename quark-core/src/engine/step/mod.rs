@@ -19,7 +19,9 @@ use super::draft::Draft;
 use super::log::DeploymentLog;
 use super::shared::Shared;
 use crate::app::App;
-use crate::backend::{Call, Labels, Lease, ObservedContainer, Snapshot, StopOutcome, container_runtime::label};
+use crate::backend::{
+    Call, Drained, Labels, Lease, Metric, ObservedContainer, Snapshot, StopOutcome, container_runtime::label,
+};
 use crate::clock::Timestamp;
 use crate::deployment::{AppRecord, DeploymentId, Instance, StepName, StepOutput};
 use crate::planted::planted;
@@ -184,6 +186,13 @@ fn labels(installation: &str, deployment: DeploymentId) -> Labels {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
+}
+
+/// Counts the requests that have outlasted a drain.
+fn count_cut(shared: &Shared, drained: Drained) {
+    if let Drained::TimedOut { open } = drained {
+        shared.metrics.record(Metric::RequestsCut(open));
+    }
 }
 
 /// Stops and removes an instance, whatever has become of it.

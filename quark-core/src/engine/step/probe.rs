@@ -9,8 +9,8 @@ use futures_util::StreamExt;
 use super::StepContext;
 use crate::app::Domain;
 use crate::backend::{
-    Call, ContainerId, ContainerState, Listening, LogSelection, LogSink, ObservedContainer, ProbeFailure, ProbeTarget,
-    Snapshot, container_runtime::port_taken,
+    Call, ContainerId, ContainerState, Listening, LogSelection, ObservedContainer, ProbeFailure, ProbeTarget, Snapshot,
+    container_runtime::port_taken,
 };
 use crate::clock::Timestamp;
 use crate::deployment::{Instance, StepOutput};
@@ -241,6 +241,6 @@ async fn relay(context: &StepContext, id: &ContainerId) {
     let selection = LogSelection { tail: Some(50), follow: false };
     let Ok(mut lines) = context.shared.runtime.logs(id, selection).await else { return };
     while let Some(Ok(chunk)) = lines.next().await {
-        context.log.write(chunk.stream, &chunk.text);
+        context.log.relay(chunk.stream, &chunk.text);
     }
 }

@@ -1,6 +1,6 @@
 //! Stop and remove what a deployment made; for an app that is removed, all of it.
 
-use super::{StepContext, dispose};
+use super::{StepContext, count_cut, dispose};
 use crate::Result;
 use crate::app::Source;
 use crate::backend::{
@@ -30,7 +30,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
         }
         if was_routed {
             let drained = shared.router.drained(&deployment.app, instance.slot, &instance.endpoint, timing.drain);
-            call.bound("router.drained", drained).await?;
+            count_cut(shared, call.bound("router.drained", drained).await?);
         }
         dispose(context, instance, call, timing.stop).await?;
     }

@@ -156,8 +156,14 @@ impl Gate {
     fn detach<T: Send + 'static>(&self, op: Op, delay: Duration, effect: BoxFuture<'static, Result<T>>) {
         let (sim, process) = (Arc::clone(&self.sim), self.process);
         let underway = Underway::begin(&sim);
+        let restores = sim.with(|state| state.restores);
         let task = async move {
             sim.sleep(delay).await;
+            if matches!(op.backend(), super::Backend::Store) && sim.with(|state| state.restores) != restores {
+                // Nothing gets through from before: who restores a database closes it first.
+                drop(underway);
+                return sim.tell(process, format_args!("{op} is cut off"));
+            }
             let done = effect.await;
             drop(underway);
             match done {

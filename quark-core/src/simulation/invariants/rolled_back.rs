@@ -64,7 +64,17 @@ impl Invariant for StaysRolledBack {
                 self.apps.remove(&app.spec.name);
             }
             Change::DeploymentCreated(created) => {
-                self.releases.insert(created.deployment.id, Arc::clone(&created.deployment.release));
+                let wanted = &created.deployment;
+                self.releases.insert(wanted.id, Arc::clone(&wanted.release));
+                if wanted.trigger != Trigger::Push && wanted.kind == DeploymentKind::Deploy {
+                    // A person wants it; what becomes of that is another matter.
+                    let is_wanted = |left: &Version| {
+                        left.1 == wanted.release && wanted.revision.commit.as_ref().is_none_or(|it| *it == left.0)
+                    };
+                    if let Some(history) = self.apps.get_mut(&wanted.app) {
+                        history.left.retain(|left| !is_wanted(left));
+                    }
+                }
             }
             Change::Committed(commit) => {
                 if let Some(live) = promoted(ledger, commit).and_then(|live| ledger.deployment(live)) {

@@ -8,7 +8,7 @@ use crate::deployment::{ContainerName, DeploymentKind, Endpoint, State};
 use crate::simulation::change::{Change, Circumstances};
 use crate::simulation::executor::ProcessId;
 use crate::simulation::faults::Op;
-use crate::simulation::ledger::{AppEntry, Ledger};
+use crate::simulation::ledger::{AppEntry, ContainerEntry, Ledger};
 
 type Verdict = Result<(), String>;
 
@@ -20,6 +20,16 @@ const BEGUN_BEFORE: Duration = Duration::from_secs(150);
 pub(super) struct Protected;
 
 impl Protected {
+    /// Whether what is live runs at the address of `container`, which is
+    /// something else: only one can listen there.
+    fn is_held_by_live(ledger: &Ledger, app: &AppEntry, container: &ContainerEntry) -> bool {
+        let Some(live) = &app.serving.live else { return false };
+        let own =
+            app.instances.values().filter(|instance| instance.slot == live.slot && instance.name != container.name);
+        let runs = |name| ledger.container(name).is_some_and(|it| it.is_running() && it.endpoint == container.endpoint);
+        own.map(|instance| &instance.name).any(runs)
+    }
+
     fn check(ledger: &Ledger, name: &ContainerName, when: &Circumstances) -> Verdict {
         let Some(container) = ledger.container(name) else { return Ok(()) };
         let Some(app) = ledger.app(&container.app) else { return Ok(()) };
@@ -32,7 +42,8 @@ impl Protected {
         let active = ledger.active(&app.name);
         if let Some(route) = &app.route {
             // An address is reused: only what answers there now gets requests.
-            let answers = ledger.at(&container.endpoint).is_some_and(|there| there.name == *name);
+            let answers = ledger.at(&container.endpoint).is_some_and(|there| there.name == *name)
+                && !Self::is_held_by_live(ledger, app, container);
             if answers && route.endpoint == container.endpoint {
                 return Err(format!("{label} was ended while requests were sent to it"));
             }

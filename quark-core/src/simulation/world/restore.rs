@@ -47,6 +47,7 @@ impl World {
             Past::Kept(copy) => {
                 let (backup, ledger) = copy.as_ref();
                 self.inner.memory.store.restore(backup);
+                self.inner.sim.with(|state| state.restores += 1);
                 self.inner.sim.change(ProcessId::WORLD, &Change::StoreRestored(ledger));
                 *past = Past::BroughtBack(self.inner.disk.highest());
                 let person = self.clone();

@@ -1,7 +1,7 @@
 //! What people have gone back from stays away until they want it again.
 
 use quark_core::deployment::{Deployment, IdempotencyKey};
-use quark_core::{CommitSha, Conclusion, DeployRequest, DeploymentEngine, RollbackRequest};
+use quark_core::{CommitSha, Conclusion, DeployRequest, DeploymentEngine, RollbackRequest, State};
 
 use super::world::{World, app, deploy_well, name};
 
@@ -90,5 +90,34 @@ async fn an_app_of_the_same_name_starts_anew() {
     world.end(&engine, removal.id).await;
     engine.create_app(app()).await.unwrap();
     assert_eq!(pushed(&world, &engine, &head, 2).await.conclusion, Some(Conclusion::Succeeded));
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_stays_away_however_often_it_is_told() {
+    let (world, engine, older, head) = gone_back().await;
+    // Each is a deployment, and there are more of them than are read at once.
+    for time in 2..60 {
+        let declined = pushed(&world, &engine, &head, time).await;
+        assert_eq!(declined.failure.unwrap().code, "rolled_back", "told for the {time}th time");
+    }
+    assert_eq!(live(&world, &engine).await, Some(older));
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_who_gave_way_to_the_push_gets_what_they_want() {
+    let (world, engine, _, head) = gone_back().await;
+    world.builder.prune();
+    world.builder.hold(&head);
+    let wanted = engine.deploy(&name(), DeployRequest::commit(head.clone())).await.unwrap();
+    world.until("it is built", || async { engine.deployment(wanted.id).await.unwrap().state == State::Building }).await;
+    // It comes in between, and stops what the person has begun.
+    let told = engine.deploy(&name(), push(&head, 2)).await.unwrap();
+    assert_eq!(world.end(&engine, wanted.id).await.conclusion, Some(Conclusion::Superseded));
+    world.builder.release(&head);
+    let told = world.end(&engine, told.id).await;
+    assert_eq!((told.conclusion, told.failure), (Some(Conclusion::Succeeded), None));
+    assert_eq!(live(&world, &engine).await, Some(head));
     engine.shutdown().await;
 }

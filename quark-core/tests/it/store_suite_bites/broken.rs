@@ -44,6 +44,8 @@ pub(super) struct Memory {
     pub(super) seen: HashSet<u64>,
     pub(super) closed: bool,
     pub(super) leapt: bool,
+    /// Whether logs were to be forgotten.
+    pub(super) forgot: bool,
     /// The apps that were created after a leap.
     pub(super) late: HashSet<AppName>,
     pub(super) refused: HashSet<IdempotencyKey>,
@@ -319,6 +321,7 @@ impl Store for Broken {
     }
 
     async fn forget_logs(&self, ended_before: Timestamp, most: usize) -> Result<usize> {
+        self.memory().forgot = true;
         match self.fault {
             Fault::ForgetsNoLogs => Ok(0),
             Fault::ForgetsEveryLog => self.inner.forget_logs(Timestamp::from_micros(i64::MAX), most).await,
@@ -328,6 +331,16 @@ impl Store for Broken {
     }
 
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
+        let forgot = self.memory().forgot;
+        if forgot && let Some(seen) = self.inner.snapshot(id).await? {
+            let is_there = seen.instances.iter().any(|instance| instance.deployment == id);
+            let ended = seen.deployment.state.is_terminal();
+            if (self.fault == Fault::ForgetsLogsOfTheLive && is_there)
+                || (self.fault == Fault::ForgetsLogsOfTheUnfinished && !ended)
+            {
+                return Ok(Vec::new());
+            }
+        }
         self.read_log(id, after, most).await
     }
 }

@@ -144,6 +144,8 @@ pub(super) enum Fault {
     ForgetsNoLogs,
     ForgetsEveryLog,
     ForgetsManyLogs,
+    ForgetsLogsOfTheLive,
+    ForgetsLogsOfTheUnfinished,
     TellsTheNextPosition,
     StartsAtOne,
     TellsAnOldPosition,
@@ -209,7 +211,9 @@ pub(super) fn faults(case: &str) -> &'static [Fault] {
         "log_lines_are_numbered_without_gaps" => {
             &[NumbersLinesFromZero, NumbersLinesTogether, TearsLinesApart, ForgetsEmptyLines, LogsForNobody]
         }
-        "forget_logs_spares_what_is_newer_or_still_there" => &[ForgetsNoLogs, ForgetsEveryLog, ForgetsManyLogs],
+        "forget_logs_spares_what_is_newer_or_still_there" => {
+            &[ForgetsNoLogs, ForgetsEveryLog, ForgetsManyLogs, ForgetsLogsOfTheLive, ForgetsLogsOfTheUnfinished]
+        }
         "position_is_the_last_event" => &[TellsTheNextPosition, StartsAtOne, TellsAnOldPosition, LeapsWithoutEvents],
         "leap_leaves_all_numbers_behind" => &[
             LeapsNowhere,
