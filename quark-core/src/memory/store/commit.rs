@@ -2,6 +2,7 @@
 //! is changed, so that a refusal leaves no trace.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::tables::Tables;
 use crate::Result;
@@ -77,7 +78,7 @@ impl Tables {
             team: stored.team.clone(),
             sequence: stored.sequence,
             kind: stored.kind.clone(),
-            release: stored.release.clone(),
+            release: Arc::clone(&stored.release),
             created_at: stored.created_at,
             created_by: stored.created_by.clone(),
             trigger: stored.trigger,

@@ -31,7 +31,7 @@ struct Release {
 impl ExactRelease {
     fn created(&mut self, ledger: &Ledger, deployment: &Deployment) -> Verdict {
         let release = Release {
-            app: deployment.release.clone(),
+            app: Arc::clone(&deployment.release),
             revision: deployment.revision.clone(),
             artifact: deployment.artifact.clone(),
         };

@@ -1,5 +1,7 @@
 //! A store with one fault: what is read from it.
 
+use std::sync::Arc;
+
 use quark_core::backend::Snapshot;
 use quark_core::deployment::{CancelRequest, Version};
 use quark_core::{AppName, Conclusion, Deployment, DeploymentId, Event, EventKind, LogLine, Result, State, Store};
@@ -18,7 +20,7 @@ impl Broken {
         }
         if let Some(told) = memory.told.get(&id) {
             match self.fault {
-                Fault::TakesTheWritersRelease => deployment.release = told.release.clone(),
+                Fault::TakesTheWritersRelease => deployment.release = Arc::clone(&told.release),
                 Fault::TakesTheWritersKind => deployment.kind = told.kind.clone(),
                 Fault::TakesTheWritersName => deployment.created_by.clone_from(&told.created_by),
                 _ => {}
