@@ -314,7 +314,7 @@ impl DeploymentEngine {
 
     /// What was said while a deployment was made, after line `after` (0 for
     /// all); with `follow` up to its end. Nothing once the log was forgotten
-    /// ([`EngineConfig::keep_logs`]); should something be said after that, it is
+    /// ([`keep_logs`](crate::EngineConfig::keep_logs)); should something be said after that, it is
     /// line 1 again.
     #[must_use]
     pub fn log(&self, id: DeploymentId, after: u64, follow: bool) -> BoxStream<'static, Result<LogLine>> {
