@@ -82,20 +82,26 @@ impl Shared {
     /// Notes how far the store has come, outside of the store; never less than
     /// was noted before.
     pub(super) async fn note_position(&self) -> Result<()> {
-        if let Some(doubt) = self.went_back().await? {
-            self.enter_safe_mode(&doubt);
-            return Ok(());
+        match self.compare_positions().await? {
+            // What was compared is noted: the store may go back before it is read again.
+            Ok(position) => self.workspace.note_position(&self.installation, position).await,
+            Err(doubt) => {
+                self.enter_safe_mode(&doubt);
+                Ok(())
+            }
         }
-        let position = self.store.position().await?;
-        self.workspace.note_position(&self.installation, position).await
     }
 
-    async fn went_back(&self) -> Result<Option<String>> {
+    /// How far the store has come, or why that cannot be.
+    async fn compare_positions(&self) -> Result<std::result::Result<u64, String>> {
         // Read in this order: another engine may note a later position meanwhile.
         let noted = self.workspace.noted_position(&self.installation).await?;
         let position = self.store.position().await?;
         let noted = noted.filter(|noted| *noted > position && !planted!(DoubtIgnored));
-        Ok(noted.map(|noted| format!("the store was at event {noted} and is at event {position} now")))
+        Ok(match noted {
+            None => Ok(position),
+            Some(noted) => Err(format!("the store was at event {noted} and is at event {position} now")),
+        })
     }
 
     /// What shows that the store went back in time, if anything does.
@@ -103,7 +109,7 @@ impl Shared {
         if planted!(DoubtIgnored) {
             return Ok(None);
         }
-        if let Some(doubt) = self.went_back().await? {
+        if let Err(doubt) = self.compare_positions().await? {
             return Ok(Some(doubt));
         }
         for app in self.store.apps().await? {

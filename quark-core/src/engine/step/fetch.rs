@@ -91,7 +91,7 @@ async fn newest(
 /// newer commit or a person's word do.
 async fn refuse_if_rolled_back(context: &StepContext, snapshot: &Snapshot, commit: &CommitSha) -> Result<()> {
     let deployment = &snapshot.deployment;
-    let mut history = History { own: deployment, commit, after: None };
+    let mut history = History { own: deployment, commit, after: None, is_wanted: false };
     let mut before = None;
     let found = loop {
         // A push that is refused is a deployment, too: the rollback may be many of them ago.
@@ -120,8 +120,11 @@ async fn refuse_if_rolled_back(context: &StepContext, snapshot: &Snapshot, commi
 struct History<'a> {
     own: &'a Deployment,
     commit: &'a CommitSha,
-    /// What served after those that were looked at last.
-    after: Option<Deployment>,
+    /// What served after those that were looked at last, and whether a person
+    /// has wanted the version since.
+    after: Option<(Deployment, bool)>,
+    /// Whether a person has wanted the version since what was looked at last.
+    is_wanted: bool,
 }
 
 enum Found {
@@ -140,13 +143,13 @@ impl History<'_> {
             // What was before is of another app of that name.
             Some(Conclusion::Succeeded) if other.kind == DeploymentKind::Remove => Some(Found::Nothing),
             Some(Conclusion::Succeeded) if is_same && is_of_commit => Some(match self.after.take() {
-                Some(after) if matches!(after.kind, DeploymentKind::Rollback { .. }) => {
+                Some((after, false)) if matches!(after.kind, DeploymentKind::Rollback { .. }) => {
                     Found::GoneBackBy(after.created_by)
                 }
                 _ => Found::Nothing,
             }),
             Some(Conclusion::Succeeded) => {
-                self.after = Some(other);
+                self.after = Some((other, self.is_wanted));
                 None
             }
             // A person has wanted it since, by its name or as the head of its
@@ -157,7 +160,8 @@ impl History<'_> {
                     && is_same
                     && (is_of_commit || other.revision.commit.is_none()) =>
             {
-                Some(Found::Nothing)
+                self.is_wanted = true;
+                None
             }
             _ => None,
         }
