@@ -62,7 +62,11 @@ impl Driver {
                         () = self.cancelled.cancelled() => return Ok(Some(Duration::ZERO)),
                         () = self.lost.cancelled() => return Ok(Some(again)),
                         () = self.shared.stopping.cancelled() => return Ok(Some(again)),
-                        () = &mut over => return Ok(Some(again)),
+                        () = &mut over => {
+                            // It takes the app again and again, and so keeps others from that.
+                            self.look_after_live(snapshot).await;
+                            return Ok(Some(again));
+                        }
                     }
                 }
             }
