@@ -9,7 +9,7 @@ use crate::conformance::crowd::{CROWD, at_once};
 use crate::conformance::outcome::ensure;
 use crate::deployment::{Conclusion, StepName};
 
-/// Longer than half a bucket of any histogram.
+/// Exact as a float, so that its sums are.
 const TOOK: Duration = Duration::from_millis(1500);
 
 /// How often each of a crowd counts.

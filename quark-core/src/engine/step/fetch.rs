@@ -120,10 +120,10 @@ async fn refuse_if_rolled_back(context: &StepContext, snapshot: &Snapshot, commi
 struct History<'a> {
     own: &'a Deployment,
     commit: &'a CommitSha,
-    /// What served after those that were looked at last, and whether a person
-    /// has wanted the version since.
+    /// The oldest that served, of what was looked at, and whether a person has
+    /// wanted the version since then.
     after: Option<(Deployment, bool)>,
-    /// Whether a person has wanted the version since what was looked at last.
+    /// Whether a person has wanted the version, among what was looked at.
     is_wanted: bool,
 }
 
