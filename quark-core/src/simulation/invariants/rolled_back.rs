@@ -27,6 +27,21 @@ pub(super) struct StaysRolledBack {
 struct History {
     live: Option<Version>,
     left: Vec<Version>,
+    wishes: Vec<Wish>,
+}
+
+/// A person's wish for a version, of a commit or of the head of its branch.
+#[derive(Debug)]
+struct Wish {
+    sequence: u64,
+    commit: Option<CommitSha>,
+    release: Arc<App>,
+}
+
+impl Wish {
+    fn is_for(&self, version: &Version) -> bool {
+        self.release == version.1 && self.commit.as_ref().is_none_or(|commit| *commit == version.0)
+    }
 }
 
 impl StaysRolledBack {
@@ -39,7 +54,10 @@ impl StaysRolledBack {
         history.left.retain(|left| Some(left) != history.live.as_ref());
         match live.kind {
             DeploymentKind::Rollback { .. } => {
-                history.left.extend(before.filter(|before| Some(before) != history.live.as_ref()));
+                // It may have been wanted again before the way back was done.
+                let mut later = history.wishes.iter().filter(|wish| wish.sequence > live.sequence);
+                let is_left = |before: &Version| Some(before) != history.live.as_ref();
+                history.left.extend(before.filter(|it| is_left(it) && !later.any(|wish| wish.is_for(it))));
             }
             DeploymentKind::Deploy if live.trigger == Trigger::Push && is_left => {
                 let label = ledger.label(live.id);
@@ -68,12 +86,11 @@ impl Invariant for StaysRolledBack {
                 self.releases.insert(wanted.id, Arc::clone(&wanted.release));
                 if wanted.trigger != Trigger::Push && wanted.kind == DeploymentKind::Deploy {
                     // A person wants it; what becomes of that is another matter.
-                    let is_wanted = |left: &Version| {
-                        left.1 == wanted.release && wanted.revision.commit.as_ref().is_none_or(|it| *it == left.0)
-                    };
-                    if let Some(history) = self.apps.get_mut(&wanted.app) {
-                        history.left.retain(|left| !is_wanted(left));
-                    }
+                    let (commit, release) = (wanted.revision.commit.clone(), Arc::clone(&wanted.release));
+                    let wish = Wish { sequence: wanted.sequence, commit, release };
+                    let history = self.apps.entry(wanted.app.clone()).or_default();
+                    history.left.retain(|left| !wish.is_for(left));
+                    history.wishes.push(wish);
                 }
             }
             Change::Committed(commit) => {
