@@ -197,7 +197,11 @@ impl Driver {
         }
         // Not what counts as a death: what this engine broke off itself was begun, too.
         let resumed = last(draft.snapshot(), step).is_some_and(|record| record.phase == StepPhase::Intent);
-        let record = self.begin(draft, step);
+        let (began, now) = (self.shared.clock.monotonic(), self.shared.now());
+        let record = self.begin(draft, step, now);
+        // How much time it has is settled here: from now on it passes as it does
+        // on this machine, also if the store's clock is set meanwhile.
+        let until = began.saturating_add(record.deadline.since(now));
         let decided = draft.clone();
         if let Err(error) = step::plan(&context, draft, step, resumed).await {
             *draft = decided;
@@ -217,7 +221,7 @@ impl Driver {
             draft.unless_cancelled();
         }
         if planted!(EffectBeforeIntent) {
-            let _ = self.effect(&context, draft.share(), &record).await;
+            let _ = self.effect(&context, draft.share(), &record, until).await;
         }
         match self.write(draft).await? {
             Written::Yes => {}
@@ -231,7 +235,7 @@ impl Driver {
             }
         }
         let began = self.shared.clock.monotonic();
-        let outcome = self.effect(&context, draft.share(), &record).await;
+        let outcome = self.effect(&context, draft.share(), &record, until).await;
         let took = self.shared.clock.monotonic().saturating_sub(began);
         self.settle(draft, record, outcome, took).await
     }
@@ -252,8 +256,7 @@ impl Driver {
         }
     }
 
-    fn begin(&self, draft: &Draft, step: StepName) -> StepRecord {
-        let now = self.shared.now();
+    fn begin(&self, draft: &Draft, step: StepName, now: Timestamp) -> StepRecord {
         let deployment = &draft.snapshot().deployment;
         let mut until = now.after(step::limit(step, &deployment.release));
         if !step::is_cleanup(step) {
@@ -327,12 +330,18 @@ impl Driver {
     }
 
     /// Does a step's effect in a task of its own, so that a panic of a backend
-    /// is an error and a dropped driver leaves no half-awaited call.
-    async fn effect(&self, context: &StepContext, snapshot: Arc<Snapshot>, record: &StepRecord) -> Result<StepOutput> {
-        let now = self.shared.now();
+    /// is an error and a dropped driver leaves no half-awaited call. `until` is
+    /// when its time is over, by the monotonic clock.
+    async fn effect(
+        &self,
+        context: &StepContext,
+        snapshot: Arc<Snapshot>,
+        record: &StepRecord,
+        until: Duration,
+    ) -> Result<StepOutput> {
         let step = record.name;
         let key = format!("{}:{step}", snapshot.deployment.id);
-        let timeout = record.deadline.since(now).max(Duration::from_millis(1));
+        let timeout = until.saturating_sub(self.shared.clock.monotonic()).max(Duration::from_millis(1));
         let call = Call::new(key, self.lease.fence, timeout).with_clock(Arc::clone(&self.shared.clock));
         let cancel = call.cancel.clone();
         let (context, deadline) = (context.clone(), record.deadline);
