@@ -1,8 +1,9 @@
 //! The engine's own folder: checkouts, and a note of how far the store had come.
 
 use std::fmt;
+use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
@@ -22,7 +23,8 @@ pub(crate) trait Workspace: fmt::Debug + Send + Sync + 'static {
     async fn discard_checkout(&self, installation: &str, id: DeploymentId) -> Result<()>;
     /// The deployments that have a checkout.
     async fn checkouts(&self, installation: &str) -> Result<Vec<DeploymentId>>;
-    /// Notes how far the store has come, outside of the store.
+    /// Notes how far the store has come, outside of the store; never less than
+    /// was noted before: engines may share the folder, and one may be slow.
     async fn note_position(&self, installation: &str, position: u64) -> Result<()>;
     /// How far the store had come, as far as it was noted.
     async fn noted_position(&self, installation: &str) -> Result<Option<u64>>;
@@ -92,13 +94,9 @@ impl Workspace for DiskWorkspace {
     }
 
     async fn note_position(&self, installation: &str, position: u64) -> Result<()> {
-        // Written aside and renamed: a note is whole or it is the one before.
-        let (note, aside) = (self.note(installation), self.part(installation).join(".store-position"));
-        let written = async {
-            tokio::fs::write(&aside, format!("{position}\n")).await?;
-            tokio::fs::rename(&aside, &note).await
-        };
-        written.await.map_err(|error| {
+        let (folder, note) = (self.part(installation), self.note(installation));
+        let written = tokio::task::spawn_blocking(move || write_note(&folder, &note, position)).await;
+        written.map_err(io::Error::other).flatten().map_err(|error| {
             Error::new(ErrorKind::Unavailable, "the position of the store could not be noted").with_source(error)
         })
     }
@@ -111,6 +109,21 @@ impl Workspace for DiskWorkspace {
             Err(error) => Err(Error::new(ErrorKind::Unavailable, "the work folder cannot be read").with_source(error)),
         }
     }
+}
+
+/// Replaces a note by a higher one. Blocks.
+fn write_note(folder: &Path, note: &Path, position: u64) -> io::Result<()> {
+    // Held until this returns, or the process dies.
+    let lock = File::options().create(true).truncate(false).write(true).open(folder.join(".store-position.lock"))?;
+    lock.lock()?;
+    let noted = fs::read_to_string(note).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    if noted.is_some_and(|noted| noted >= position) {
+        return Ok(());
+    }
+    // Written aside and renamed: a note is whole or it is the one before.
+    let aside = folder.join(".store-position");
+    fs::write(&aside, format!("{position}\n"))?;
+    fs::rename(&aside, note)
 }
 
 #[cfg(test)]
@@ -126,6 +139,7 @@ mod tests {
         assert_eq!(workspace.noted_position("one").await.unwrap(), None);
         workspace.note_position("one", 41).await.unwrap();
         workspace.note_position("one", 42).await.unwrap();
+        workspace.note_position("one", 40).await.unwrap();
         assert!(!workspace.has_checkout("one", id).await);
         tokio::fs::create_dir(workspace.checkout("one", id)).await.unwrap();
         assert_eq!(workspace.checkouts("one").await.unwrap(), [id]);

@@ -100,7 +100,8 @@ impl Workspace for FaultyWorkspace {
         self.try_to(Op::WorkspaceNote).await?;
         let mut disk = lock(&self.inner.disk);
         disk.highest = disk.highest.max(position);
-        disk.positions.insert(installation.to_owned(), position);
+        let noted = disk.positions.entry(installation.to_owned()).or_default();
+        *noted = position.max(*noted);
         Ok(())
     }
 
