@@ -68,8 +68,8 @@ pub mod probe;
 mod workspace;
 
 pub use app::{
-    App, AppName, ApprovalPolicy, Argv, Artifact, BranchName, CommitSha, Domain, EnvKey, EnvVars, HealthCheck,
-    HealthPath, ImageRef, RelativePath, RepositoryUrl, Resources, Secret, Source, Timing,
+    App, AppName, ApprovalPolicy, Argv, Artifact, BakePolicy, BranchName, CommitSha, Domain, EnvKey, EnvVars,
+    HealthCheck, HealthPath, ImageRef, RelativePath, RepositoryUrl, Resources, Secret, Source, Timing,
 };
 pub use backend::{ContainerRuntime, ImageBuilder, MetricsSink, Prober, Queue, Router, SourceFetcher, Store};
 pub use clock::{Clock, SystemClock, Timestamp};

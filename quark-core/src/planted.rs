@@ -170,6 +170,14 @@ mod list {
         ExpiryIgnored = "expiry-ignored",
         /// Who agrees to another image counts as one who agrees.
         OtherImageApproved = "other-image-approved",
+        /// A version that serves is rolled back at the first doubt.
+        FirstDoubtGoesBack = "first-doubt-goes-back",
+        /// A version is rolled back to one that does not run.
+        GoesBackToTheDead = "goes-back-to-the-dead",
+        /// What cannot be looked at counts as well.
+        UnseenIsWell = "unseen-is-well",
+        /// The watch over a new version ends at its first good look.
+        BakedAtOnce = "baked-at-once",
     }
 
     #[cfg(test)]

@@ -88,6 +88,7 @@ async fn first_commit(store: &SqliteStore, name: &str) -> Result<Commit> {
         trigger: Trigger::Request,
         key: None,
         approval: None,
+        bake: None,
         created_at: at,
         started_at: None,
         finished_at: None,

@@ -86,15 +86,15 @@ impl Progress {
 fn figures(tally: &Tally, took: Duration) {
     let real = took.as_secs_f64();
     let hours = tally.virtual_time.as_secs_f64() / 3600.0;
-    let ended = tally.succeeded + tally.failed + tally.cancelled + tally.superseded;
+    let ended = tally.succeeded + tally.failed + tally.cancelled + tally.superseded + tally.rolled_back;
     print(&format!(
         "seeds        {} in {real:.1} s ({:.1} ms each)",
         tally.runs,
         real * 1000.0 / tally.runs.max(1) as f64
     ));
     print(&format!(
-        "deployments  {ended}: {} succeeded, {} failed, {} cancelled, {} superseded",
-        tally.succeeded, tally.failed, tally.cancelled, tally.superseded
+        "deployments  {ended}: {} succeeded, {} failed, {} cancelled, {} superseded, {} rolled back",
+        tally.succeeded, tally.failed, tally.cancelled, tally.superseded, tally.rolled_back
     ));
     print(&format!("calls        {} ({} effects), {} polls", tally.calls, tally.effects, tally.polls));
     print(&format!("virtual      {hours:.1} h, {:.0} times real time", hours * 3600.0 / real.max(0.001)));

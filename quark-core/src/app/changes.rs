@@ -65,6 +65,7 @@ impl App {
             timing,
             supersede,
             approval,
+            bake,
         } = self;
         let mut changes = Vec::new();
         let mut field = |name: &str, differs: bool| {
@@ -83,6 +84,7 @@ impl App {
         field("timing", *timing != before.timing);
         field("supersede", *supersede != before.supersede);
         field("approval", *approval != before.approval);
+        field("bake", *bake != before.bake);
         let keys: BTreeSet<&EnvKey> = env.iter().chain(before.env.iter()).map(|(key, _)| key).collect();
         for key in keys {
             let find = |app: &Self| app.env.iter().find(|(known, _)| *known == key).map(|(_, value)| value.clone());

@@ -4,6 +4,7 @@
 //! such a type has been checked, so no backend checks again and none forgets.
 
 mod approval;
+mod bake;
 mod changes;
 mod checked;
 mod command;
@@ -17,6 +18,7 @@ mod source;
 mod spec;
 
 pub use approval::ApprovalPolicy;
+pub use bake::BakePolicy;
 pub use changes::Change;
 pub use command::{Argv, RelativePath};
 pub use domain::Domain;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppName, ApprovalPolicy, Argv, Domain, EnvKey, EnvVars, HealthCheck, RelativePath, Resources, Secret, Source,
+    AppName, ApprovalPolicy, Argv, BakePolicy, Domain, EnvKey, EnvVars, HealthCheck, RelativePath, Resources, Secret,
+    Source,
 };
 use crate::deployment::SupersedePolicy;
 use crate::{Error, Result};
@@ -61,6 +62,10 @@ pub struct App {
     /// Who must agree before a version serves users; nobody if it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalPolicy>,
+    /// How long a version is watched after it was promoted, and rolled back by
+    /// itself if it is not well; not at all if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<BakePolicy>,
 }
 
 /// How long the parts of a replacement may take.
@@ -121,6 +126,7 @@ impl App {
             timing: Timing::default(),
             supersede: SupersedePolicy::default(),
             approval: None,
+            bake: None,
         })
     }
 
@@ -182,6 +188,13 @@ impl App {
         self
     }
 
+    /// Sets how long a version is watched after it was promoted.
+    #[must_use]
+    pub fn with_bake(mut self, policy: BakePolicy) -> Self {
+        self.bake = Some(policy);
+        self
+    }
+
     /// Adds a variable.
     ///
     /// # Errors
@@ -223,6 +236,9 @@ impl App {
             }
         }
         if let Some(policy) = &self.approval {
+            policy.check()?;
+        }
+        if let Some(policy) = &self.bake {
             policy.check()?;
         }
         self.health.check()

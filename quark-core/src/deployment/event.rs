@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::approval::ApprovalOutcome;
+use super::bake::BakeOutcome;
 use super::id::{DeploymentId, Generation};
 use super::record::Failure;
 use super::slot::Slot;
@@ -93,6 +94,32 @@ pub enum EventKind {
     },
     /// The route points at this deployment.
     Promoted {
+        /// The slot that serves now.
+        slot: Slot,
+        /// The route's generation.
+        generation: Generation,
+    },
+    /// It serves, and is watched.
+    BakeStarted {
+        /// Until when, if it is well then.
+        ends_at: Timestamp,
+    },
+    /// It was found unwell while it was watched.
+    BakeUnwell {
+        /// How often in a row.
+        times: u32,
+        /// Why.
+        failure: Failure,
+    },
+    /// The watch is over.
+    BakeSettled {
+        /// How.
+        outcome: BakeOutcome,
+    },
+    /// The route points at the version before again.
+    RolledBack {
+        /// The deployment that serves now.
+        to: DeploymentId,
         /// The slot that serves now.
         slot: Slot,
         /// The route's generation.

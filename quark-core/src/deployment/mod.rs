@@ -3,11 +3,15 @@
 //! ```text
 //! queued → admitted → fetching → building → preparing → starting → probing → promoting → completed
 //!                          if people must agree: probing → awaiting_approval → probing
+//!         if it is watched once it serves: promoting → baking → completed
+//!             baking, when it is not well → rolling_back → completed
+//!                                           rolling_back, if it cannot be done → reverting → completed
 //!             any of them before promoting, on failure or cancel → unwinding → completed
 //!             promoting, when the router refuses → reverting → unwinding → completed
 //! ```
 
 mod approval;
+mod bake;
 mod event;
 mod id;
 mod record;
@@ -17,6 +21,7 @@ mod step;
 mod supersede;
 
 pub use approval::{Answer, Approval, ApprovalOutcome, ApprovalVerdict};
+pub use bake::{Bake, BakeOutcome};
 pub use event::{Event, EventKind, LogLine, LogStream};
 pub use id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, OwnerId, Version};
 pub use record::{

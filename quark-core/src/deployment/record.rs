@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::approval::Approval;
+use super::bake::Bake;
 use super::id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, Version};
 use super::slot::Slot;
 use super::state::{Conclusion, State};
@@ -221,6 +222,9 @@ pub struct Deployment {
     /// must agree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
+    /// The watch over it since it was promoted, if it is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<Bake>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When a worker took it.

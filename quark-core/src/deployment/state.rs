@@ -32,6 +32,10 @@ pub enum State {
     /// The route is being pointed at it.
     #[serde(alias = "switching")]
     Promoting,
+    /// It serves, and is watched for a while.
+    Baking,
+    /// It serves and is not well: users are being sent back to the version before.
+    RollingBack,
     /// The router refused; the route is being put back.
     Reverting,
     /// What was made for it is being taken away again.
@@ -45,7 +49,7 @@ pub enum State {
 
 impl State {
     /// All states in the order of a deployment's life.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Queued,
         Self::Admitted,
         Self::Fetching,
@@ -55,6 +59,8 @@ impl State {
         Self::Probing,
         Self::AwaitingApproval,
         Self::Promoting,
+        Self::Baking,
+        Self::RollingBack,
         Self::Reverting,
         Self::Unwinding,
         Self::Stuck,
@@ -74,6 +80,8 @@ impl State {
             Self::Probing => "probing",
             Self::AwaitingApproval => "awaiting_approval",
             Self::Promoting => "promoting",
+            Self::Baking => "baking",
+            Self::RollingBack => "rolling_back",
             Self::Reverting => "reverting",
             Self::Unwinding => "unwinding",
             Self::Stuck => "stuck",
@@ -130,8 +138,13 @@ impl State {
             }
             // Probed once more when people have agreed.
             Self::AwaitingApproval => matches!(next, Self::Probing | Self::Unwinding),
-            Self::Promoting => matches!(next, Self::Completed | Self::Reverting | Self::Unwinding | Self::Stuck),
-            Self::Reverting => matches!(next, Self::Unwinding | Self::Stuck),
+            Self::Promoting => {
+                matches!(next, Self::Baking | Self::Completed | Self::Reverting | Self::Unwinding | Self::Stuck)
+            }
+            Self::Baking => matches!(next, Self::Completed | Self::RollingBack),
+            Self::RollingBack => matches!(next, Self::Completed | Self::Reverting),
+            // What was live before it was to be rolled back goes on serving.
+            Self::Reverting => matches!(next, Self::Completed | Self::Unwinding | Self::Stuck),
             Self::Unwinding => matches!(next, Self::Completed | Self::Stuck),
             Self::Stuck => matches!(next, Self::Unwinding | Self::Reverting | Self::Promoting),
             Self::Completed => false,
@@ -160,6 +173,8 @@ pub enum Conclusion {
     Cancelled,
     /// A newer deployment took its place before it was promoted.
     Superseded,
+    /// It served, was not well, and the version before was brought back.
+    RolledBack,
 }
 
 impl Conclusion {
@@ -171,6 +186,7 @@ impl Conclusion {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Superseded => "superseded",
+            Self::RolledBack => "rolled_back",
         }
     }
 }

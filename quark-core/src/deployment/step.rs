@@ -29,6 +29,8 @@ pub enum StepName {
     Probe,
     /// Point the route at the slot.
     Promote,
+    /// Point the route back at the version before.
+    RollBack,
     /// Put the route back.
     Revert,
     /// Stop and remove what the deployment made.
@@ -57,6 +59,7 @@ impl StepName {
             Self::Start => "start",
             Self::Probe => "probe",
             Self::Promote => "promote",
+            Self::RollBack => "roll_back",
             Self::Revert => "revert",
             Self::Undo => "undo",
             Self::Drain => "drain",

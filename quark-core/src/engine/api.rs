@@ -170,7 +170,10 @@ impl DeploymentEngine {
             return Ok(known);
         }
         let conflict = |code, message: String| Err(Error::new(ErrorKind::Conflict, message).with_code(code));
-        let promoting = self.promoting(name).await?;
+        let (promoting, rolling_back) = self.switching(name).await?;
+        if rolling_back && request.to.is_none_or(|to| app.serving.previous == Some(to)) {
+            return conflict("rollback_under_way", format!("`{name}` is going back to the version before already"));
+        }
         let live = app.serving.live.as_ref().map(Occupant::release);
         let before = match promoting {
             // Who sees a bad version coming means the one that it is about to replace.
@@ -193,7 +196,10 @@ impl DeploymentEngine {
             return conflict("deployment_not_of_app", format!("deployment `{to}` belongs to another app"));
         }
         if target.conclusion != Some(Conclusion::Succeeded) || target.kind == DeploymentKind::Remove {
-            return conflict("not_a_release", format!("deployment `{to}` never served"));
+            return conflict(
+                "not_a_release",
+                format!("deployment `{to}` never served, or was rolled back by the engine"),
+            );
         }
         if live == Some(to) && promoting.is_none() {
             return conflict("already_live", format!("deployment `{to}` is live"));
@@ -382,11 +388,13 @@ impl DeploymentEngine {
         .with_hint("use an https or ssh URL, or allow the folder when the engine is built"))
     }
 
-    /// What is about to change what is live, if anything is.
-    async fn promoting(&self, name: &AppName) -> Result<Option<DeploymentKind>> {
+    /// What is about to change what is live, if anything is, and whether what is
+    /// live is being rolled back by itself.
+    async fn switching(&self, name: &AppName) -> Result<(Option<DeploymentKind>, bool)> {
         let unfinished = self.shared.store.unfinished(Some(name)).await?;
+        let rolling_back = unfinished.iter().any(|other| other.state == State::RollingBack);
         let promoting = unfinished.into_iter().find(|other| other.state == State::Promoting);
-        Ok(promoting.map(|promoting| promoting.kind))
+        Ok((promoting.map(|promoting| promoting.kind), rolling_back))
     }
 
     /// The deployment that was asked for under this key before.
@@ -420,6 +428,7 @@ impl DeploymentEngine {
             trigger: Trigger::default(),
             key: None,
             approval: None,
+            bake: None,
             created_at: self.shared.now(),
             started_at: None,
             finished_at: None,

@@ -49,6 +49,8 @@ pub(super) enum Decision {
     Watch(Timestamp),
     /// What people were asked is decided.
     Settle(ApprovalOutcome),
+    /// Look how it does since it was promoted.
+    Bake,
     /// End.
     Finish(Conclusion),
     /// Nothing before this time.
@@ -84,6 +86,8 @@ pub(super) fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
         State::AwaitingApproval => approval(deployment, now),
         State::Promoting if deployment.kind == DeploymentKind::Remove => run(snapshot, StepName::Unroute),
         State::Promoting => run(snapshot, StepName::Promote),
+        State::Baking => Decision::Bake,
+        State::RollingBack => run(snapshot, StepName::RollBack),
         State::Reverting => run(snapshot, StepName::Revert),
         State::Unwinding => run(snapshot, StepName::Undo),
         // Only a person moves a stuck deployment.
@@ -222,6 +226,8 @@ pub(super) fn after_failure(snapshot: &Snapshot, step: StepName, failure: &Failu
         StepName::Promote if planted!(RouteNotRestored) => State::Unwinding,
         StepName::Promote if !may_be_routed(snapshot) => State::Unwinding,
         StepName::Promote => State::Reverting,
+        // It serves on. Where the route points by now is not known.
+        StepName::RollBack => State::Reverting,
         StepName::Revert | StepName::Undo => State::Stuck,
         // Taking a route away fails only while the router is away; it is
         // tried again when a person says so.
@@ -264,6 +270,12 @@ pub(super) fn is_warm(snapshot: &Snapshot) -> bool {
 pub(super) fn may_be_routed(snapshot: &Snapshot) -> bool {
     let asked_in_vain = |record: &StepRecord| record.failure.as_ref().is_some_and(|it| it.code == ROUTER_AWAY);
     snapshot.steps.iter().any(|record| record.name == StepName::Promote && !asked_in_vain(record))
+}
+
+/// Whether the deployment is what users are sent to, as far as it is written down.
+pub(super) fn is_live(snapshot: &Snapshot) -> bool {
+    let live = snapshot.app.as_ref().and_then(|app| app.serving.live.as_ref());
+    live.is_some_and(|live| live.deployment == snapshot.deployment.id)
 }
 
 /// The last record of a step.
@@ -374,6 +386,7 @@ pub(super) mod tests {
             trigger: Trigger::default(),
             key: None,
             approval: None,
+            bake: None,
             created_at: BEGAN,
             started_at: Some(BEGAN),
             finished_at: None,

@@ -177,6 +177,7 @@ impl Driver {
             Decision::Ask => draft.ask(self.shared.platform.unique().to_string(), now)?,
             Decision::Watch(until) => return self.watch(draft, until).await,
             Decision::Settle(outcome) => draft.decided(outcome, now),
+            Decision::Bake => return self.bake(draft).await,
             Decision::Finish(conclusion) => draft.finish(conclusion, now),
         }
         Ok(None)

@@ -200,7 +200,7 @@ pub(super) async fn look_at_live(
 
 /// Whether a deployment in this state is changing the route, and will go on.
 pub(super) fn is_switching(state: State) -> bool {
-    matches!(state, State::Promoting | State::Reverting)
+    matches!(state, State::Promoting | State::RollingBack | State::Reverting)
 }
 
 /// Does one step for a deployment that has ended, and writes what became of it.

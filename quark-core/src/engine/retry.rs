@@ -40,7 +40,7 @@ fn is_awaited(steps: &[StepRecord], record: &StepRecord) -> bool {
     let Some(first) = attempts.take_while(is_away).last() else { return false };
     let until = match record.name {
         StepName::Clear | StepName::Create | StepName::Start | StepName::Promote => first.deadline,
-        StepName::Revert | StepName::Undo | StepName::Unroute => first.started_at.after(AWAY),
+        StepName::RollBack | StepName::Revert | StepName::Undo | StepName::Unroute => first.started_at.after(AWAY),
         // A host that does not answer may be one that is not there; the others have a patience of their own.
         _ => return false,
     };
@@ -80,7 +80,7 @@ fn patience(step: StepName) -> u32 {
         StepName::Probe => 1,
         // The next look at the world tries again.
         StepName::Mend | StepName::Collect => 1,
-        StepName::Revert | StepName::Undo | StepName::Unroute => 8,
+        StepName::RollBack | StepName::Revert | StepName::Undo | StepName::Unroute => 8,
         // Nobody waits for a retirement, so it never gives up.
         StepName::Drain | StepName::Retire => u32::MAX,
     }

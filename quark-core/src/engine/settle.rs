@@ -1,15 +1,15 @@
 //! What follows from a step's outcome: pure, like `decide`.
 
-use super::decide::{after_failure, last, needs_approval};
+use super::decide::{after_failure, is_live, last, needs_approval};
 use super::draft::Draft;
 use super::retry;
 use super::route::domains;
-use crate::app::Domain;
+use crate::app::{BakePolicy, Domain};
 use crate::backend::{JobKind, NewJob, Priority};
 use crate::clock::Timestamp;
 use crate::deployment::{
-    CancelRequest, Conclusion, DeploymentKind, EventKind, Failure, Instance, InstanceState, Occupant, Standby, State,
-    StepName, StepOutput, StepPhase, StepRecord,
+    Bake, BakeOutcome, CancelRequest, Conclusion, DeploymentKind, EventKind, Failure, Instance, InstanceState,
+    Occupant, Standby, State, StepName, StepOutput, StepPhase, StepRecord,
 };
 use crate::error::ErrorKind;
 use crate::planted::planted;
@@ -76,6 +76,9 @@ pub(super) fn succeed(draft: &mut Draft, mut record: StepRecord, output: StepOut
             draft.go(if asks { State::AwaitingApproval } else { State::Promoting });
         }
         StepName::Promote => promoted(draft, base, now),
+        StepName::RollBack => rolled_back(draft, now),
+        // It was to be rolled back, and could not be.
+        StepName::Revert if is_live(draft.snapshot()) => baked(draft, BakeOutcome::Held, now),
         StepName::Revert | StepName::Unroute => draft.go(State::Unwinding),
         StepName::Undo => undone(draft, now),
         StepName::Drain | StepName::Mend | StepName::Collect => {}
@@ -182,6 +185,9 @@ fn promoted(draft: &mut Draft, base: &Domain, now: Timestamp) {
     };
     let run_at = if planted!(RetiredBeforeItsTime) { now } else { retire_at };
     let domains = domains(&deployment.release, base);
+    // Without one before there is nothing to go back to.
+    let policy = deployment.release.bake.as_ref().filter(|_| before.is_some() && restores.is_none());
+    let bake = policy.map(|policy| Bake::begin(policy, &app.serving, now));
     draft.serve(|serving| {
         serving.domains = domains;
         serving.live = Some(Occupant { deployment: deployment.id, slot, restores });
@@ -196,7 +202,97 @@ fn promoted(draft: &mut Draft, base: &Domain, now: Timestamp) {
         draft.queue(NewJob { max_attempts: u32::MAX, ..job });
     }
     draft.tell(EventKind::Promoted { slot, generation });
+    match bake {
+        Some(bake) => {
+            draft.tell(EventKind::BakeStarted { ends_at: bake.ends_at });
+            draft.deployment().bake = Some(bake);
+            draft.go(State::Baking);
+        }
+        None => draft.finish(Conclusion::Succeeded, now),
+    }
+}
+
+/// What is seen of a version since it was promoted.
+pub(super) enum Seen {
+    Well,
+    Unwell {
+        failure: Failure,
+        /// Whether that is enough, and the version before could serve.
+        back: bool,
+    },
+    /// It could not be looked at, which says nothing about it.
+    Nothing,
+}
+
+/// What follows from a look at a version that is watched.
+pub(super) fn seen(draft: &mut Draft, seen: Seen, policy: &BakePolicy, now: Timestamp) {
+    let Some(mut bake) = draft.snapshot().deployment.bake.clone() else {
+        return baked(draft, BakeOutcome::Unverified, now);
+    };
+    let (ended, given_up) = (now >= bake.ends_at || planted!(BakedAtOnce), now >= bake.gives_up_at());
+    let before = bake.unwell;
+    match &seen {
+        Seen::Well => bake.unwell = 0,
+        Seen::Unwell { failure, .. } if before < policy.failures => {
+            bake.unwell += 1;
+            bake.failure = Some(failure.clone());
+            draft.tell(EventKind::BakeUnwell { times: bake.unwell, failure: failure.clone() });
+        }
+        Seen::Unwell { .. } | Seen::Nothing => {}
+    }
+    let (unwell, failure) = (bake.unwell, bake.failure.clone());
+    if unwell != before {
+        draft.deployment().bake = Some(bake);
+    }
+    match seen {
+        Seen::Well if ended => baked(draft, BakeOutcome::Passed, now),
+        Seen::Unwell { back: true, .. } => {
+            draft.deployment().failure = failure;
+            draft.go(State::RollingBack);
+        }
+        Seen::Unwell { .. } | Seen::Nothing if given_up && unwell >= policy.failures => {
+            baked(draft, BakeOutcome::Held, now);
+        }
+        Seen::Nothing if given_up => baked(draft, BakeOutcome::Unverified, now),
+        _ => {}
+    }
+}
+
+/// The watch over a version is over, and it serves.
+pub(super) fn baked(draft: &mut Draft, outcome: BakeOutcome, now: Timestamp) {
+    let deployment = draft.deployment();
+    if let Some(bake) = &mut deployment.bake {
+        bake.outcome = Some(outcome);
+    }
+    // What was wrong stays in `bake`: it has not failed, it serves.
+    deployment.failure = None;
+    draft.tell(EventKind::BakeSettled { outcome });
     draft.finish(Conclusion::Succeeded, now);
+}
+
+/// The route points at the version before again.
+fn rolled_back(draft: &mut Draft, now: Timestamp) {
+    let deployment = draft.snapshot().deployment.clone();
+    let (Some(app), Some(slot), Some(bake)) = (&draft.snapshot().app, deployment.slot, deployment.bake) else { return };
+    let generation = app.serving.generation;
+    let Some(back) = app.serving.standby.as_ref().map(|standby| standby.occupant.clone()) else { return };
+    let own = Occupant { deployment: deployment.id, slot, restores: None };
+    draft.tell(EventKind::RolledBack { to: back.deployment, slot: back.slot, generation });
+    draft.serve(|serving| {
+        serving.previous = bake.previous;
+        serving.domains = bake.domains;
+        serving.live = Some(back);
+        // From its first row on nobody goes back to it.
+        serving.standby = Some(Standby { occupant: own, retire_at: now, retiring: true });
+    });
+    let job = NewJob::new(JobKind::Retire, deployment.id, deployment.app, Priority::RETIRE, now);
+    draft.queue(NewJob { max_attempts: u32::MAX, ..job });
+    let outcome = BakeOutcome::RolledBack;
+    if let Some(bake) = &mut draft.deployment().bake {
+        bake.outcome = Some(outcome);
+    }
+    draft.tell(EventKind::BakeSettled { outcome });
+    draft.finish(Conclusion::RolledBack, now);
 }
 
 /// Nothing of the deployment is left.

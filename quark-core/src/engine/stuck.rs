@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::decide::is_live;
 use super::draft::Draft;
 use super::hold::Hold;
+use super::settle;
 use super::shared::Shared;
 use super::sweep::job;
 use crate::app::{AppName, check_person};
 use crate::backend::store::refusal;
 use crate::clock::Timestamp;
 use crate::deployment::{
-    Conclusion, Deployment, DeploymentId, DeploymentKind, EventKind, Failure, Instance, InstanceState, State, StepName,
-    StepPhase,
+    BakeOutcome, Conclusion, Deployment, DeploymentId, DeploymentKind, EventKind, Failure, Instance, InstanceState,
+    State, StepName, StepPhase,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -96,8 +98,9 @@ pub(super) async fn abandon(shared: &Arc<Shared>, id: DeploymentId, by: &str) ->
                 .with_code("too_late")
                 .with_hint("mend what keeps it from being cleaned up, then retry"));
         }
-        let own = draft.snapshot().instances.iter().filter(|instance| instance.deployment == id);
-        let own: Vec<Instance> = own.cloned().collect();
+        // What serves is not left to anybody.
+        let leaves = |instance: &&Instance| instance.deployment == id && !is_live(draft.snapshot());
+        let own: Vec<Instance> = draft.snapshot().instances.iter().filter(leaves).cloned().collect();
         for instance in own {
             // Nothing refers to it any more: garbage.
             draft.instance(Instance { state: InstanceState::Removed, ..instance });
@@ -110,6 +113,12 @@ pub(super) async fn abandon(shared: &Arc<Shared>, id: DeploymentId, by: &str) ->
 
 /// Ends a stuck deployment as it is.
 pub(super) fn give_up(draft: &mut Draft, by: &str, now: Timestamp) {
+    if is_live(draft.snapshot()) {
+        // It could not be rolled back; the comparison with the world sets its route right.
+        draft.tell(EventKind::Abandoned { by: by.to_owned() });
+        draft.go(State::Reverting);
+        return settle::baked(draft, BakeOutcome::Held, now);
+    }
     let deployment = &draft.snapshot().deployment;
     let conclusion = match (&deployment.failure, &deployment.cancel) {
         (None, Some(cancel)) => cancel.conclusion(),

@@ -7,12 +7,14 @@ use super::decide::{Decision, is_before_the_image, takes_long};
 use super::draft::Draft;
 use super::driver::{BUSY, Burst, Driver};
 use super::places::{Asked, Place};
+use super::settle;
+use super::stuck::give_up;
 use crate::Result;
 use crate::backend::Snapshot;
-use crate::deployment::{Deployment, DeploymentKind, State};
+use crate::deployment::{BakeOutcome, Deployment, DeploymentKind, State};
 
 /// How long a deployment waits before it looks again, when the one before it
-/// waits for a person: that can take days.
+/// waits for a person, which can take days, or is watched.
 const SELDOM: Duration = Duration::from_secs(5);
 
 /// How long to hope for a place in place: what is built in a moment frees its
@@ -76,35 +78,49 @@ impl Driver {
     /// Another deployment of the app comes first.
     pub(super) async fn wait_for_turn(&self, draft: &mut Draft) -> Result<Option<Burst>> {
         *draft = self.read(draft.snapshot().deployment.id).await?;
-        if draft.snapshot().deployment.kind == DeploymentKind::Remove && self.make_way(draft).await? {
+        if draft.snapshot().deployment.kind != DeploymentKind::Deploy && self.make_way(draft).await? {
             return Ok(None);
         }
-        let wait = if self.waits_for_people(draft).await? { SELDOM } else { BUSY };
+        let wait = if self.comes_after_long(draft).await? { SELDOM } else { BUSY };
         Ok(Some(Burst::Parked(self.shared.now().after(wait))))
     }
 
-    /// An app that is removed takes a stuck deployment with it: ends that one,
-    /// so that the removal can begin. Whether there was one.
+    /// Ends what waits and need not go on because of this: an app that is
+    /// removed takes a stuck deployment with it, and whoever goes back does not
+    /// watch any longer how the new version does. Whether there was one.
     pub(super) async fn make_way(&self, draft: &Draft) -> Result<bool> {
         let own = &draft.snapshot().deployment;
         for other in self.shared.store.unfinished(Some(&own.app)).await? {
-            if other.id != own.id && other.state == State::Stuck {
-                let mut other = self.read(other.id).await?;
-                super::stuck::give_up(&mut other, &own.created_by, self.shared.now());
-                // What it has made is not forgotten: the removal takes it away.
-                self.shared.write(&mut other, &self.lease).await?;
-                return Ok(true);
+            if other.id == own.id {
+                continue;
             }
+            let mut ended = match other.state {
+                State::Stuck if own.kind == DeploymentKind::Remove => {
+                    let mut other = self.read(other.id).await?;
+                    // What it has made is not forgotten: the removal takes it away.
+                    give_up(&mut other, &own.created_by, self.shared.now());
+                    other
+                }
+                State::Baking => {
+                    let mut other = self.read(other.id).await?;
+                    settle::baked(&mut other, BakeOutcome::Interrupted, self.shared.now());
+                    other
+                }
+                _ => continue,
+            };
+            self.shared.write(&mut ended, &self.lease).await?;
+            return Ok(true);
         }
         Ok(false)
     }
 
-    /// Whether what comes first waits for a person: to be mended, or approved.
-    pub(super) async fn waits_for_people(&self, draft: &Draft) -> Result<bool> {
+    /// Whether what comes first waits for a person, to be mended or approved, or
+    /// is watched.
+    pub(super) async fn comes_after_long(&self, draft: &Draft) -> Result<bool> {
         let own = &draft.snapshot().deployment;
         let unfinished = self.shared.store.unfinished(Some(&own.app)).await?;
         let waits = |other: &Deployment| match other.state {
-            State::Stuck => true,
+            State::Stuck | State::Baking => true,
             // One that was told to stop is over in a moment.
             State::AwaitingApproval => other.cancel.is_none(),
             _ => false,

@@ -9,7 +9,7 @@ use super::people;
 use super::scenario::duration;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::{AppName, ApprovalPolicy};
+use crate::app::{AppName, ApprovalPolicy, BakePolicy};
 use crate::deployment::{DeploymentId, State, SupersedePolicy};
 use crate::engine::{DeployRequest, RollbackRequest};
 
@@ -21,6 +21,8 @@ struct Wanted {
     is_image: bool,
     /// Who must agree before a version of it serves.
     approval: Option<ApprovalPolicy>,
+    /// How long a version of it is watched once it serves.
+    bake: Option<BakePolicy>,
 }
 
 /// What somebody wants.
@@ -57,7 +59,8 @@ pub(super) async fn play(world: &World) -> Result<()> {
     for name in ["alpha", "beta", "gamma"].into_iter().take(usize::try_from(apps).unwrap_or(1)) {
         let is_image = world.with_chance(|chance| chance.one_in(4));
         let approval = world.with_chance(|chance| chance.one_in(5).then(|| policy(chance)));
-        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval };
+        let bake = world.with_chance(|chance| chance.one_in(3).then(|| watch(chance)));
+        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval, bake };
         create(world, &wanted).await?;
         names.push(wanted);
     }
@@ -190,6 +193,14 @@ fn policy(chance: &mut Chance) -> ApprovalPolicy {
     policy
 }
 
+/// How long versions are watched, and how closely.
+fn watch(chance: &mut Chance) -> BakePolicy {
+    let failures = u32::try_from(chance.between(1, 3)).unwrap_or(1);
+    BakePolicy::lasting(Duration::from_secs(chance.between(4, 25)))
+        .with_interval(Duration::from_secs(chance.between(1, 5)))
+        .with_failures(failures)
+}
+
 /// An app with some policy for what a newer deployment means to earlier ones.
 async fn create(world: &World, wanted: &Wanted) -> Result<()> {
     let name = wanted.app.as_str();
@@ -197,6 +208,7 @@ async fn create(world: &World, wanted: &Wanted) -> Result<()> {
     let policy = world.with_chance(|chance| if chance.one_in(2) { None } else { chance.pick(&policies).copied() });
     let mut app = if wanted.is_image { world.image_app(name)? } else { world.app(name)? };
     app.approval.clone_from(&wanted.approval);
+    app.bake.clone_from(&wanted.bake);
     world.create(app.with_supersede(policy.unwrap_or_default())).await.map(|_| ())
 }
 
@@ -226,6 +238,7 @@ fn program(chance: &mut Chance) -> Program {
         16 => Program::BuildFails,
         17 => Program::IgnoresStop,
         18 => Program::SickensAfter(soon),
+        19 => Program::DiesAfter(soon),
         _ => Program::Good,
     }
 }

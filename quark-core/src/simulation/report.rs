@@ -122,6 +122,8 @@ pub struct Tally {
     pub cancelled: u64,
     /// Deployments that gave way to a newer one.
     pub superseded: u64,
+    /// Those that served and were rolled back by the engine.
+    pub rolled_back: u64,
 }
 
 impl Tally {
@@ -138,6 +140,7 @@ impl Tally {
         self.failed += other.failed;
         self.cancelled += other.cancelled;
         self.superseded += other.superseded;
+        self.rolled_back += other.rolled_back;
         for (fault, times) in &other.faults {
             *self.faults.entry(*fault).or_default() += times;
         }
@@ -158,6 +161,7 @@ impl Tally {
             Conclusion::Failed => self.failed += 1,
             Conclusion::Cancelled => self.cancelled += 1,
             Conclusion::Superseded => self.superseded += 1,
+            Conclusion::RolledBack => self.rolled_back += 1,
         }
     }
 }

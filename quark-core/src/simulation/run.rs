@@ -24,8 +24,8 @@ use crate::deployment::{DeploymentId, State};
 /// How long the world may take to come to rest once nothing goes wrong any more.
 const TO_REST: Duration = Duration::from_secs(600);
 /// How much longer for each deployment that waits its turn then: a probe that
-/// fails at its deadline, and the way back.
-const PER_WAITING: Duration = Duration::from_secs(30);
+/// fails at its deadline, and the way back, or the watch over what serves.
+const PER_WAITING: Duration = Duration::from_secs(60);
 /// After how long a person looks at what is left over.
 const LOOKED_AT: Duration = Duration::from_secs(240);
 /// How long a store that went back in time may go unnoticed in calm.

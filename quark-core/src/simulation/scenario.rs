@@ -9,7 +9,7 @@ use super::chance::Chance;
 use super::ledger::Ledger;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::{AppName, ApprovalPolicy};
+use crate::app::{AppName, ApprovalPolicy, BakePolicy};
 use crate::deployment::{Conclusion, DeploymentId, State};
 use crate::engine::{ApprovalRequest, DeploymentEngine};
 
@@ -52,11 +52,13 @@ pub enum Scenario {
     SharedPorts,
     /// People agree to one version, not to the next, and do not answer about the third.
     Approval,
+    /// Versions that are watched once they serve: one falls ill, one dies, one is well.
+    Bake,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Random,
         Self::FirstDeploy,
         Self::Update,
@@ -73,6 +75,7 @@ impl Scenario {
         Self::CapacityRefused,
         Self::SharedPorts,
         Self::Approval,
+        Self::Bake,
     ];
 
     /// Its name in reports and on the command line.
@@ -95,6 +98,7 @@ impl Scenario {
             Self::CapacityRefused => "capacity-refused",
             Self::SharedPorts => "shared-ports",
             Self::Approval => "approval",
+            Self::Bake => "bake",
         }
     }
 
@@ -126,12 +130,13 @@ impl Scenario {
             Self::CapacityRefused => story(world, &[Program::Good]).await,
             Self::SharedPorts => shared_ports(world).await,
             Self::Approval => approval(world).await,
+            Self::Bake => bake(world).await,
         }
     }
 
     /// What is true at the end of the story if nothing went wrong.
     pub(crate) fn ends_well(self, ledger: &Ledger) -> Result<(), String> {
-        use Conclusion::{Cancelled, Failed, Succeeded, Superseded};
+        use Conclusion::{Cancelled, Failed, RolledBack, Succeeded, Superseded};
         let expected: &[Conclusion] = match self {
             Self::Random => return Ok(()),
             Self::FirstDeploy => &[Succeeded],
@@ -149,6 +154,7 @@ impl Scenario {
             Self::CapacityRefused => &[Failed],
             Self::SharedPorts => &[Succeeded, Succeeded, Succeeded, Succeeded],
             Self::Approval => &[Succeeded, Cancelled, Cancelled],
+            Self::Bake => &[Succeeded, RolledBack, RolledBack, Succeeded],
         };
         let ended: Vec<_> = ledger.deployments().filter_map(|entry| entry.conclusion).collect();
         if ended == expected {
@@ -247,6 +253,16 @@ async fn approval(world: &World) -> Result<()> {
             }
         }
         world.ended(id).await;
+    }
+    Ok(())
+}
+
+async fn bake(world: &World) -> Result<()> {
+    let policy = BakePolicy::lasting(Duration::from_secs(10)).with_interval(Duration::from_secs(2));
+    let app = world.create(world.app("shop")?.with_bake(policy)).await?;
+    let soon = Duration::from_secs(3);
+    for program in [Program::Good, Program::SickensAfter(soon), Program::DiesAfter(soon), Program::Good] {
+        world.release(&app, program).await?;
     }
     Ok(())
 }

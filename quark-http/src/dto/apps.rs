@@ -11,7 +11,7 @@ use quark_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::ApprovalBody;
+use super::{ApprovalBody, BakeBody};
 
 /// What an app shall be. Everything but name and source has a default.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -52,6 +52,10 @@ pub struct CreateApp {
     /// Who must agree before a version serves users; nobody by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalBody>,
+    /// How long a version is watched after it was promoted, and rolled back by
+    /// itself if it is not well; not at all by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<BakeBody>,
 }
 
 /// What a newer deployment means for those of the same app that have not ended.
@@ -186,6 +190,7 @@ impl CreateApp {
             app.supersede = policy.into();
         }
         app.approval = self.approval.map(Into::into);
+        app.bake = self.bake.map(Into::into);
         app.check()?;
         Ok(app)
     }
@@ -284,6 +289,8 @@ pub struct AppView {
     pub supersede: Option<SupersedeBody>,
     /// Who must agree before a version serves users.
     pub approval: Option<ApprovalBody>,
+    /// How long a version is watched after it was promoted.
+    pub bake: Option<BakeBody>,
     /// What serves.
     pub live: Option<OccupantView>,
     /// The version before, kept warm for an instant rollback.
@@ -298,8 +305,9 @@ pub struct AppView {
 
 impl From<AppRecord> for AppView {
     fn from(record: AppRecord) -> Self {
-        let App { name, source, domains, port, env, resources, health, timing, supersede: policy, approval, .. } =
-            record.spec;
+        let App {
+            name, source, domains, port, env, resources, health, timing, supersede: policy, approval, bake, ..
+        } = record.spec;
         Self {
             name: name.into(),
             source: source.into(),
@@ -327,6 +335,7 @@ impl From<AppRecord> for AppView {
             },
             supersede: supersede(policy),
             approval: approval.map(Into::into),
+            bake: bake.map(Into::into),
             live: record.serving.live.map(Into::into),
             standby: record.serving.standby.map(|standby| standby.occupant.into()),
             version: record.version.0,

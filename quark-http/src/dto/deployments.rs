@@ -7,6 +7,8 @@ use quark_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::BakeView;
+
 /// Which version to deploy; the head of the app's branch if nothing is said.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -140,7 +142,7 @@ pub struct DeploymentView {
     pub restores: Option<String>,
     /// Where it stands: `queued` to `completed`.
     pub status: String,
-    /// How it ended: `succeeded`, `failed`, `cancelled` or `superseded`.
+    /// How it ended: `succeeded`, `failed`, `cancelled`, `superseded` or `rolled_back`.
     pub conclusion: Option<String>,
     /// The branch it was asked for with.
     pub branch: Option<String>,
@@ -152,6 +154,8 @@ pub struct DeploymentView {
     pub slot: Option<String>,
     /// Why it failed.
     pub failure: Option<FailureView>,
+    /// What was seen of it since it was promoted, if it is watched.
+    pub bake: Option<BakeView>,
     /// Whether somebody asked it to stop.
     pub cancel_requested: bool,
     /// The newer deployment because of which it was asked to stop.
@@ -186,6 +190,7 @@ impl From<Deployment> for DeploymentView {
             image: deployment.artifact.map(|artifact| artifact.label),
             slot: deployment.slot.map(|slot| slot.to_string()),
             failure: deployment.failure.map(Into::into),
+            bake: deployment.bake.map(Into::into),
             cancel_requested: deployment.cancel.is_some(),
             superseded_by: deployment.cancel.and_then(|cancel| cancel.superseded_by).map(|newer| newer.to_string()),
             trigger: trigger(deployment.trigger),

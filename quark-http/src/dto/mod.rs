@@ -3,6 +3,7 @@
 
 mod approvals;
 mod apps;
+mod bake;
 mod deployments;
 mod explanation;
 mod garbage;
@@ -12,6 +13,7 @@ pub use approvals::{AnswerApproval, AnswerView, ApprovalBody, ApprovalList, Deci
 pub use apps::{
     AppList, AppView, CreateApp, HealthBody, OccupantView, ResourcesBody, SourceBody, SupersedeBody, TimingBody,
 };
+pub use bake::{BakeBody, BakeView};
 pub use deployments::{
     CreateDeployment, CreateRollback, DeploymentList, DeploymentView, FailureView, LogLineView, StepView, TriggerBody,
 };

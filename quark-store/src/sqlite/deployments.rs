@@ -12,7 +12,7 @@ use super::sql::statements;
 macro_rules! select {
     () => {
         "SELECT id, app, team, sequence, kind, release, revision, artifact, slot, state, conclusion, failure,
-                approval, cancel_requested_by, cancel_requested_at, cancel_superseded_by, fence, version, created_by,
+                approval, bake, cancel_requested_by, cancel_requested_at, cancel_superseded_by, fence, version, created_by,
                 trigger_kind, idempotency_key, created_at, started_at, finished_at
          FROM quark_deployments "
     };
@@ -25,7 +25,7 @@ macro_rules! update {
         concat!(
             "UPDATE quark_deployments
              SET revision = ?2, artifact = ?3, slot = ?4, state = ?5, conclusion = ?6, failure = ?7, approval = ?8,
-                 fence = ?9, version = ?10, started_at = ?11, finished_at = ?12",
+                 bake = ?9, fence = ?10, version = ?11, started_at = ?12, finished_at = ?13",
             $more,
             " WHERE id = ?1"
         )
@@ -36,11 +36,11 @@ statements! {
     /// Not the wish to cancel: no new deployment has one.
     INSERT = "INSERT INTO quark_deployments (
             id, app, team, sequence, kind, release, revision, artifact, slot, state, stage, conclusion, failure, approval,
-            fence, version, created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            bake, fence, version, created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     UPDATE = update!("");
     /// Rare, and apart: it writes to indexes as well.
-    UPDATE_WITH_STAGE = update!(", stage = ?13");
+    UPDATE_WITH_STAGE = update!(", stage = ?14");
     SET_WISH = "UPDATE quark_deployments
         SET cancel_requested_by = ?2, cancel_requested_at = ?3, cancel_superseded_by = ?4, conclusion = ?5,
             version = ?6, finished_at = ?7, state = ?8, stage = ?9
@@ -83,6 +83,7 @@ pub(super) struct Documents {
     artifact: Option<String>,
     failure: Option<String>,
     approval: Option<String>,
+    bake: Option<String>,
 }
 
 impl Documents {
@@ -92,6 +93,7 @@ impl Documents {
             artifact: rows::optional_document("artifact", deployment.artifact.as_ref())?,
             failure: rows::optional_document("failure", deployment.failure.as_ref())?,
             approval: rows::optional_document("approval", deployment.approval.as_ref())?,
+            bake: rows::optional_document("bake", deployment.bake.as_ref())?,
         })
     }
 }
@@ -111,6 +113,7 @@ fn read(columns: &mut Columns<'_>) -> Result<Deployment> {
         conclusion: columns.optional_named()?,
         failure: columns.optional_document()?,
         approval: columns.optional_document()?,
+        bake: columns.optional_document()?,
         cancel: read_wish(columns)?,
         fence: Fence(columns.number()?),
         version: Version(columns.number()?),
@@ -148,6 +151,7 @@ pub(super) fn insert(connection: &Connection, deployment: &Deployment, documents
         deployment.conclusion.map(|conclusion| conclusion.as_str()),
         documents.failure,
         documents.approval,
+        documents.bake,
         rows::integer("fence", deployment.fence.0)?,
         rows::integer("version", deployment.version.0)?,
         deployment.created_by.as_str(),
@@ -177,6 +181,7 @@ pub(super) fn update(
         deployment.conclusion.map(|conclusion| conclusion.as_str()),
         documents.failure,
         documents.approval,
+        documents.bake,
         rows::integer("fence", deployment.fence.0)?,
         rows::integer("version", version.0)?,
         deployment.started_at.map(|at| at.as_micros()),

@@ -91,6 +91,7 @@ pub(crate) fn deployment(app: &str, at: Timestamp) -> Deployment {
         trigger: Trigger::Request,
         key: None,
         approval: None,
+        bake: None,
         created_at: at,
         started_at: None,
         finished_at: None,

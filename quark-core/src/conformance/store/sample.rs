@@ -9,9 +9,9 @@ use crate::app::{
 };
 use crate::clock::Timestamp;
 use crate::deployment::{
-    Answer, Approval, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Failure, Fence, Generation,
-    IdempotencyKey, Instance, InstanceState, Occupant, Revision, Serving, Slot, Standby, State, StepName, StepOutput,
-    StepPhase, StepRecord, TeamId, Trigger, Version,
+    Answer, Approval, Bake, BakeOutcome, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Failure,
+    Fence, Generation, IdempotencyKey, Instance, InstanceState, Occupant, Revision, Serving, Slot, Standby, State,
+    StepName, StepOutput, StepPhase, StepRecord, TeamId, Trigger, Version,
 };
 use crate::error::{ErrorClass, ErrorKind};
 use crate::{EnvKey, Result, Secret};
@@ -64,6 +64,7 @@ pub(super) fn deployment(app: &App, at: Timestamp) -> Result<Deployment> {
         trigger: Trigger::Push,
         key: Some(IdempotencyKey::parse(format!("wish/{id}"))?),
         approval: None,
+        bake: None,
         created_at: at,
         started_at: None,
         finished_at: None,
@@ -79,6 +80,19 @@ pub(super) fn approval() -> Approval {
         unwell: 2,
         ..Approval::ask(artifact(), "nonce".to_owned(), moment(59))
     }
+}
+
+/// A watch over a version, with nothing left out.
+pub(super) fn bake() -> Result<Bake> {
+    Ok(Bake {
+        began_at: moment(62),
+        ends_at: moment(63),
+        unwell: 2,
+        failure: Some(failure()),
+        previous: Some(DeploymentId::generate()),
+        domains: vec![Domain::parse("before.test")?],
+        outcome: Some(BakeOutcome::Held),
+    })
 }
 
 /// Why something failed, with nothing left out.

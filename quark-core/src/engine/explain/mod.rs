@@ -12,8 +12,8 @@ use crate::app::{App, Source};
 use crate::backend::{ContainerState, EffectiveRoute, ObservedContainer};
 use crate::clock::Timestamp;
 use crate::deployment::{
-    AppRecord, ApprovalVerdict, Conclusion, Deployment, DeploymentId, Failure, Instance, Slot, State, StepName,
-    StepPhase, StepRecord,
+    AppRecord, ApprovalVerdict, BakeOutcome, Conclusion, Deployment, DeploymentId, Failure, Instance, Slot, State,
+    StepName, StepPhase, StepRecord,
 };
 
 pub(super) use gather::gather;
@@ -161,6 +161,11 @@ fn waits_for(facts: &Facts, deployment: &Deployment, earlier: Option<&&Deploymen
                 ApprovalVerdict::Settled(_) => None,
             }
         }
+        (State::Baking, _) => {
+            let bake = deployment.bake.as_ref()?;
+            let failure = bake.failure.clone().filter(|_| bake.unwell > 0);
+            Some(Wait::Bake { until: bake.ends_at, unwell: bake.unwell, failure })
+        }
         (State::Queued, Some(earlier)) => Some(Wait::Earlier(earlier.sequence)),
         (State::Queued, None) => Some(Wait::Worker),
         _ => {
@@ -196,6 +201,16 @@ fn findings(facts: &Facts, explanation: &Explanation) -> Vec<Finding> {
     let newest = facts.last.as_ref().filter(|last| last.conclusion == Some(Conclusion::Failed));
     if let Some((last, failure)) = newest.and_then(|last| Some((last, last.failure.clone()?))) {
         found.push(Finding::LastFailed { sequence: last.sequence, failure });
+    }
+    let newest = facts.last.as_ref().filter(|last| last.conclusion == Some(Conclusion::RolledBack));
+    if let Some((last, failure)) = newest.and_then(|last| Some((last, last.failure.clone()?))) {
+        found.push(Finding::LastRolledBack { sequence: last.sequence, failure });
+    }
+    let live = facts.live.as_ref().map(|live| &live.deployment);
+    if let Some((live, bake)) = live.and_then(|live| Some((live, live.bake.as_ref()?)))
+        && bake.outcome == Some(BakeOutcome::Held)
+    {
+        found.extend(bake.failure.clone().map(|failure| Finding::Held { sequence: live.sequence, failure }));
     }
     found.extend(facts.app.serving.contested.map(|slot| Finding::AddressTaken { slot }));
     if explanation.standby.as_ref().is_some_and(|standby| standby.runs == Some(false)) {
@@ -252,11 +267,15 @@ fn next(facts: &Facts, explanation: &Explanation) -> Vec<Next> {
     if let Some(standby) = explanation.standby.as_ref().filter(|_| facts.app.removed_at.is_none()) {
         let sequence = standby.served.sequence;
         next.push(Next::Retire { sequence, at: standby.until.max(facts.at) });
-        if idle && standby.runs != Some(false) && !standby.retiring {
+        let may_go_back = idle || explanation.work.first().is_some_and(|work| work.state == State::Baking);
+        if may_go_back && standby.runs != Some(false) && !standby.retiring {
             next.push(Next::RollBack { sequence });
         }
     }
-    if idle && explanation.findings.iter().any(|finding| matches!(finding, Finding::LastFailed { .. })) {
+    let failed = |finding: &Finding| {
+        matches!(finding, Finding::LastFailed { .. } | Finding::LastRolledBack { .. } | Finding::Held { .. })
+    };
+    if idle && explanation.findings.iter().any(failed) {
         next.push(Next::MendAndDeploy);
     } else if idle && explanation.live.is_none() {
         next.push(Next::Deploy);

@@ -143,6 +143,15 @@ pub enum Wait {
         /// When that is decided without them.
         until: Timestamp,
     },
+    /// For the end of the watch over it.
+    Bake {
+        /// When it is over, if the version is well then.
+        until: Timestamp,
+        /// How often in a row it was found unwell.
+        unwell: u32,
+        /// What was wrong at the last time.
+        failure: Option<Failure>,
+    },
     /// For the end of safe mode.
     SafeMode,
 }
@@ -212,6 +221,22 @@ pub enum Finding {
         /// Its number.
         sequence: u64,
         /// Why.
+        failure: Failure,
+    },
+    /// The newest deployment served, was not well, and was rolled back; what was
+    /// live before is again.
+    LastRolledBack {
+        /// Its number.
+        sequence: u64,
+        /// Why.
+        failure: Failure,
+    },
+    /// What is live was not well while it was watched, and neither was what it
+    /// could have been rolled back to.
+    Held {
+        /// Its number.
+        sequence: u64,
+        /// What was wrong with it.
         failure: Failure,
     },
     /// The address of a slot belongs to something else; the next deployment
@@ -294,6 +319,8 @@ impl Finding {
             Self::RetirementFails { .. } => "retirement_fails",
             Self::Stuck { .. } => "stuck",
             Self::LastFailed { .. } => "last_failed",
+            Self::LastRolledBack { .. } => "last_rolled_back",
+            Self::Held { .. } => "held",
             Self::AddressTaken { .. } => "address_taken",
             Self::StandbyDead => "standby_dead",
         }

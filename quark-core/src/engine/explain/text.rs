@@ -142,6 +142,23 @@ impl fmt::Display for At<'_, (State, &Wait)> {
                     span(until.since(*now))
                 )
             }
+            Wait::Bake { until, unwell, failure } => {
+                match until {
+                    until if until > now => {
+                        write!(f, "serves, and is watched for another {}", span(until.since(*now)))?
+                    }
+                    _ => f.write_str("serves, and is watched until something can be said about it")?,
+                }
+                match failure {
+                    Some(failure) => write!(
+                        f,
+                        "; found unwell {unwell} {} in a row: {}",
+                        if *unwell == 1 { "time" } else { "times" },
+                        failure.message
+                    ),
+                    None => Ok(()),
+                }
+            }
             Wait::SafeMode => write!(f, "{state}, waits for the end of safe mode"),
         }
     }
@@ -182,6 +199,12 @@ impl fmt::Display for Finding {
             }
             Self::LastFailed { sequence, failure } => {
                 write!(f, "#{sequence}, the newest deployment, failed and changed nothing: {failure}")
+            }
+            Self::LastRolledBack { sequence, failure } => {
+                write!(f, "#{sequence}, the newest deployment, served and was rolled back: {failure}")
+            }
+            Self::Held { sequence, failure } => {
+                write!(f, "#{sequence} was not well, and could not be rolled back: {failure}")
             }
             Self::AddressTaken { slot } => {
                 write!(f, "something else has the address of {slot}; the next deployment there gets another one")

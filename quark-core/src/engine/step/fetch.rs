@@ -105,11 +105,11 @@ async fn refuse_if_rolled_back(context: &StepContext, snapshot: &Snapshot, commi
             break Found::Nothing;
         }
     };
-    let Found::GoneBackBy(person) = found else { return Ok(()) };
+    let Found::GoneBackBy(who) = found else { return Ok(()) };
     if planted!(RolledBackAgain) {
         return Ok(());
     }
-    let text = format!("`{person}` has gone back from commit {}, and a push does not bring it again", commit.short());
+    let text = format!("{who} has gone back from commit {}, and a push does not bring it again", commit.short());
     Err(Error::new(ErrorKind::Conflict, text)
         .with_code("rolled_back")
         .with_class(ErrorClass::Permanent)
@@ -129,7 +129,7 @@ struct History<'a> {
 
 enum Found {
     Nothing,
-    /// This person has gone back from it, and nobody has wanted it since.
+    /// A person, or the engine, has gone back from it, and nobody has wanted it since.
     GoneBackBy(String),
 }
 
@@ -144,10 +144,13 @@ impl History<'_> {
             Some(Conclusion::Succeeded) if other.kind == DeploymentKind::Remove => Some(Found::Nothing),
             Some(Conclusion::Succeeded) if is_same && is_of_commit => Some(match self.after.take() {
                 Some((after, false)) if matches!(after.kind, DeploymentKind::Rollback { .. }) => {
-                    Found::GoneBackBy(after.created_by)
+                    Found::GoneBackBy(format!("`{}`", after.created_by))
                 }
                 _ => Found::Nothing,
             }),
+            Some(Conclusion::RolledBack) if is_same && is_of_commit => {
+                Some(if self.is_wanted { Found::Nothing } else { Found::GoneBackBy("the engine".to_owned()) })
+            }
             Some(Conclusion::Succeeded) => {
                 self.after = Some((other, self.is_wanted));
                 None

@@ -9,6 +9,7 @@ mod fetch;
 mod mend;
 mod probe;
 mod promote;
+mod roll_back;
 mod start;
 mod undo;
 
@@ -27,7 +28,8 @@ use crate::deployment::{AppRecord, DeploymentId, Instance, StepName, StepOutput}
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
-pub(super) use probe::still_healthy;
+pub(super) use probe::{is_down, still_healthy};
+pub(super) use roll_back::can_go_back;
 
 /// The code of an error of the store while a step was only planned.
 pub(super) const STORE_AWAY: &str = "store_away";
@@ -60,7 +62,7 @@ pub(super) async fn plan(context: &StepContext, draft: &mut Draft, step: StepNam
             reserve_generations(draft, 2);
         }
         // The way back.
-        StepName::Revert if !resumed => reserve_generations(draft, 1),
+        StepName::RollBack | StepName::Revert if !resumed => reserve_generations(draft, 1),
         StepName::Drain | StepName::Clear => clear::plan(context, draft).await?,
         _ => {}
     }
@@ -89,6 +91,7 @@ pub(super) async fn run(
         StepName::Start => start::run(context, snapshot, call).await,
         StepName::Probe => probe::run(context, snapshot, call, deadline).await,
         StepName::Promote => promote::run(context, snapshot, call).await,
+        StepName::RollBack => roll_back::run(context, snapshot, call).await,
         StepName::Revert => promote::revert(context, snapshot, call).await,
         StepName::Undo => undo::run(context, snapshot, call).await,
         StepName::Drain => clear::drain(context, snapshot, call).await,
@@ -105,9 +108,12 @@ pub(super) fn limit(step: StepName, release: &App) -> Duration {
     match step {
         StepName::Fetch => Duration::from_secs(120).min(timing.build),
         StepName::Build => timing.build,
-        StepName::Create | StepName::Start | StepName::Promote | StepName::Revert | StepName::Unroute => {
-            Duration::from_secs(30)
-        }
+        StepName::Create
+        | StepName::Start
+        | StepName::Promote
+        | StepName::RollBack
+        | StepName::Revert
+        | StepName::Unroute => Duration::from_secs(30),
         StepName::Probe => release.health.deadline,
         StepName::Drain => timing.drain + Duration::from_secs(30),
         StepName::Clear => timing.drain + timing.stop + Duration::from_secs(60),
@@ -162,6 +168,7 @@ pub(super) fn is_cleanup(step: StepName) -> bool {
     matches!(
         step,
         StepName::Undo
+            | StepName::RollBack
             | StepName::Revert
             | StepName::Drain
             | StepName::Retire

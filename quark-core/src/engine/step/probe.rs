@@ -7,13 +7,13 @@
 use futures_util::StreamExt;
 
 use super::StepContext;
-use crate::app::Domain;
+use crate::app::{App, Domain};
 use crate::backend::{
     Call, ContainerId, ContainerState, Listening, LogSelection, ObservedContainer, ProbeFailure, ProbeTarget, Snapshot,
     container_runtime::port_taken,
 };
 use crate::clock::Timestamp;
-use crate::deployment::{Instance, StepOutput};
+use crate::deployment::{Instance, Slot, StepOutput};
 use crate::engine::decide::is_warm;
 use crate::planted::planted;
 use crate::{Error, ErrorClass, ErrorKind, Result};
@@ -77,7 +77,8 @@ async fn wait_until_healthy(
         let seen = match shared.runtime.inspect(&instance.name).await {
             Ok(Some(observed)) => {
                 if let ContainerState::Exited { code, out_of_memory } = observed.state {
-                    return Err(exited(context, snapshot, &observed.id, code, out_of_memory).await);
+                    let release = &snapshot.deployment.release;
+                    return Err(exited(context, release, &observed.id, code, out_of_memory, "before").await);
                 }
                 if process != observed.started_at {
                     row = 0;
@@ -134,16 +135,18 @@ async fn look(
     Ok(context.shared.prober.probe(target).await.err().map(Unwell::Answer))
 }
 
+/// `when` says whether it was before or after it was healthy.
 async fn exited(
     context: &StepContext,
-    snapshot: &Snapshot,
+    release: &App,
     id: &ContainerId,
     code: Option<i32>,
     out_of_memory: bool,
+    when: &str,
 ) -> Error {
     relay(context, id).await;
     if out_of_memory {
-        let limit = snapshot.deployment.release.resources.memory_bytes() >> 20;
+        let limit = release.resources.memory_bytes() >> 20;
         return Error::new(ErrorKind::Unhealthy, format!("the app was killed for using more than its {limit} MiB"))
             .with_code("out_of_memory")
             .with_hint("raise `resources.memory_bytes` or make the app use less");
@@ -153,9 +156,14 @@ async fn exited(
         Some(code) => format!("with code {code}"),
         None => "without saying how".to_owned(),
     };
-    Error::new(ErrorKind::Unhealthy, format!("the app exited {how} before it was healthy"))
+    Error::new(ErrorKind::Unhealthy, format!("the app exited {how} {when} it was healthy"))
         .with_code("exited")
         .with_hint("its last lines are in the deployment's log")
+}
+
+/// Whether an app that is unwell in this way does not run any more.
+pub(in crate::engine) fn is_down(error: &Error) -> bool {
+    matches!(error.code(), "exited" | "out_of_memory" | "container_gone")
 }
 
 fn gone(instance: &Instance) -> Error {
@@ -170,12 +178,20 @@ pub(in crate::engine) async fn still_healthy(context: &StepContext, snapshot: &S
     if planted!(SwitchBeforeHealth, OldVersionProbed) {
         return Ok(());
     }
-    let check = &snapshot.deployment.release.health;
-    let host = snapshot.deployment.release.domains.first();
-    for instance in snapshot.instances.iter().filter(|instance| Some(instance.slot) == snapshot.deployment.slot) {
+    match snapshot.deployment.slot {
+        Some(slot) => healthy_in(context, snapshot, slot, &snapshot.deployment.release).await,
+        None => Ok(()),
+    }
+}
+
+/// Looks whether what is in a slot is well, which was well before; `release` is its own.
+pub(super) async fn healthy_in(context: &StepContext, snapshot: &Snapshot, slot: Slot, release: &App) -> Result<()> {
+    let check = &release.health;
+    let host = release.domains.first();
+    for instance in snapshot.instances.iter().filter(|instance| instance.slot == slot) {
         let Some(observed) = context.shared.runtime.inspect(&instance.name).await? else { return Err(gone(instance)) };
         if let ContainerState::Exited { code, out_of_memory } = observed.state {
-            return Err(exited(context, snapshot, &observed.id, code, out_of_memory).await);
+            return Err(exited(context, release, &observed.id, code, out_of_memory, "after").await);
         }
         let mut unwell = look(context, instance, &observed, host, check).await?;
         for _ in 1..LAST_LOOKS {
@@ -186,15 +202,15 @@ pub(in crate::engine) async fn still_healthy(context: &StepContext, snapshot: &S
             unwell = look(context, instance, &observed, host, check).await?;
         }
         if let Some(unwell) = unwell {
-            return Err(not_healthy_any_more(snapshot, instance, unwell));
+            return Err(not_healthy_any_more(release, instance, unwell));
         }
     }
     Ok(())
 }
 
 /// It was healthy, and is not any more.
-fn not_healthy_any_more(snapshot: &Snapshot, instance: &Instance, unwell: Unwell) -> Error {
-    let path = &snapshot.deployment.release.health.path;
+fn not_healthy_any_more(release: &App, instance: &Instance, unwell: Unwell) -> Error {
+    let path = &release.health.path;
     let why = match unwell {
         Unwell::Unseen(error) => return error,
         Unwell::NotListening(_) => "it does not listen on its port any more".to_owned(),

@@ -30,6 +30,9 @@
 //! | `mended-soon` | while nothing else goes wrong, what is live and has died runs again soon, also while a deployment takes long |
 //! | `mend-waits` | no route is mended while it is being switched |
 //! | `approved-first` | what people must agree to serves only after enough of them have, in time, to this very image |
+//! | `baked-through` | what is watched once it serves counts as well after its time, and if it was found well at the end |
+//! | `back-for-cause` | the engine rolls back what does not run, or was found unwell as often as its policy asks for |
+//! | `back-to-the-well` | it rolls back to what it has just found well |
 //! | `safe-mode` | a store that went back in time is noticed, and nothing is touched until a person resumes |
 //! | `counted-once` | each deployment that has ended is counted once at most; exactly once if nothing went wrong |
 //! | `no-panic` | no task panics |
@@ -40,6 +43,7 @@
 //! | `no-secrets` | no variable's value is found in events, logs or failures |
 
 mod approval;
+mod bake;
 mod doubt;
 mod leases;
 mod needed;
@@ -132,6 +136,9 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(needed::MendedSoon::default()),
         Box::new(standby::MendWaits),
         Box::new(approval::ApprovedFirst::default()),
+        Box::new(bake::BakedThrough::default()),
+        Box::new(bake::BackForCause::default()),
+        Box::new(bake::BackToTheWell::default()),
         Box::new(doubt::SafeMode::default()),
     ]
 }

@@ -2,7 +2,7 @@
 
 use super::Invariant;
 use crate::backend::{Call, Commit};
-use crate::deployment::{DeploymentId, DeploymentKind, EventKind, StepPhase};
+use crate::deployment::{Conclusion, DeploymentId, DeploymentKind, EventKind, StepPhase};
 use crate::error::ErrorKind;
 use crate::simulation::change::{Change, Circumstances};
 use crate::simulation::ledger::Ledger;
@@ -169,8 +169,12 @@ pub(super) fn wish_of(call: &Call) -> Option<(DeploymentId, &str)> {
     Some((id.parse().ok()?, step))
 }
 
-/// What becomes live by a commit, if something does.
+/// What is promoted by a commit, if something is: becomes live, and not because
+/// the one after it is rolled back.
 pub(super) fn promoted(ledger: &Ledger, commit: &Commit) -> Option<DeploymentId> {
+    if commit.deployment.conclusion == Some(Conclusion::RolledBack) {
+        return None;
+    }
     let live = commit.serving.as_ref()?.live.as_ref()?.deployment;
     let before = ledger.app(&commit.deployment.app)?.serving.live.as_ref().map(|live| live.deployment);
     (before != Some(live)).then_some(live)

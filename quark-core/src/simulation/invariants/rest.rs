@@ -65,8 +65,16 @@ async fn nothing_to_explain(world: &World) -> Result<(), String> {
         let name = app.spec.name.clone();
         let asked = world.ask(move |engine| Box::pin(async move { engine.explain(&name).await }));
         let explained = asked.await.map_err(|error| told(&error))?;
-        // That a deployment failed, or met a taken address, stays true until the next one.
-        let history = |finding: &&Finding| matches!(finding, Finding::LastFailed { .. } | Finding::AddressTaken { .. });
+        // That a deployment failed, was not well, or met a taken address, stays true until the next one.
+        let history = |finding: &&Finding| {
+            matches!(
+                finding,
+                Finding::LastFailed { .. }
+                    | Finding::LastRolledBack { .. }
+                    | Finding::Held { .. }
+                    | Finding::AddressTaken { .. }
+            )
+        };
         let wrong = explained.findings.iter().find(|finding| !history(finding));
         if let Some(wrong) = wrong {
             return Err(format!("all is well with {}, and the engine says: {wrong:?}", app.spec.name));

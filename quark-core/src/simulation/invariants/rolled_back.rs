@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::Invariant;
 use super::records::promoted;
 use crate::app::{App, AppName, CommitSha};
-use crate::deployment::{DeploymentId, DeploymentKind, Trigger};
+use crate::backend::Commit;
+use crate::deployment::{Conclusion, DeploymentId, DeploymentKind, Trigger};
 use crate::simulation::change::{Change, Circumstances};
 use crate::simulation::ledger::{DeploymentEntry, Ledger};
 
@@ -69,6 +70,23 @@ impl StaysRolledBack {
     }
 }
 
+impl StaysRolledBack {
+    /// The engine has gone back from a version by itself.
+    fn went_back(&mut self, ledger: &Ledger, commit: &Commit) {
+        let Some(from) = ledger.deployment(commit.deployment.id).filter(|from| !from.state.is_terminal()) else {
+            return;
+        };
+        let to = commit.serving.as_ref().and_then(|serving| ledger.deployment(serving.live.as_ref()?.deployment));
+        let version = |it: &DeploymentEntry| it.commit.clone().zip(self.releases.get(&it.id).cloned());
+        let (gone, back) = (version(from), to.and_then(version));
+        let history = self.apps.entry(from.app.clone()).or_default();
+        let is_wanted =
+            |gone: &Version| history.wishes.iter().any(|wish| wish.sequence > from.sequence && wish.is_for(gone));
+        history.left.extend(gone.filter(|gone| back.as_ref() != Some(gone) && !is_wanted(gone)));
+        history.live = back;
+    }
+}
+
 impl Invariant for StaysRolledBack {
     fn name(&self) -> &'static str {
         "stays-rolled-back"
@@ -92,6 +110,9 @@ impl Invariant for StaysRolledBack {
                     history.left.retain(|left| !wish.is_for(left));
                     history.wishes.push(wish);
                 }
+            }
+            Change::Committed(commit) if commit.deployment.conclusion == Some(Conclusion::RolledBack) => {
+                self.went_back(ledger, commit);
             }
             Change::Committed(commit) => {
                 if let Some(live) = promoted(ledger, commit).and_then(|live| ledger.deployment(live)) {

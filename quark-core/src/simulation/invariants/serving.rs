@@ -186,7 +186,7 @@ impl RouteKept {
             return Ok(());
         }
         let active = ledger.active(&app.name);
-        let switches = |state| matches!(state, State::Promoting | State::Reverting | State::Stuck);
+        let switches = |state| matches!(state, State::Promoting | State::RollingBack | State::Reverting | State::Stuck);
         if active.is_some_and(|active| switches(active.state)) {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! The engine on the in-memory backends: what it promises, whatever happens.
 
 mod approval;
+mod bake;
 mod cancel;
 mod collect;
 mod crash;

@@ -62,6 +62,8 @@ CREATE TABLE quark_deployments (
     failure TEXT,
     -- The question to people whether it may serve, and their answers.
     approval TEXT,
+    -- What was seen of it since it was promoted, if it is watched.
+    bake TEXT,
     cancel_requested_by TEXT,
     cancel_requested_at INTEGER,
     -- The newer deployment because of which the wish was made.
