@@ -71,7 +71,9 @@ pub use app::{
     App, AppName, ApprovalPolicy, Argv, Artifact, BakePolicy, BranchName, CommitSha, Domain, EnvKey, EnvVars,
     HealthCheck, HealthPath, ImageRef, RelativePath, RepositoryUrl, Resources, Secret, Source, Timing,
 };
-pub use backend::{ContainerRuntime, ImageBuilder, MetricsSink, Prober, Queue, Router, SourceFetcher, Store};
+pub use backend::{
+    AnalysisSource, ContainerRuntime, ImageBuilder, MetricsSink, Prober, Queue, Router, SourceFetcher, Store,
+};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use deployment::{
     AppRecord, Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Event, EventKind,

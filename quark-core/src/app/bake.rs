@@ -11,7 +11,9 @@ use crate::{Error, Result};
 ///
 /// The version before stands by meanwhile. If the new one dies, or is found
 /// unwell too often in a row, users are sent back to it; but never to one that
-/// is not well itself, and once at most. Rollbacks and first versions are not
+/// is not well itself, and once at most. Where the engine has an
+/// [`AnalysisSource`](crate::backend::AnalysisSource), a version is unwell, too, that answers too many
+/// requests with errors, or too slowly. Rollbacks and first versions are not
 /// watched: there is nothing better to go back to.
 ///
 /// A newer deployment waits for the end of this; a rollback or a removal that
@@ -30,11 +32,28 @@ pub struct BakePolicy {
     /// How many looks in a row must find it unwell, 1 to 100; one that does not
     /// run any more is rolled back at once. 3 by default.
     pub failures: u32,
+    /// The requests of the last minute before anything is made of how they were
+    /// answered. 50 by default.
+    pub min_requests: u64,
+    /// How many requests of a thousand may fail, 0 to 1000; or three times as many
+    /// as failed with the version before, if that is more. 50 (5 %) by default.
+    pub errors_permille: u32,
+    /// How long the slowest answers but 5 % may take, in hundredths of what they
+    /// took with the version before, 100 to 100000; 50 ms longer is always
+    /// allowed. 300 (three times as long) by default.
+    pub slowdown_percent: u32,
 }
 
 impl Default for BakePolicy {
     fn default() -> Self {
-        Self { duration: Duration::from_secs(60), interval: Duration::from_secs(5), failures: 3 }
+        Self {
+            duration: Duration::from_secs(60),
+            interval: Duration::from_secs(5),
+            failures: 3,
+            min_requests: 50,
+            errors_permille: 50,
+            slowdown_percent: 300,
+        }
     }
 }
 
@@ -62,6 +81,27 @@ impl BakePolicy {
         self
     }
 
+    /// Sets how many requests of a thousand may fail.
+    #[must_use]
+    pub fn with_errors_permille(mut self, most: u32) -> Self {
+        self.errors_permille = most;
+        self
+    }
+
+    /// Sets how much slower answers may be, in hundredths.
+    #[must_use]
+    pub fn with_slowdown_percent(mut self, most: u32) -> Self {
+        self.slowdown_percent = most;
+        self
+    }
+
+    /// Sets how many requests there must be before anything is made of them.
+    #[must_use]
+    pub fn with_min_requests(mut self, least: u64) -> Self {
+        self.min_requests = least;
+        self
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         if self.duration < Duration::from_secs(1) || self.duration > Self::LONGEST {
             let text = "a version is watched for 1 s to 24 h";
@@ -74,6 +114,14 @@ impl BakePolicy {
         if !(1..=100).contains(&self.failures) {
             let text = "1 to 100 looks can be asked for";
             return Err(Error::invalid("app.bake.failures", "invalid_failures", text));
+        }
+        if self.errors_permille > 1000 {
+            let text = "at most 1000 of 1000 requests can fail";
+            return Err(Error::invalid("app.bake.errors_permille", "invalid_share", text));
+        }
+        if !(100..=100_000).contains(&self.slowdown_percent) {
+            let text = "100, for as fast as before, to 100000 can be asked for";
+            return Err(Error::invalid("app.bake.slowdown_percent", "invalid_share", text));
         }
         Ok(())
     }
@@ -91,6 +139,10 @@ mod tests {
         let never = BakePolicy::default().with_interval(Duration::ZERO);
         assert_eq!(field(never).as_deref(), Some("app.bake.interval_ms"));
         assert_eq!(field(BakePolicy::default().with_failures(0)).as_deref(), Some("app.bake.failures"));
+        let all = BakePolicy::default().with_errors_permille(1001);
+        assert_eq!(field(all).as_deref(), Some("app.bake.errors_permille"));
+        let faster = BakePolicy::default().with_slowdown_percent(99);
+        assert_eq!(field(faster).as_deref(), Some("app.bake.slowdown_percent"));
     }
 
     #[test]

@@ -10,10 +10,12 @@
 //! | [`ImageBuilder`] | source to image | `memory` | `quark-local`, `quark-docker` |
 //! | [`SourceFetcher`] | commit to source | `git` | |
 //! | [`Prober`] | asks for health | `probe` | |
+//! | [`AnalysisSource`] | tells what users get | `memory` | `quark-local` |
 //!
 //! Each trait's `# Contract` is proved by a suite in `conformance` (feature
 //! `test-util`), which authors of further backends run against their own.
 
+pub mod analysis_source;
 pub mod call;
 pub mod container_runtime;
 pub mod image_builder;
@@ -25,6 +27,7 @@ pub mod router;
 pub mod source_fetcher;
 pub mod store;
 
+pub use analysis_source::{AnalysisSource, Traffic};
 pub use call::Call;
 pub use container_runtime::{
     ContainerId, ContainerRuntime, ContainerSpec, ContainerState, CreatedContainer, Labels, Listening, LogChunk,

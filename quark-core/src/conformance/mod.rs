@@ -1,5 +1,6 @@
 //! Conformance suites: each backend proves itself against its trait's contract.
 
+pub mod analysis_source;
 mod case;
 pub mod container_runtime;
 mod crowd;

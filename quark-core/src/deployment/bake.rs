@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::DeploymentId;
 use super::record::{Failure, Serving};
+use super::traffic::Traffic;
 use crate::app::{BakePolicy, Domain};
 use crate::clock::Timestamp;
 
@@ -23,6 +24,10 @@ pub struct Bake {
     /// What was wrong when it was found unwell for the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// What users got from the version before in its last ten minutes, if that
+    /// is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic_before: Option<Traffic>,
     /// What [`Serving::previous`] was before: it is that again if this version
     /// is rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,6 +86,7 @@ impl Bake {
             ends_at: at.after(policy.duration),
             unwell: 0,
             failure: None,
+            traffic_before: None,
             previous: before.previous,
             domains: before.domains.clone(),
             outcome: None,

@@ -19,6 +19,7 @@ mod slot;
 mod state;
 mod step;
 mod supersede;
+mod traffic;
 
 pub use approval::{Answer, Approval, ApprovalOutcome, ApprovalVerdict};
 pub use bake::{Bake, BakeOutcome};
@@ -32,3 +33,4 @@ pub use slot::Slot;
 pub use state::{Conclusion, State};
 pub use step::{StepName, StepOutput, StepPhase, StepRecord};
 pub use supersede::{SupersedePolicy, Superseding};
+pub use traffic::Traffic;

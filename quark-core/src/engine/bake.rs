@@ -4,13 +4,16 @@
 
 use std::time::Duration;
 
+use super::analysis::complaint;
 use super::draft::Draft;
 use super::driver::{Burst, Driver};
 use super::reconcile::found;
 use super::settle::{self, Seen};
+use super::shared::Shared;
 use super::step::{self, StepContext};
 use crate::app::BakePolicy;
-use crate::deployment::{Failure, State, StepName};
+use crate::backend::Snapshot;
+use crate::deployment::{Bake, Failure, Slot, State, StepName, Traffic};
 use crate::error::ErrorKind;
 use crate::planted::planted;
 use crate::{Error, Result};
@@ -18,6 +21,12 @@ use crate::{Error, Result};
 /// How long a look may take; a runtime that does not answer says nothing about
 /// the version.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// How long ago a request may have ended that says something about a version now.
+const RECENT: Duration = Duration::from_secs(60);
+
+/// How long ago it may have been that users were served by the version before.
+const BEFORE: Duration = Duration::from_secs(600);
 
 impl Driver {
     /// Looks how a version does since it was promoted, and lets it serve on or
@@ -28,6 +37,7 @@ impl Driver {
             return Ok(instead);
         }
         let policy = draft.snapshot().deployment.release.bake.clone().unwrap_or_default();
+        self.note_traffic_before(draft).await;
         let context = StepContext { shared: self.shared.clone(), lease: self.lease.clone(), log: self.log.clone() };
         let seen = tokio::select! {
             biased;
@@ -45,6 +55,23 @@ impl Driver {
         }
         self.mend_meanwhile(draft).await?;
         Ok(Some(Burst::Parked(self.shared.now().after(policy.interval))))
+    }
+
+    /// Keeps what users got from the version before, while that is known.
+    async fn note_traffic_before(&self, draft: &mut Draft) {
+        let snapshot = draft.snapshot();
+        let Some(bake) = snapshot.deployment.bake.clone().filter(|bake| bake.traffic_before.is_none()) else { return };
+        let Some(slot) = snapshot.deployment.slot else { return };
+        let app = snapshot.app.as_ref();
+        let Some(standby) = app.and_then(|app| app.serving.standby.as_ref()) else { return };
+        let Ok(Some(before)) = self.shared.store.deployment(standby.occupant.deployment).await else { return };
+        // Not what another version got at the same address.
+        let promoted = before.bake.map(|bake| bake.began_at).or(before.finished_at).unwrap_or(bake.began_at);
+        let served = bake.began_at.since(promoted).min(BEFORE);
+        let window = self.shared.now().since(bake.began_at).saturating_add(served);
+        if let Ok(Some(traffic)) = traffic(&self.shared, snapshot, slot.other(), window).await {
+            draft.deployment().bake = Some(Bake { traffic_before: Some(traffic), ..bake });
+        }
     }
 
     /// Nobody else mends what is live while it is watched.
@@ -66,7 +93,7 @@ impl Driver {
 /// What is seen of the version, and, if that is enough, of the one before.
 async fn look(context: &StepContext, draft: &Draft, policy: &BakePolicy) -> Seen {
     let snapshot = draft.snapshot();
-    let error = match step::still_healthy(context, snapshot).await {
+    let error = match is_well(context, snapshot, policy).await {
         Ok(()) => return Seen::Well,
         Err(error) if error.kind() == ErrorKind::Unhealthy => error,
         Err(_) if planted!(UnseenIsWell) => return Seen::Well,
@@ -76,6 +103,26 @@ async fn look(context: &StepContext, draft: &Draft, policy: &BakePolicy) -> Seen
     let enough = step::is_down(&error) || times >= policy.failures || planted!(FirstDoubtGoesBack);
     let back = enough && can_go_back(context, draft).await;
     Seen::Unwell { failure: Failure::from_error(StepName::Probe, &error), back }
+}
+
+/// Whether the version answers a probe, and its users; why not.
+async fn is_well(context: &StepContext, snapshot: &Snapshot, policy: &BakePolicy) -> Result<()> {
+    step::still_healthy(context, snapshot).await?;
+    let (Some(bake), Some(slot)) = (&snapshot.deployment.bake, snapshot.deployment.slot) else { return Ok(()) };
+    let window = context.shared.now().since(bake.began_at).clamp(Duration::from_secs(1), RECENT);
+    match traffic(&context.shared, snapshot, slot, window).await? {
+        Some(now) => complaint(policy, bake.traffic_before.as_ref(), &now, window).map_or(Ok(()), Err),
+        None => Ok(()),
+    }
+}
+
+/// What users got from what is in a slot; `None` if nobody can tell.
+async fn traffic(shared: &Shared, snapshot: &Snapshot, slot: Slot, window: Duration) -> Result<Option<Traffic>> {
+    let Some(source) = &shared.analysis else { return Ok(None) };
+    let endpoint = snapshot.app.as_ref().and_then(|app| app.serving.endpoint(slot));
+    let Some(endpoint) = endpoint else { return Ok(None) };
+    let asked = source.traffic(&snapshot.deployment.app, slot, endpoint, window);
+    shared.ask("the analysis source", asked).await.map(Some)
 }
 
 /// Whether the version before could serve. Going back to one that is not well

@@ -16,7 +16,7 @@ use super::shared::Shared;
 use super::{reconcile, recovery, sweep, worker};
 use crate::app::Domain;
 use crate::backend::{
-    ContainerRuntime, ImageBuilder, MetricsSink, NoMetrics, Prober, Queue, Router, SourceFetcher, Store,
+    AnalysisSource, ContainerRuntime, ImageBuilder, MetricsSink, NoMetrics, Prober, Queue, Router, SourceFetcher, Store,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::deployment::OwnerId;
@@ -38,6 +38,7 @@ pub struct DeploymentEngineBuilder {
     builder: Option<Arc<dyn ImageBuilder>>,
     source: Option<Arc<dyn SourceFetcher>>,
     prober: Arc<dyn Prober>,
+    analysis: Option<Arc<dyn AnalysisSource>>,
     metrics: Arc<dyn MetricsSink>,
     clock: Arc<dyn Clock>,
     platform: Arc<dyn Platform>,
@@ -60,6 +61,7 @@ impl DeploymentEngineBuilder {
             builder: None,
             source: None,
             prober: Arc::new(HttpProber::new()),
+            analysis: None,
             metrics: Arc::new(NoMetrics),
             clock: Arc::new(SystemClock::new()),
             platform: Arc::new(TokioPlatform),
@@ -87,6 +89,13 @@ impl DeploymentEngineBuilder {
     /// Asks for health with this, instead of over HTTP.
     pub fn with_prober(mut self, prober: impl Prober) -> Self {
         self.prober = Arc::new(prober);
+        self
+    }
+
+    /// Asks this what users get from a version that was just promoted; without
+    /// it only probes tell how such a version does.
+    pub fn with_analysis(mut self, source: impl AnalysisSource) -> Self {
+        self.analysis = Some(Arc::new(source));
         self
     }
 
@@ -169,6 +178,7 @@ impl DeploymentEngineBuilder {
             builder: self.builder,
             source: self.source,
             prober: self.prober,
+            analysis: self.analysis,
             metrics: self.metrics,
             clock: self.clock,
             platform: self.platform,

@@ -13,10 +13,12 @@
 //! - `recovery` is done once when an engine starts, `sweep` finds lost jobs,
 //!   `reconcile` finds what is not as the store says (`drift`, pure);
 //! - `explain` says what is, what should be, why and what comes next (pure);
-//! - `bake` watches what was promoted, and has it rolled back if it is not well;
+//! - `bake` watches what was promoted, and has it rolled back if it is not well
+//!   (`analysis`, pure, says what is wrong with how users are served);
 //! - `person`: what only people decide, about `stuck` deployments, `safe_mode`
 //!   and whether a version may serve (`approval`).
 
+mod analysis;
 mod api;
 mod approval;
 mod bake;

@@ -16,8 +16,8 @@ use super::places::Places;
 use super::safe_mode::SafeMode;
 use crate::app::{App, AppName, Domain};
 use crate::backend::{
-    ContainerRuntime, ImageBuilder, Labels, Metric, MetricsSink, NewJob, Prober, Queue, Router, SourceFetcher, Store,
-    container_runtime::label,
+    AnalysisSource, ContainerRuntime, ImageBuilder, Labels, Metric, MetricsSink, NewJob, Prober, Queue, Router,
+    SourceFetcher, Store, container_runtime::label,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::deployment::DeploymentId;
@@ -41,6 +41,7 @@ pub(super) struct Shared {
     pub(super) builder: Option<Arc<dyn ImageBuilder>>,
     pub(super) source: Option<Arc<dyn SourceFetcher>>,
     pub(super) prober: Arc<dyn Prober>,
+    pub(super) analysis: Option<Arc<dyn AnalysisSource>>,
     pub(super) metrics: Arc<dyn MetricsSink>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) platform: Arc<dyn Platform>,

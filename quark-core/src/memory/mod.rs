@@ -1,6 +1,7 @@
 //! Backends that keep everything in memory: for tests, for examples and for
 //! programs that need nothing to outlive them.
 
+mod analysis;
 mod behaviour;
 mod build;
 mod container;
@@ -11,6 +12,7 @@ mod runtime;
 mod source;
 mod store;
 
+pub use analysis::MemoryAnalysis;
 pub use behaviour::{Behaviour, Health};
 pub use build::{Build, MemoryBuilder};
 pub use container::Held;

@@ -229,7 +229,8 @@ fn newest(world: &World, app: &AppName, wanted: impl Fn(State) -> bool) -> Optio
 fn program(chance: &mut Chance) -> Program {
     let soon = chance.up_to(Duration::from_secs(60));
     match chance.below(20) {
-        0..=9 => Program::Good,
+        0..=8 => Program::Good,
+        9 => Program::FailsUsersAfter(soon),
         10 | 11 => Program::WarmsUp(u32::try_from(chance.between(1, 12)).unwrap_or(1)),
         12 => Program::Unhealthy,
         13 => Program::Exits,

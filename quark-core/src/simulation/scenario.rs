@@ -52,7 +52,7 @@ pub enum Scenario {
     SharedPorts,
     /// People agree to one version, not to the next, and do not answer about the third.
     Approval,
-    /// Versions that are watched once they serve: one falls ill, one dies, one is well.
+    /// Versions that are watched once they serve: one falls ill, one dies, one fails its users, one is well.
     Bake,
 }
 
@@ -154,7 +154,7 @@ impl Scenario {
             Self::CapacityRefused => &[Failed],
             Self::SharedPorts => &[Succeeded, Succeeded, Succeeded, Succeeded],
             Self::Approval => &[Succeeded, Cancelled, Cancelled],
-            Self::Bake => &[Succeeded, RolledBack, RolledBack, Succeeded],
+            Self::Bake => &[Succeeded, RolledBack, RolledBack, RolledBack, Succeeded],
         };
         let ended: Vec<_> = ledger.deployments().filter_map(|entry| entry.conclusion).collect();
         if ended == expected {
@@ -261,7 +261,8 @@ async fn bake(world: &World) -> Result<()> {
     let policy = BakePolicy::lasting(Duration::from_secs(10)).with_interval(Duration::from_secs(2));
     let app = world.create(world.app("shop")?.with_bake(policy)).await?;
     let soon = Duration::from_secs(3);
-    for program in [Program::Good, Program::SickensAfter(soon), Program::DiesAfter(soon), Program::Good] {
+    let bad = [Program::SickensAfter(soon), Program::DiesAfter(soon), Program::FailsUsersAfter(soon)];
+    for program in [Program::Good].into_iter().chain(bad).chain([Program::Good]) {
         world.release(&app, program).await?;
     }
     Ok(())

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod analysis_suite_bites;
 mod builder_suite_bites;
 mod conformance_git;
 mod conformance_memory;

@@ -6,6 +6,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
 
 use super::answer::Refusal;
 use super::body::{Exchange, RequestBody, ResponseBody};
@@ -45,7 +46,15 @@ async fn attempt(
     *outgoing.uri_mut() = origin_form(head.uri);
     *outgoing.headers_mut() = head.headers;
 
-    let (response, exchange) = send(edge, in_flight, outgoing).await?;
+    let (began, chosen) = (Instant::now(), Arc::clone(in_flight.upstream()));
+    let (response, exchange) = match send(edge, in_flight, outgoing).await {
+        Ok(answered) => answered,
+        Err(refusal) => {
+            chosen.traffic.failed();
+            return Err(refusal);
+        }
+    };
+    exchange.in_flight.upstream().traffic.answered(response.status().as_u16(), began.elapsed());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return upgrade(edge, from, offered, response, exchange.in_flight);
     }

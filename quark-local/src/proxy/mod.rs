@@ -39,6 +39,7 @@ mod host;
 mod pool;
 mod router;
 mod table;
+mod traffic;
 mod tunnel;
 mod upstream;
 

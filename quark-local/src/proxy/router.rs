@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use quark_core::backend::{Call, Drained, EffectiveRoute, Route, Router};
+use quark_core::backend::{AnalysisSource, Call, Drained, EffectiveRoute, Route, Router, Traffic};
 use quark_core::{AppName, Endpoint, Error, ErrorKind, Result, Slot};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -167,5 +167,16 @@ impl Router for ProxyRouter {
 
     async fn remove(&self, call: &Call, app: &AppName) -> Result<()> {
         call.bound("router.remove", async { self.handle.edge.table.remove(app, call.fence) }).await
+    }
+}
+
+/// What every request has come to that passed through this proxy, for 15 min.
+/// An answer that is cut after its first byte counts as an answer.
+#[async_trait]
+impl AnalysisSource for ProxyRouter {
+    async fn traffic(&self, app: &AppName, slot: Slot, endpoint: &Endpoint, window: Duration) -> Result<Traffic> {
+        // An address that was left and is taken again keeps its own numbers.
+        let places = self.handle.edge.table.upstreams(app, slot, endpoint);
+        Ok(places.first().map(|place| place.traffic.recent(window)).unwrap_or_default())
     }
 }

@@ -10,6 +10,7 @@ use quark_core::Slot;
 use tokio::sync::Notify;
 
 use super::pool::Pool;
+use super::traffic::TrafficLog;
 
 /// An address in a slot of an app, and the requests that are there.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub(super) struct Upstream {
     pub(super) endpoint: Endpoint,
     pub(super) address: SocketAddr,
     pub(super) pool: Arc<Pool>,
+    pub(super) traffic: TrafficLog,
     open: AtomicU64,
     ended: Notify,
 }
@@ -26,7 +28,7 @@ pub(super) struct Upstream {
 impl Upstream {
     pub(super) fn new(app: AppName, slot: Slot, endpoint: Endpoint, address: SocketAddr) -> Self {
         let (pool, open, ended) = (Arc::default(), AtomicU64::new(0), Notify::new());
-        Self { app, slot, endpoint, address, pool, open, ended }
+        Self { app, slot, endpoint, address, pool, traffic: TrafficLog::new(), open, ended }
     }
 
     /// The requests that have not ended.

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::deployment::{
     Answer, Approval, Bake, BakeOutcome, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Failure,
     Fence, Generation, IdempotencyKey, Instance, InstanceState, Occupant, Revision, Serving, Slot, Standby, State,
-    StepName, StepOutput, StepPhase, StepRecord, TeamId, Trigger, Version,
+    StepName, StepOutput, StepPhase, StepRecord, TeamId, Traffic, Trigger, Version,
 };
 use crate::error::{ErrorClass, ErrorKind};
 use crate::{EnvKey, Result, Secret};
@@ -89,6 +89,7 @@ pub(super) fn bake() -> Result<Bake> {
         ends_at: moment(63),
         unwell: 2,
         failure: Some(failure()),
+        traffic_before: Some(Traffic { requests: 700, failed: 3, p95: Some(Duration::from_millis(12)) }),
         previous: Some(DeploymentId::generate()),
         domains: vec![Domain::parse("before.test")?],
         outcome: Some(BakeOutcome::Held),

@@ -1,5 +1,6 @@
 //! What can go wrong between an engine and its backends.
 
+mod analysis;
 mod answers;
 mod builder;
 mod gate;
@@ -18,6 +19,7 @@ pub use op::{Fault, Op};
 pub use plan::Script;
 pub use profile::Profile;
 
+pub(crate) use analysis::FaultyAnalysis;
 pub(crate) use answers::Answers;
 pub(crate) use builder::FaultyBuilder;
 pub(crate) use gate::Gate;

@@ -81,10 +81,11 @@ pub(crate) enum Backend {
     Builder,
     Source,
     Workspace,
+    Analysis,
 }
 
 impl Backend {
-    pub(crate) const COUNT: usize = 8;
+    pub(crate) const COUNT: usize = 9;
 
     pub(crate) fn index(self) -> usize {
         self as usize
@@ -155,6 +156,7 @@ pub enum Op {
     WorkspaceCheckouts,
     WorkspaceNote,
     WorkspaceNoted,
+    AnalysisTraffic,
 }
 
 /// What a question can meet.
@@ -198,7 +200,7 @@ impl Op {
     }
 
     fn row(self) -> (&'static str, Backend, &'static [Fault]) {
-        use Backend::{Builder, Prober, Queue, Router, Runtime, Source, Store, Workspace};
+        use Backend::{Analysis, Builder, Prober, Queue, Router, Runtime, Source, Store, Workspace};
         match self {
             Self::StoreInstallation => ("store.installation", Store, READ),
             Self::StoreCreateApp => ("store.create_app", Store, WRITE),
@@ -259,6 +261,7 @@ impl Op {
             Self::WorkspaceCheckouts => ("workspace.checkouts", Workspace, READ),
             Self::WorkspaceNote => ("workspace.note_position", Workspace, DISK),
             Self::WorkspaceNoted => ("workspace.noted_position", Workspace, READ),
+            Self::AnalysisTraffic => ("analysis.traffic", Analysis, READ),
         }
     }
 }

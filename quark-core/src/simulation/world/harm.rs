@@ -121,19 +121,39 @@ impl World {
     }
 
     async fn fulfil(&self, id: DeploymentId, fate: Fate) {
-        let (Fate::Dies(after) | Fate::Sickens(after)) = fate;
+        let (Fate::Dies(after) | Fate::Sickens(after) | Fate::FailsUsers(after)) = fate;
         self.sleep(after).await;
+        if let Fate::FailsUsers(_) = fate {
+            return self.fail_users(id).await;
+        }
         let containers: Vec<ContainerName> = self.with_ledger(|ledger| {
             ledger.containers().filter(|it| it.deployment == id && it.is_running()).map(|it| it.name.clone()).collect()
         });
         for name in containers {
             match fate {
-                Fate::Dies(_) => self.kill(&name).await,
                 Fate::Sickens(_) => {
                     self.inner.sim.change(ProcessId::WORLD, &Change::ContainerHarmed(&name));
                     self.inner.memory.runtime.set_health(&name, Health::Status(500));
                 }
+                _ => self.kill(&name).await,
             }
+        }
+    }
+
+    /// Users of a version get errors, as long as they are sent there and for a minute.
+    async fn fail_users(&self, id: DeploymentId) {
+        for _ in 0..60 {
+            let place = self.with_ledger(|ledger| {
+                let app = ledger.app(&ledger.deployment(id)?.app)?;
+                let live = app.serving.live.as_ref().filter(|live| live.deployment == id)?;
+                Some((app.name.clone(), live.slot, app.serving.endpoint(live.slot)?.clone()))
+            });
+            let Some((app, slot, endpoint)) = place else { return };
+            for request in 0..30 {
+                let status = if request % 5 == 0 { 500 } else { 200 };
+                self.inner.memory.analysis.end(&app, slot, &endpoint, Some((status, Duration::from_millis(5))));
+            }
+            self.sleep(Duration::from_secs(1)).await;
         }
     }
 }

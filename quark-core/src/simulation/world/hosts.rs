@@ -11,8 +11,8 @@ use crate::simulation::change::Change;
 use crate::simulation::clock::{SimClock, SimPlatform};
 use crate::simulation::executor::{ProcessId, lock};
 use crate::simulation::faults::{
-    Answers, FaultyBuilder, FaultyProber, FaultyQueue, FaultyRouter, FaultyRuntime, FaultySource, FaultyStore,
-    FaultyWorkspace, Gate,
+    Answers, FaultyAnalysis, FaultyBuilder, FaultyProber, FaultyQueue, FaultyRouter, FaultyRuntime, FaultySource,
+    FaultyStore, FaultyWorkspace, Gate,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -110,6 +110,7 @@ impl World {
         .with_builder(FaultyBuilder { gate: gate.clone(), inner: backends.builder })
         .with_source(FaultySource { gate: gate.clone(), inner: backends.source, disk: inner.disk.clone() })
         .with_metrics(Arc::clone(&inner.counts) as Arc<dyn MetricsSink>)
+        .with_analysis(FaultyAnalysis { gate: gate.clone(), inner: backends.analysis })
         .with_prober(FaultyProber { gate, inner: backends.prober })
         .in_world(Arc::new(platform), Arc::new(workspace))
         .start()

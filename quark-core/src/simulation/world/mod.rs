@@ -21,10 +21,12 @@ use super::faults::{Faults, SimWorkspace};
 use super::ledger::Ledger;
 use super::sim::Sim;
 use crate::app::CommitSha;
-use crate::backend::{ContainerRuntime, ImageBuilder, Prober, Queue, Router, SourceFetcher, Store};
+use crate::backend::{AnalysisSource, ContainerRuntime, ImageBuilder, Prober, Queue, Router, SourceFetcher, Store};
 use crate::clock::Clock;
 use crate::deployment::DeploymentId;
-use crate::memory::{MemoryBuilder, MemoryProber, MemoryQueue, MemoryRouter, MemoryRuntime, MemorySource, MemoryStore};
+use crate::memory::{
+    MemoryAnalysis, MemoryBuilder, MemoryProber, MemoryQueue, MemoryRouter, MemoryRuntime, MemorySource, MemoryStore,
+};
 
 pub use program::Program;
 
@@ -53,6 +55,8 @@ pub struct Backends {
     pub prober: Arc<dyn Prober>,
     /// Makes images.
     pub builder: Arc<dyn ImageBuilder>,
+    /// Tells what users get.
+    pub analysis: Arc<dyn AnalysisSource>,
     /// Fetches sources.
     pub source: Arc<dyn SourceFetcher>,
     /// The time of the simulated world.
@@ -67,6 +71,7 @@ pub(crate) struct Memory {
     pub(crate) runtime: MemoryRuntime,
     pub(crate) builder: MemoryBuilder,
     pub(crate) source: MemorySource,
+    pub(crate) analysis: MemoryAnalysis,
 }
 
 /// How long what happens to a world disturbs it, at most.
@@ -144,6 +149,7 @@ impl World {
             queue: queue.clone(),
             builder: MemoryBuilder::new(&runtime),
             source: MemorySource::without_files(),
+            analysis: MemoryAnalysis::new(Arc::clone(&clock)),
             runtime: runtime.clone(),
         };
         let store: Arc<dyn Store> = Arc::new(store);
@@ -155,6 +161,7 @@ impl World {
             prober: Arc::new(MemoryProber::new(&runtime)),
             builder: Arc::new(memory.builder.clone()),
             source: Arc::new(memory.source.clone()),
+            analysis: Arc::new(memory.analysis.clone()),
             clock,
         });
         let own_store = std::ptr::addr_eq(Arc::as_ptr(&store), Arc::as_ptr(&backends.store));

@@ -28,6 +28,9 @@ pub enum Program {
     DiesAfter(Duration),
     /// It is well, and answers 500 from that long after it was promoted.
     SickensAfter(Duration),
+    /// It is well when it is asked, and fails every fifth request of a user from
+    /// that long after it was promoted.
+    FailsUsersAfter(Duration),
 }
 
 /// What becomes of a program once it serves.
@@ -35,6 +38,7 @@ pub enum Program {
 pub(crate) enum Fate {
     Dies(Duration),
     Sickens(Duration),
+    FailsUsers(Duration),
 }
 
 impl Program {
@@ -43,7 +47,7 @@ impl Program {
         let health = match self {
             Self::BuildFails => return Err("error: expected `;`, found `}`"),
             Self::IgnoresStop => return Ok(Behaviour::healthy().ignoring_stop()),
-            Self::Good | Self::DiesAfter(_) | Self::SickensAfter(_) => Health::Healthy,
+            Self::Good | Self::DiesAfter(_) | Self::SickensAfter(_) | Self::FailsUsersAfter(_) => Health::Healthy,
             Self::Unhealthy => Health::Status(500),
             Self::Exits => Health::ExitsAtOnce(1),
             Self::Hangs => Health::Hangs,
@@ -58,6 +62,7 @@ impl Program {
         match self {
             Self::DiesAfter(after) => Some(Fate::Dies(after)),
             Self::SickensAfter(after) => Some(Fate::Sickens(after)),
+            Self::FailsUsersAfter(after) => Some(Fate::FailsUsers(after)),
             _ => None,
         }
     }

@@ -1,12 +1,15 @@
 //! Deadlines are moments: they do not move when an engine restarts.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quark_core::deployment::StepPhase;
 use quark_core::memory::{Behaviour, Health};
 use quark_core::{App, Conclusion, DeployRequest, ErrorKind, HealthCheck, State, StepName, Timing};
 
-use super::world::{World, app, name};
+use super::hooked_store::HookedStore;
+use super::world::{Parts, World, app, name};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -154,4 +157,36 @@ async fn cleaning_up_gets_its_time_anew_after_a_restart() {
     assert!(after[0].deadline > before[0].deadline);
     world.check_rest().await;
     next.shutdown().await;
+}
+
+/// The store's clock is set between the intent of a step and the step itself,
+/// and the engine learns of it in this very moment.
+#[tokio::test(start_paused = true)]
+async fn a_step_has_its_time_although_the_clock_is_set_meanwhile() {
+    let world = World::paused();
+    let clock = Arc::new(std::sync::OnceLock::<Arc<AtomicU64>>::new());
+    let (set, time) = (Arc::clone(&clock), Arc::clone(&world.clock));
+    let store = HookedStore::before_commit(&world.store, move |commit| {
+        let undoes = commit.steps.iter().any(|step| step.name == StepName::Undo && step.phase == StepPhase::Intent);
+        let (set, time) = (Arc::clone(&set), Arc::clone(&time));
+        Box::pin(async move {
+            let an_hour = 3_600_000_000;
+            if undoes && set.get().is_some_and(|ahead| ahead.swap(an_hour, Ordering::SeqCst) == 0) {
+                // Engines ask for the store's time every 30 s.
+                time.sleep(Duration::from_secs(35)).await;
+            }
+        })
+    });
+    clock.set(store.clock()).unwrap();
+    let parts = Parts { store: Arc::new(store), ..world.parts() };
+    let engine = world.start("test", parts).await;
+    engine.create_app(app().with_timing(Timing { drain: MINUTE, ..app().timing })).await.unwrap();
+    let stubborn = world.commit(Behaviour::with_health(Health::NeverListens).ignoring_stop());
+    let deployment = engine.deploy(&name(), DeployRequest::commit(stubborn)).await.unwrap();
+    assert_eq!(world.end(&engine, deployment.id).await.conclusion, Some(Conclusion::Failed));
+    let undo = world.rows(deployment.id, StepName::Undo).await;
+    assert_eq!((undo.len(), undo[0].phase), (1, StepPhase::Done), "it had no time: {undo:?}");
+    assert!(undo[0].finished_at.unwrap() > undo[0].deadline, "the clock was set");
+    world.check_rest().await;
+    engine.shutdown().await;
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,11 +32,13 @@ pub(crate) type StoreHook = Arc<dyn Fn(Touch<'_>) -> BoxFuture<'static, Result<(
 pub(crate) struct HookedStore {
     inner: MemoryStore,
     hook: StoreHook,
+    /// How far its clock is ahead, in microseconds.
+    ahead: Arc<AtomicU64>,
 }
 
 impl HookedStore {
     pub(crate) fn new(inner: &MemoryStore, hook: StoreHook) -> Self {
-        Self { inner: inner.clone(), hook }
+        Self { inner: inner.clone(), hook, ahead: Arc::default() }
     }
 
     /// Does something right before a commit is written.
@@ -54,6 +57,11 @@ impl HookedStore {
             Touch::Call | Touch::Committed => Box::pin(async { Ok(()) }),
         };
         Self::new(inner, Arc::new(hook))
+    }
+
+    /// What sets its clock: how far it is ahead, in microseconds.
+    pub(crate) fn clock(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.ahead)
     }
 
     async fn at(&self) -> Result<&MemoryStore> {
@@ -136,7 +144,8 @@ impl Store for HookedStore {
         self.at().await?.instances(app).await
     }
     async fn now(&self) -> Result<Timestamp> {
-        self.at().await?.now().await
+        let now = self.at().await?.now().await?;
+        Ok(now.after(Duration::from_micros(self.ahead.load(Ordering::SeqCst))))
     }
     async fn position(&self) -> Result<u64> {
         self.at().await?.position().await

@@ -8,7 +8,8 @@ use quark_core::backend::{
 };
 use quark_core::deployment::{InstanceState, StepRecord};
 use quark_core::memory::{
-    Behaviour, MemoryBuilder, MemoryProber, MemoryQueue, MemoryRouter, MemoryRuntime, MemorySource, MemoryStore, Tree,
+    Behaviour, MemoryAnalysis, MemoryBuilder, MemoryProber, MemoryQueue, MemoryRouter, MemoryRuntime, MemorySource,
+    MemoryStore, Tree,
 };
 use quark_core::testing::TokioClock;
 use quark_core::{
@@ -28,6 +29,7 @@ pub(crate) struct World {
     pub(crate) builder: MemoryBuilder,
     pub(crate) source: MemorySource,
     pub(crate) metrics: Arc<Counted>,
+    pub(crate) analysis: MemoryAnalysis,
     pub(crate) folder: tempfile::TempDir,
 }
 
@@ -70,6 +72,7 @@ impl World {
             source: MemorySource::new(),
             runtime,
             metrics: Arc::default(),
+            analysis: MemoryAnalysis::new(Arc::clone(&clock)),
             folder: tempfile::tempdir().unwrap(),
             clock,
         }
@@ -111,6 +114,7 @@ impl World {
             .with_builder_dyn(parts.builder)
             .with_source(parts.source)
             .with_prober(MemoryProber::new(&self.runtime))
+            .with_analysis(self.analysis.clone())
             .with_metrics(Arc::clone(&self.metrics) as Arc<dyn MetricsSink>)
             .with_clock(Arc::clone(&self.clock))
             .start()
