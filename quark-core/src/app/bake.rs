@@ -16,8 +16,9 @@ use crate::{Error, Result};
 /// requests with errors, or too slowly. Rollbacks and first versions are not
 /// watched: there is nothing better to go back to.
 ///
-/// A newer deployment waits for the end of this; a rollback or a removal that
-/// somebody asks for ends it at once.
+/// A newer deployment waits for the end of this. A rollback or a removal that
+/// somebody asks for ends it as soon as it begins, whatever becomes of that: from
+/// then on a person decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]

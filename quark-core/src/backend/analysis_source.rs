@@ -9,6 +9,10 @@ use crate::app::AppName;
 pub use crate::deployment::Traffic;
 use crate::deployment::{Endpoint, Slot};
 
+/// Who goes away without an answer after this has lost patience: that request
+/// failed. Sooner, it may be anything.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Tells what users get from a version: whoever sends requests to it knows.
 ///
 /// With it the engine compares a version that was just promoted with the one
@@ -17,9 +21,11 @@ use crate::deployment::{Endpoint, Slot};
 /// # Contract
 ///
 /// - A request is counted once, in the slot and at the endpoint that answered it, within a second of its answer.
-/// - What was answered with 500 to 599, or not at all, failed; nothing else did.
+/// - What was answered with 500 to 599, or not at all, failed; nothing else did. Of a client that goes away before it
+///   is answered nothing need be counted, unless it has waited for [`PATIENCE`].
 /// - Requests that ended longer ago than `window` are not counted; a source may be up to a second late with that.
-/// - `p95` is not below what 95 % of the answers took, and at most a third above it; `None` if nothing was answered.
+/// - `p95` is not below what 95 % of the answers took, for answers of up to 50 s, and rounded up by a third at most;
+///   `None` if nothing was answered.
 /// - Of what nothing is known nothing is told: all numbers are 0.
 #[async_trait]
 pub trait AnalysisSource: std::fmt::Debug + Send + Sync + 'static {

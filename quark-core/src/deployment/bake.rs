@@ -21,6 +21,12 @@ pub struct Bake {
     /// How often in a row the version was found unwell, up to what the policy asks for.
     #[serde(default)]
     pub unwell: u32,
+    /// When it was found unwell for the last time, if it is unwell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwell_at: Option<Timestamp>,
+    /// How often in a row it could not be looked at, up to [`Bake::UNSEEN`].
+    #[serde(default)]
+    pub unseen: u32,
     /// What was wrong when it was found unwell for the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -49,7 +55,8 @@ pub enum BakeOutcome {
     Passed,
     /// It was not well, and users were sent back to the version before.
     RolledBack,
-    /// It was not well, and neither was the version before: it serves.
+    /// It was not well, and could not be rolled back: the version before was not
+    /// well either, or the router refused. It serves.
     Held,
     /// Nothing could be said about it in twice the time: it serves.
     Unverified,
@@ -85,12 +92,26 @@ impl Bake {
             began_at: at,
             ends_at: at.after(policy.duration),
             unwell: 0,
+            unwell_at: None,
+            unseen: 0,
             failure: None,
             traffic_before: None,
             previous: before.previous,
             domains: before.domains.clone(),
             outcome: None,
         }
+    }
+
+    /// So often in a row it must not have been possible to look at it before
+    /// that is all that can be said: an engine that was away starts with its runtime.
+    pub const UNSEEN: u32 = 3;
+
+    /// How often in a row it is unwell, if it is found so at this time. Two
+    /// looks in one interval count as one.
+    #[must_use]
+    pub fn unwell_by(&self, at: Timestamp, policy: &BakePolicy) -> u32 {
+        let again = self.unwell_at.is_some_and(|last| at.since(last) < policy.interval / 10 * 9);
+        if again && self.unwell > 0 { self.unwell } else { (self.unwell + 1).min(policy.failures) }
     }
 
     /// When it is over whatever was seen.

@@ -195,14 +195,14 @@ impl DeploymentEngine {
         if target.app != *name || target.created_at < app.created_at {
             return conflict("deployment_not_of_app", format!("deployment `{to}` belongs to another app"));
         }
+        if live == Some(to) && promoting.is_none() {
+            return conflict("already_live", format!("deployment `{to}` is live"));
+        }
         if target.conclusion != Some(Conclusion::Succeeded) || target.kind == DeploymentKind::Remove {
             return conflict(
                 "not_a_release",
                 format!("deployment `{to}` never served, or was rolled back by the engine"),
             );
-        }
-        if live == Some(to) && promoting.is_none() {
-            return conflict("already_live", format!("deployment `{to}` is live"));
         }
         if let Some(domain) = self.shared.domain_of_others(name, &target.release).await? {
             return Err(refusal::domain_taken(domain.as_str()));

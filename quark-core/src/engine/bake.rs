@@ -11,16 +11,22 @@ use super::reconcile::found;
 use super::settle::{self, Seen};
 use super::shared::Shared;
 use super::step::{self, StepContext};
-use crate::app::BakePolicy;
+use crate::app::{BakePolicy, HealthCheck};
 use crate::backend::Snapshot;
 use crate::deployment::{Bake, Failure, Slot, State, StepName, Traffic};
 use crate::error::ErrorKind;
 use crate::planted::planted;
 use crate::{Error, Result};
 
-/// How long a look may take; a runtime that does not answer says nothing about
-/// the version.
+/// How long a look may take beside the probes; a runtime that does not answer
+/// says nothing about the version.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// How long a look may take: it asks the version, and perhaps the one before.
+fn longest(check: &HealthCheck) -> Duration {
+    let probes = check.timeout.saturating_add(check.interval).saturating_mul(step::LAST_LOOKS);
+    LOOK.saturating_add(probes.saturating_mul(2))
+}
 
 /// How long ago a request may have ended that says something about a version now.
 const RECENT: Duration = Duration::from_secs(60);
@@ -38,13 +44,14 @@ impl Driver {
         }
         let policy = draft.snapshot().deployment.release.bake.clone().unwrap_or_default();
         self.note_traffic_before(draft).await;
+        let longest = longest(&draft.snapshot().deployment.release.health);
         let context = StepContext { shared: self.shared.clone(), lease: self.lease.clone(), log: self.log.clone() };
         let seen = tokio::select! {
             biased;
-            seen = look(&context, draft, &policy) => seen,
+            seen = look(&context, draft.snapshot(), &policy) => seen,
             () = self.lost.cancelled() => return Err(Error::new(ErrorKind::Fenced, "the lease was lost during a look")),
             () = self.shared.stopping.cancelled() => return Ok(Some(Burst::Interrupted)),
-            () = self.shared.clock.sleep(LOOK) => Seen::Nothing,
+            () = self.shared.clock.sleep(longest) => Seen::Nothing,
         };
         if let Seen::Unwell { failure, .. } = &seen {
             self.log.say(&failure.message);
@@ -91,17 +98,17 @@ impl Driver {
 }
 
 /// What is seen of the version, and, if that is enough, of the one before.
-async fn look(context: &StepContext, draft: &Draft, policy: &BakePolicy) -> Seen {
-    let snapshot = draft.snapshot();
+async fn look(context: &StepContext, snapshot: &Snapshot, policy: &BakePolicy) -> Seen {
     let error = match is_well(context, snapshot, policy).await {
         Ok(()) => return Seen::Well,
         Err(error) if error.kind() == ErrorKind::Unhealthy => error,
         Err(_) if planted!(UnseenIsWell) => return Seen::Well,
         Err(_) => return Seen::Nothing,
     };
-    let times = snapshot.deployment.bake.as_ref().map_or(0, |bake| bake.unwell) + 1;
+    let bake = snapshot.deployment.bake.as_ref();
+    let times = bake.map_or(1, |bake| bake.unwell_by(context.shared.now(), policy));
     let enough = step::is_down(&error) || times >= policy.failures || planted!(FirstDoubtGoesBack);
-    let back = enough && can_go_back(context, draft).await;
+    let back = enough && can_go_back(context, snapshot).await;
     Seen::Unwell { failure: Failure::from_error(StepName::Probe, &error), back }
 }
 
@@ -110,10 +117,14 @@ async fn is_well(context: &StepContext, snapshot: &Snapshot, policy: &BakePolicy
     step::still_healthy(context, snapshot).await?;
     let (Some(bake), Some(slot)) = (&snapshot.deployment.bake, snapshot.deployment.slot) else { return Ok(()) };
     let window = context.shared.now().since(bake.began_at).clamp(Duration::from_secs(1), RECENT);
-    match traffic(&context.shared, snapshot, slot, window).await? {
-        Some(now) => complaint(policy, bake.traffic_before.as_ref(), &now, window).map_or(Ok(()), Err),
-        None => Ok(()),
-    }
+    let Some(recent) = traffic(&context.shared, snapshot, slot, window).await? else { return Ok(()) };
+    let Some(wrong) = complaint(policy, bake.traffic_before.as_ref(), &recent, window) else { return Ok(()) };
+    // What was wrong for a moment is seen for a minute. It must be wrong still.
+    let latest = policy.interval.clamp(Duration::from_secs(1), window);
+    let Some(now) = traffic(&context.shared, snapshot, slot, latest).await? else { return Ok(()) };
+    let of_any = policy.clone().with_min_requests(1);
+    let goes_on = now.requests > 0 && complaint(&of_any, bake.traffic_before.as_ref(), &now, latest).is_some();
+    if goes_on { Err(wrong) } else { Ok(()) }
 }
 
 /// What users got from what is in a slot; `None` if nobody can tell.
@@ -127,8 +138,8 @@ async fn traffic(shared: &Shared, snapshot: &Snapshot, slot: Slot, window: Durat
 
 /// Whether the version before could serve. Going back to one that is not well
 /// would be the worst that could be done.
-async fn can_go_back(context: &StepContext, draft: &Draft) -> bool {
-    match step::can_go_back(context, draft.snapshot()).await {
+async fn can_go_back(context: &StepContext, snapshot: &Snapshot) -> bool {
+    match step::can_go_back(context, snapshot).await {
         Ok(_) => true,
         Err(error) => {
             context.log.say(&format!("it is not rolled back: {error}"));

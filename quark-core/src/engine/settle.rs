@@ -229,31 +229,35 @@ pub(super) fn seen(draft: &mut Draft, seen: Seen, policy: &BakePolicy, now: Time
     let Some(mut bake) = draft.snapshot().deployment.bake.clone() else {
         return baked(draft, BakeOutcome::Unverified, now);
     };
-    let (ended, given_up) = (now >= bake.ends_at || planted!(BakedAtOnce), now >= bake.gives_up_at());
-    let before = bake.unwell;
+    let before = bake.clone();
     match &seen {
-        Seen::Well => bake.unwell = 0,
-        Seen::Unwell { failure, .. } if before < policy.failures => {
-            bake.unwell += 1;
-            bake.failure = Some(failure.clone());
-            draft.tell(EventKind::BakeUnwell { times: bake.unwell, failure: failure.clone() });
+        Seen::Well => (bake.unwell, bake.unwell_at, bake.unseen) = (0, None, 0),
+        Seen::Unwell { failure, .. } => {
+            bake.unseen = 0;
+            bake.unwell = bake.unwell_by(now, policy);
+            if bake.unwell != before.unwell {
+                (bake.unwell_at, bake.failure) = (Some(now), Some(failure.clone()));
+                draft.tell(EventKind::BakeUnwell { times: bake.unwell, failure: failure.clone() });
+            }
         }
-        Seen::Unwell { .. } | Seen::Nothing => {}
+        Seen::Nothing => bake.unseen = (bake.unseen + 1).min(Bake::UNSEEN),
     }
-    let (unwell, failure) = (bake.unwell, bake.failure.clone());
-    if unwell != before {
+    let ended = now >= bake.ends_at || planted!(BakedAtOnce);
+    let given_up = now >= bake.gives_up_at();
+    let (is_bad, is_unseen) = (bake.unwell >= policy.failures, bake.unseen >= Bake::UNSEEN);
+    if bake != before {
         draft.deployment().bake = Some(bake);
     }
     match seen {
         Seen::Well if ended => baked(draft, BakeOutcome::Passed, now),
-        Seen::Unwell { back: true, .. } => {
-            draft.deployment().failure = failure;
+        Seen::Unwell { failure, back: true } => {
+            draft.deployment().failure = Some(failure);
             draft.go(State::RollingBack);
         }
-        Seen::Unwell { .. } | Seen::Nothing if given_up && unwell >= policy.failures => {
-            baked(draft, BakeOutcome::Held, now);
+        Seen::Unwell { .. } if given_up && is_bad => baked(draft, BakeOutcome::Held, now),
+        Seen::Nothing if given_up && is_unseen => {
+            baked(draft, if is_bad { BakeOutcome::Held } else { BakeOutcome::Unverified }, now);
         }
-        Seen::Nothing if given_up => baked(draft, BakeOutcome::Unverified, now),
         _ => {}
     }
 }
@@ -266,6 +270,12 @@ pub(super) fn baked(draft: &mut Draft, outcome: BakeOutcome, now: Timestamp) {
     }
     // What was wrong stays in `bake`: it has not failed, it serves.
     deployment.failure = None;
+    let until = now.after(deployment.release.timing.grace);
+    draft.serve(|serving| {
+        if let Some(standby) = serving.standby.as_mut().filter(|standby| !standby.retiring) {
+            standby.retire_at = standby.retire_at.max(until);
+        }
+    });
     draft.tell(EventKind::BakeSettled { outcome });
     draft.finish(Conclusion::Succeeded, now);
 }

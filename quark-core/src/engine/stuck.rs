@@ -10,11 +10,12 @@ use super::settle;
 use super::shared::Shared;
 use super::sweep::job;
 use crate::app::{AppName, check_person};
+use crate::backend::Snapshot;
 use crate::backend::store::refusal;
 use crate::clock::Timestamp;
 use crate::deployment::{
     BakeOutcome, Conclusion, Deployment, DeploymentId, DeploymentKind, EventKind, Failure, Instance, InstanceState,
-    State, StepName, StepPhase,
+    State, StepName, StepPhase, StepRecord,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -29,10 +30,17 @@ pub struct Leftovers {
     pub step: StepName,
     /// Why not.
     pub failure: Failure,
-    /// The instances that may still be there.
+    /// The instances that may still be there. None of a deployment that was to be
+    /// rolled back by itself: it serves on, whatever is done about it.
     pub instances: Vec<Instance>,
     /// Whether requests may go to the deployment.
     pub maybe_routed: bool,
+}
+
+/// The step that could not be done. What serves is mended in the same journal.
+fn failed(snapshot: &Snapshot) -> Option<&StepRecord> {
+    let upkeep = |step: &StepRecord| matches!(step.name, StepName::Mend | StepName::Collect);
+    snapshot.steps.iter().rev().find(|step| step.phase == StepPhase::Failed && !upkeep(step))
 }
 
 fn not_stuck(id: DeploymentId) -> Error {
@@ -42,14 +50,15 @@ fn not_stuck(id: DeploymentId) -> Error {
 /// What is left of a stuck deployment.
 pub(super) async fn leftovers(shared: &Shared, id: DeploymentId) -> Result<Leftovers> {
     let snapshot = shared.store.snapshot(id).await?.ok_or_else(|| refusal::deployment_not_found(id))?;
-    let failed = snapshot.steps.iter().rev().find(|step| step.phase == StepPhase::Failed);
-    let Some((step, failure)) = failed.and_then(|step| Some((step.name, step.failure.clone()?))) else {
+    let Some((step, failure)) = failed(&snapshot).and_then(|step| Some((step.name, step.failure.clone()?))) else {
         return Err(not_stuck(id));
     };
     if snapshot.deployment.state != State::Stuck {
         return Err(not_stuck(id));
     }
-    let instances = snapshot.instances.into_iter().filter(|instance| instance.deployment == id).collect();
+    let serves = is_live(&snapshot);
+    let own = |instance: &Instance| instance.deployment == id && !serves;
+    let instances = snapshot.instances.into_iter().filter(own).collect();
     let maybe_routed = matches!(step, StepName::Revert | StepName::Unroute);
     Ok(Leftovers { step, failure, instances, maybe_routed })
 }
@@ -59,6 +68,7 @@ pub(super) async fn retry(shared: &Arc<Shared>, id: DeploymentId) -> Result<()> 
     let now = shared.now();
     change(shared, id, |draft, failed| {
         let to = match failed {
+            _ if is_live(draft.snapshot()) => State::Reverting,
             Some(StepName::Revert) => State::Reverting,
             Some(StepName::Unroute) => State::Promoting,
             _ => State::Unwinding,
@@ -163,7 +173,7 @@ async fn change(
         if snapshot.deployment.state != State::Stuck {
             return Err(not_stuck(id));
         }
-        let failed = snapshot.steps.iter().rev().find(|step| step.phase == StepPhase::Failed).map(|step| step.name);
+        let failed = failed(&snapshot).map(|step| step.name);
         let mut draft = Draft::of(snapshot);
         change(&mut draft, failed)?;
         shared.write(&mut draft, &lease).await

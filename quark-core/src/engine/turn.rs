@@ -79,6 +79,7 @@ impl Driver {
     pub(super) async fn wait_for_turn(&self, draft: &mut Draft) -> Result<Option<Burst>> {
         *draft = self.read(draft.snapshot().deployment.id).await?;
         if draft.snapshot().deployment.kind != DeploymentKind::Deploy && self.make_way(draft).await? {
+            *draft = self.read(draft.snapshot().deployment.id).await?;
             return Ok(None);
         }
         let wait = if self.comes_after_long(draft).await? { SELDOM } else { BUSY };

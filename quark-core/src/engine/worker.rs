@@ -164,13 +164,29 @@ async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
     }
 }
 
+/// How long at most the job of a deployment waits while people are asked about it.
+const ASLEEP: Duration = Duration::from_secs(10);
+
 /// Goes on at once with a deployment whose job waits for a later time: people
 /// have decided about it. If this fails, or the engine dies, its job goes on.
 pub(super) fn go_on(shared: &Arc<Shared>, app: &AppName, id: DeploymentId) {
     let (engine, app) = (Arc::clone(shared), app.clone());
     shared.spawn(async move {
-        if let Err(error) = drive(&engine, &app, id, JobKind::Deploy, None).await {
-            tracing::debug!(deployment = %id, report = error.report(), "what was decided waits for its job");
+        let wakes = engine.clock.monotonic().saturating_add(ASLEEP);
+        loop {
+            match drive(&engine, &app, id, JobKind::Deploy, None).await {
+                Ok(Burst::Parked(until)) if engine.clock.monotonic() < wakes => {
+                    rest(&engine, until.since(engine.now())).await;
+                }
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::debug!(deployment = %id, report = error.report(), "what was decided waits for its job");
+                    return;
+                }
+            }
+            if engine.stopping.is_cancelled() {
+                return;
+            }
         }
     });
 }

@@ -72,7 +72,7 @@ impl AnalysisSource for MemoryAnalysis {
         let (mut traffic, mut took) = (Traffic::default(), Vec::new());
         for request in own {
             traffic.requests += 1;
-            traffic.failed += u64::from(request.answer.is_none_or(|(status, _)| status >= 500));
+            traffic.failed += u64::from(request.answer.is_none_or(|(status, _)| (500..600).contains(&status)));
             took.extend(request.answer.map(|(_, took)| took));
         }
         took.sort_unstable();

@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_version_is_made_by_replacing_a_line() {
-        for line in ["const VERSION: &str = \"1\";", "const HEALTHY: bool = true;"] {
+        for line in ["const VERSION: &str = \"1\";", "const HEALTHY: bool = true;", "const SICK_AFTER: u64 = 0;"] {
             assert_eq!(SOURCE.lines().filter(|known| *known == line).count(), 1, "{line}");
         }
     }

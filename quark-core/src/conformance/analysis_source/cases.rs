@@ -43,7 +43,8 @@ pub async fn requests_are_counted_once(fixture: &dyn AnalysisFixture) -> CaseRes
     Ok(())
 }
 
-/// What was answered with 500 to 599, or not at all, failed; nothing else did.
+/// What was answered with 500 to 599, or not at all, failed; nothing else did. Of a client that goes away before it
+/// is answered nothing need be counted, unless it has waited for [`PATIENCE`](crate::backend::analysis_source::PATIENCE).
 pub async fn answers_from_500_on_and_none_at_all_are_failures(fixture: &dyn AnalysisFixture) -> CaseResult {
     let place = place(fixture, "shop", Slot::Green).await?;
     for status in [200, 204, 301, 404, 499] {
@@ -92,7 +93,8 @@ pub async fn what_is_long_ago_is_not_counted(fixture: &dyn AnalysisFixture) -> C
     Ok(())
 }
 
-/// `p95` is not below what 95 % of the answers took, and at most a third above it; `None` if nothing was answered.
+/// `p95` is not below what 95 % of the answers took, for answers of up to 50 s, and rounded up by a third at most;
+/// `None` if nothing was answered.
 pub async fn most_answers_took_no_longer_than_is_told(fixture: &dyn AnalysisFixture) -> CaseResult {
     let place = place(fixture, "shop", Slot::Blue).await?;
     fixture.request(&place, None, MOMENT).await?;

@@ -88,6 +88,8 @@ pub(super) fn bake() -> Result<Bake> {
         began_at: moment(62),
         ends_at: moment(63),
         unwell: 2,
+        unwell_at: Some(moment(64)),
+        unseen: 1,
         failure: Some(failure()),
         traffic_before: Some(Traffic { requests: 700, failed: 3, p95: Some(Duration::from_millis(12)) }),
         previous: Some(DeploymentId::generate()),

@@ -85,7 +85,7 @@ fn served(deployment: &Deployment, slot: Slot) -> Served {
         sequence: deployment.sequence,
         version: version(&deployment.release, deployment),
         slot,
-        since: deployment.finished_at,
+        since: deployment.bake.as_ref().map(|bake| bake.began_at).or(deployment.finished_at),
     }
 }
 

@@ -42,7 +42,7 @@ pub struct Served {
     pub version: VersionName,
     /// Where.
     pub slot: Slot,
-    /// When that deployment ended.
+    /// Since when it serves.
     pub since: Option<Timestamp>,
 }
 

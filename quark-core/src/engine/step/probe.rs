@@ -20,7 +20,7 @@ use crate::{Error, ErrorClass, ErrorKind, Result};
 
 /// How often one that was healthy is asked before it counts as unwell: one
 /// answer may be late because of a pause of a garbage collector.
-const LAST_LOOKS: u32 = 3;
+pub(in crate::engine) const LAST_LOOKS: u32 = 3;
 
 /// Why the last look did not count as healthy.
 enum Unwell {

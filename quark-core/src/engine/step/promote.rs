@@ -9,7 +9,7 @@ use super::{StepContext, app};
 use crate::backend::store::refusal::domain_taken;
 use crate::backend::{Call, Snapshot};
 use crate::deployment::{Serving, Slot, StepOutput};
-use crate::engine::decide::ROUTER_AWAY;
+use crate::engine::decide::{ROUTER_AWAY, is_live};
 use crate::engine::route::{domains, enforce, route, take_away};
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
@@ -64,13 +64,19 @@ pub(super) async fn revert(context: &StepContext, snapshot: &Snapshot, call: &Ca
     let app = app(snapshot)?;
     match &app.serving.live {
         Some(live) => {
+            // Of one that was to be rolled back what stands by may answer in its place.
+            let standby = app.serving.standby.as_ref().filter(|standby| !standby.retiring);
+            let backup = match standby.filter(|_| is_live(snapshot)) {
+                Some(standby) => runs(context, snapshot, standby.occupant.slot).await.unwrap_or(false),
+                None => false,
+            };
             let back = route(
                 &snapshot.deployment.app,
                 &app.serving,
                 &context.lease,
                 app.serving.generation,
                 live.slot,
-                false,
+                backup,
             )?;
             enforce(context.shared.router.as_ref(), call, &back).await?;
             context.log.say(&format!("requests stay with the {} slot", live.slot));

@@ -38,7 +38,9 @@ pub(in crate::engine) async fn can_go_back(context: &StepContext, snapshot: &Sna
     }
     if !planted!(GoesBackToTheDead) {
         let unwell = |error: Error| {
-            let text = format!("the version before is not well either: {}", error.message());
+            let how =
+                if error.kind() == ErrorKind::Unhealthy { "is not well either" } else { "could not be looked at" };
+            let text = format!("the version before {how}: {}", error.message());
             Error::new(error.kind(), text).with_code("standby_unwell").with_class(error.class())
         };
         healthy_in(context, snapshot, standby.occupant.slot, &before.release).await.map_err(unwell)?;

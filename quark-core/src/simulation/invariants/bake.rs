@@ -1,6 +1,6 @@
 //! What must hold of versions that are watched once they serve.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Invariant;
@@ -84,10 +84,13 @@ impl Invariant for BakedThrough {
 }
 
 /// The engine rolls back what does not run, or was found unwell as often as
-/// its policy asks for.
+/// its policy asks for; once at most.
 #[derive(Debug, Default)]
 pub(super) struct BackForCause {
+    /// How often in a row each was found unwell, as was told last.
     unwell: BTreeMap<crate::DeploymentId, u32>,
+    /// Those that were rolled back, or were to be.
+    back: BTreeSet<crate::DeploymentId>,
 }
 
 impl Invariant for BackForCause {
@@ -98,15 +101,20 @@ impl Invariant for BackForCause {
     fn before(&mut self, ledger: &Ledger, change: &Change<'_>, _: &Circumstances) -> Verdict {
         let Change::Committed(commit) = change else { return Ok(()) };
         let deployment = &commit.deployment;
-        let (mut found, mut goes_back) = (0, false);
+        let mut goes_back = false;
         for event in &commit.events {
-            found += u32::from(matches!(event, EventKind::BakeUnwell { .. }));
-            goes_back |= matches!(event, EventKind::StateChanged { to: State::RollingBack, .. });
+            match event {
+                EventKind::BakeUnwell { times, .. } => drop(self.unwell.insert(deployment.id, *times)),
+                EventKind::StateChanged { to: State::RollingBack, .. } => goes_back = true,
+                _ => {}
+            }
         }
-        let times = self.unwell.entry(deployment.id).or_default();
-        *times += found;
+        let times = self.unwell.get(&deployment.id).copied().unwrap_or_default();
+        if goes_back && !self.back.insert(deployment.id) && !ledger.was_restored() {
+            return Err(format!("{} is rolled back for a second time", ledger.label(deployment.id)));
+        }
         let asked = deployment.release.bake.as_ref().map_or(1, |policy| policy.failures);
-        if !goes_back || *times >= asked {
+        if !goes_back || times >= asked {
             return Ok(());
         }
         // Nobody starts it again meanwhile.

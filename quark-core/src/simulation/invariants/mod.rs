@@ -31,7 +31,7 @@
 //! | `mend-waits` | no route is mended while it is being switched |
 //! | `approved-first` | what people must agree to serves only after enough of them have, in time, to this very image |
 //! | `baked-through` | what is watched once it serves counts as well after its time, and if it was found well at the end |
-//! | `back-for-cause` | the engine rolls back what does not run, or was found unwell as often as its policy asks for |
+//! | `back-for-cause` | the engine rolls back what does not run, or was found unwell as often in a row as its policy asks for; once at most |
 //! | `back-to-the-well` | it rolls back to what it has just found well |
 //! | `safe-mode` | a store that went back in time is noticed, and nothing is touched until a person resumes |
 //! | `counted-once` | each deployment that has ended is counted once at most; exactly once if nothing went wrong |

@@ -4,12 +4,16 @@
 const VERSION: &str = "1";
 /// Whether `/healthz` answers 200; `SAMPLE_HEALTHY=false` overrides it.
 const HEALTHY: bool = true;
+/// From this request of a user on every tenth one fails, and from ten times as
+/// many on `/healthz` does too; 0 for never. `SAMPLE_SICK_AFTER` overrides it.
+const SICK_AFTER: u64 = 0;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use std::{env, fs, thread};
 
@@ -30,7 +34,8 @@ sample-app [OPTION]...
   --status         print /proc/self/status and end
   --check          ask the instance on $PORT for its health and end with 0 or 1
   --exit CODE      end with this code instead of serving
-Routes: / /version /healthz /slow?ms=N /echo (POST) /ws (WebSocket echo)";
+Routes: / /version /healthz /slow?ms=N /echo (POST) /ws (WebSocket echo)
+        /sicken (POST): from now on /healthz answers 500";
 
 fn main() -> ExitCode {
     match Options::parse(env::args().skip(1)) {
@@ -150,7 +155,10 @@ fn check(port: u16) -> io::Result<ExitCode> {
 
 struct Sample {
     version: String,
-    healthy: bool,
+    healthy: AtomicBool,
+    sick_after: u64,
+    /// The requests of users so far.
+    requests: AtomicU64,
     instance: String,
 }
 
@@ -159,10 +167,26 @@ impl Sample {
         let pid = std::process::id();
         Self {
             version: env::var("SAMPLE_VERSION").unwrap_or_else(|_| VERSION.to_owned()),
-            healthy: env::var("SAMPLE_HEALTHY").map_or(HEALTHY, |text| text == "true" || text == "1"),
+            healthy: env::var("SAMPLE_HEALTHY").map_or(HEALTHY, |text| text == "true" || text == "1").into(),
+            sick_after: env::var("SAMPLE_SICK_AFTER").ok().and_then(|text| text.parse().ok()).unwrap_or(SICK_AFTER),
+            requests: AtomicU64::new(0),
             // In a container the process id says nothing, but the host name does.
             instance: env::var("HOSTNAME").map_or_else(|_| pid.to_string(), |host| format!("{host}-{pid}")),
         }
+    }
+}
+
+impl Sample {
+    /// Whether it answers as it should; who asks for its health is no user.
+    fn is_well(&self, path: &str) -> bool {
+        let Some(healthy_until) = self.sick_after.checked_mul(10).filter(|until| *until > 0) else {
+            return path != "/healthz" || self.healthy.load(Ordering::Relaxed);
+        };
+        if path == "/healthz" {
+            return self.healthy.load(Ordering::Relaxed) && self.requests.load(Ordering::Relaxed) < healthy_until;
+        }
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        number < self.sick_after || number % 10 != 0
     }
 }
 
@@ -232,13 +256,15 @@ fn converse(sample: &Sample, connection: &TcpStream) -> io::Result<()> {
 }
 
 fn respond(sample: &Sample, request: &Request, body: Vec<u8>) -> Answer {
+    if !sample.is_well(&request.path) {
+        return Answer::text("500 Internal Server Error", "unhealthy\n".to_owned());
+    }
     match (request.method.as_str(), request.path.as_str()) {
         ("GET" | "HEAD", "/") => {
             Answer::text("200 OK", format!("version {} on instance {}\n", sample.version, sample.instance))
         }
         ("GET" | "HEAD", "/version") => Answer::text("200 OK", sample.version.clone()),
-        ("GET" | "HEAD", "/healthz") if sample.healthy => Answer::text("200 OK", "healthy\n".to_owned()),
-        ("GET" | "HEAD", "/healthz") => Answer::text("500 Internal Server Error", "unhealthy\n".to_owned()),
+        ("GET" | "HEAD", "/healthz") => Answer::text("200 OK", "healthy\n".to_owned()),
         ("GET" | "HEAD", "/slow") => {
             let wanted = request.query.split('&').find_map(|pair| pair.strip_prefix("ms="));
             match wanted.unwrap_or("5000").parse::<u64>() {
@@ -249,8 +275,12 @@ fn respond(sample: &Sample, request: &Request, body: Vec<u8>) -> Answer {
                 _ => Answer::status("400 Bad Request"),
             }
         }
+        ("POST", "/sicken") => {
+            sample.healthy.store(false, Ordering::Relaxed);
+            Answer::text("200 OK", "unhealthy\n".to_owned())
+        }
         ("POST", "/echo") => Answer { status: "200 OK", kind: "application/octet-stream", body },
-        (_, "/" | "/version" | "/healthz" | "/slow" | "/echo") => Answer::status("405 Method Not Allowed"),
+        (_, "/" | "/version" | "/healthz" | "/slow" | "/echo" | "/sicken") => Answer::status("405 Method Not Allowed"),
         _ => Answer::status("404 Not Found"),
     }
 }

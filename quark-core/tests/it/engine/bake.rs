@@ -7,8 +7,8 @@ use std::time::Duration;
 use quark_core::deployment::{Bake, BakeOutcome, Deployment, IdempotencyKey};
 use quark_core::memory::Health;
 use quark_core::{
-    App, BakePolicy, CommitSha, Conclusion, DeployRequest, DeploymentEngine, Error, ErrorKind, EventKind,
-    RollbackRequest, Slot, State, StepName, Store,
+    App, ApprovalPolicy, ApprovalRequest, BakePolicy, CommitSha, Conclusion, DeployRequest, DeploymentEngine, Error,
+    ErrorKind, EventKind, HealthCheck, RollbackRequest, Slot, State, StepName, Store,
 };
 
 use super::hooked::Hooked;
@@ -38,9 +38,13 @@ impl Scene {
     }
 
     async fn with(parts: impl FnOnce(&World, Parts) -> Parts) -> Self {
+        Self::of(watched_app(), parts).await
+    }
+
+    async fn of(app: App, parts: impl FnOnce(&World, Parts) -> Parts) -> Self {
         let world = World::paused();
         let engine = world.start("test", parts(&world, world.parts())).await;
-        engine.create_app(watched_app()).await.unwrap();
+        engine.create_app(app).await.unwrap();
         let before = deploy_well(&engine, &world.good()).await;
         let commit = world.good();
         let request = DeployRequest::push(commit.clone(), IdempotencyKey::parse("push").unwrap());
@@ -92,6 +96,8 @@ async fn what_is_well_succeeds_after_its_time() {
     let over = ended.finished_at.unwrap();
     assert!(over >= watched.ends_at && over < watched.ends_at.after(A_LOOK), "{over}");
     assert_eq!((watched.unwell, watched.failure), (0, None));
+    let standby = scene.world.app().await.serving.standby.unwrap();
+    assert_eq!(standby.retire_at, over.after(app().timing.grace), "its grace begins with the end");
     scene.world.check_rest().await;
     scene.engine.shutdown().await;
 }
@@ -342,6 +348,7 @@ async fn what_cannot_be_rolled_back_serves_on() {
     assert_eq!((ended.failure, scene.live().await), (None, (scene.new.id, ended.slot)));
     let rows = scene.world.rows(scene.new.id, StepName::RollBack).await;
     assert_eq!(rows.len(), 1, "it is rolled back once at most");
+    assert!(scene.world.router.route(&name()).unwrap().backup, "what stands by may be all that answers");
     scene.engine.shutdown().await;
 }
 
@@ -352,6 +359,12 @@ async fn what_is_stuck_on_its_way_back_is_not_taken_away() {
         assert_eq!(scene.end().await.state, State::Stuck);
         let leftovers = scene.engine.leftovers(scene.new.id).await.unwrap();
         assert_eq!((leftovers.step, leftovers.maybe_routed), (StepName::Revert, true));
+        assert_eq!(leftovers.instances, [], "what serves is not left to anybody");
+        // It waits for a person, and its users do not.
+        let container = scene.world.container(scene.new.id);
+        assert!(scene.world.runtime.kill(&container));
+        let runs = || async { scene.world.running().contains(&container.to_string()) };
+        scene.world.until("it runs again", runs).await;
         left.store(usize::MAX, Ordering::SeqCst);
         if retried {
             scene.engine.retry(scene.new.id).await.unwrap();
@@ -367,6 +380,35 @@ async fn what_is_stuck_on_its_way_back_is_not_taken_away() {
         assert!(scene.world.running().contains(&container), "what serves was collected as garbage");
         scene.engine.shutdown().await;
     }
+}
+
+/// Its job sleeps for up to 10 s while people are asked.
+#[tokio::test(start_paused = true)]
+async fn what_people_have_agreed_to_is_watched_from_its_first_second_on() {
+    let world = World::paused();
+    let engine = world.engine().await;
+    let policy = BakePolicy::lasting(LASTS).with_interval(Duration::from_millis(500));
+    let asks = app().with_bake(policy).with_approval(ApprovalPolicy::of(1).with_author());
+    engine.create_app(asks).await.unwrap();
+    for version in ["first", "second"] {
+        let request = DeployRequest::commit(world.good());
+        let deployment = engine.deploy(&name(), request).await.unwrap();
+        world.until("people are asked", || async { !engine.approvals().await.unwrap().is_empty() }).await;
+        let pending = engine.approvals().await.unwrap().remove(0);
+        engine.answer_approval(deployment.id, ApprovalRequest::approve(&pending, "ann")).await.unwrap();
+        if version == "first" {
+            assert_eq!(world.end(&engine, deployment.id).await.conclusion, Some(Conclusion::Succeeded));
+            continue;
+        }
+        let state = || async { engine.deployment(deployment.id).await.unwrap().state };
+        world.until("it serves", || async { state().await == State::Baking }).await;
+        assert!(world.runtime.kill(&world.container(deployment.id)));
+        let began = world.clock.monotonic();
+        assert_eq!(world.end(&engine, deployment.id).await.conclusion, Some(Conclusion::RolledBack));
+        let took = world.clock.monotonic() - began;
+        assert!(took < Duration::from_secs(2), "nobody looked for {took:?}");
+    }
+    engine.shutdown().await;
 }
 
 /// Requests that are answered like this, 20 in a second, from now on.
@@ -426,6 +468,35 @@ async fn what_is_slower_than_the_version_before_is_rolled_back() {
         users.abort();
         scene.engine.shutdown().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_moment_of_errors_is_no_cause() {
+    let scene = Scene::new().await;
+    let slot = scene.now().await.slot.unwrap();
+    let users = served(&scene, slot, 10, QUICK);
+    scene.world.pass(Duration::from_millis(2500)).await;
+    users.abort();
+    // For a minute many of the last requests have failed, and none does any more.
+    let users = served(&scene, slot, 0, QUICK);
+    assert_eq!(bake(&scene.end().await).outcome, Some(BakeOutcome::Passed));
+    users.abort();
+    scene.engine.shutdown().await;
+}
+
+/// A look lasts as long as its probes.
+#[tokio::test(start_paused = true)]
+async fn a_slow_health_check_is_waited_for() {
+    let health = HealthCheck {
+        interval: Duration::from_secs(6),
+        timeout: Duration::from_secs(2),
+        deadline: Duration::from_secs(60),
+        ..app().health
+    };
+    let scene = Scene::of(watched_app().with_health(health), |_, parts| parts).await;
+    scene.sickens(scene.new.id);
+    assert_eq!(scene.end().await.conclusion, Some(Conclusion::RolledBack));
+    scene.engine.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
