@@ -6,13 +6,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::Instant;
 
 use super::answer::Refusal;
 use super::body::{Exchange, RequestBody, ResponseBody};
 use super::edge::{Client, Edge};
 use super::headers::{self, Intent};
 use super::pool::{ConnectFailure, Pool};
+use super::traffic::Unanswered;
 use super::upstream::{InFlight, Upstream};
 use super::{host, tunnel};
 
@@ -46,15 +46,9 @@ async fn attempt(
     *outgoing.uri_mut() = origin_form(head.uri);
     *outgoing.headers_mut() = head.headers;
 
-    let (began, chosen) = (Instant::now(), Arc::clone(in_flight.upstream()));
-    let (response, exchange) = match send(edge, in_flight, outgoing).await {
-        Ok(answered) => answered,
-        Err(refusal) => {
-            chosen.traffic.failed();
-            return Err(refusal);
-        }
-    };
-    exchange.in_flight.upstream().traffic.answered(response.status().as_u16(), began.elapsed());
+    let unanswered = Unanswered::new(in_flight.upstream());
+    let (response, exchange) = send(edge, in_flight, outgoing).await.inspect_err(|_| unanswered.fail())?;
+    unanswered.answered_by(exchange.in_flight.upstream(), response.status().as_u16());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return upgrade(edge, from, offered, response, exchange.in_flight);
     }

@@ -1,11 +1,15 @@
 //! What the requests to an address have come to, second by second.
 
 use std::collections::VecDeque;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quark_core::backend::Traffic;
+use quark_core::backend::analysis_source::PATIENCE;
 use tokio::time::Instant;
+
+use super::upstream::Upstream;
 
 /// Seconds that are kept, at most; what is before is forgotten. An address
 /// without requests keeps nothing.
@@ -104,6 +108,41 @@ impl TrafficLog {
     }
 }
 
+/// A request that was not answered yet. Where its client goes away without an
+/// answer, after it was patient, it has failed.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    sent_to: Arc<Upstream>,
+    began: Instant,
+    is_over: AtomicBool,
+}
+
+impl Unanswered {
+    pub(super) fn new(sent_to: &Arc<Upstream>) -> Self {
+        Self { sent_to: Arc::clone(sent_to), began: Instant::now(), is_over: AtomicBool::new(false) }
+    }
+
+    /// Nobody answers it.
+    pub(super) fn fail(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.sent_to.traffic.failed();
+    }
+
+    /// Somebody has answered it, perhaps another one.
+    pub(super) fn answered_by(&self, upstream: &Upstream, status: u16) {
+        self.is_over.store(true, Ordering::Relaxed);
+        upstream.traffic.answered(status, self.began.elapsed());
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if !self.is_over.load(Ordering::Relaxed) && self.began.elapsed() >= PATIENCE {
+            self.sent_to.traffic.failed();
+        }
+    }
+}
+
 /// The first step that is not below `took`.
 fn step(took: Duration) -> usize {
     LIMITS.partition_point(|limit| *limit < took).min(STEPS - 1)
@@ -145,6 +184,18 @@ mod tests {
         assert_eq!(most(&took, 95), LIMITS[3]);
         took[3] = 94;
         assert_eq!(most(&took, 95), LIMITS[50]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_away_after_a_while_was_not_served() {
+        let place = ("shop".parse().unwrap(), quark_core::Slot::Blue, quark_core::Endpoint::new("127.0.0.1:1"));
+        let upstream = Arc::new(Upstream::new(place.0, place.1, place.2, "127.0.0.1:1".parse().unwrap()));
+        for (waited, failed) in [(PATIENCE / 2, 0), (PATIENCE, 1)] {
+            let unanswered = Unanswered::new(&upstream);
+            tokio::time::advance(waited).await;
+            drop(unanswered);
+            assert_eq!(upstream.traffic.recent(Duration::from_secs(60)).failed, failed, "{waited:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,27 @@ mod conformance {
     quark_core::analysis_source_conformance!(async { Traffic::start().await });
 }
 
+/// What hangs for its users has failed, although it never says so.
+#[tokio::test]
+async fn a_client_that_has_lost_patience_was_failed() {
+    let traffic = Traffic::start().await;
+    let place = traffic.place(&AppName::parse("shop").unwrap(), Slot::Blue).await.unwrap();
+    traffic.switch(&traffic.servers.lock().await, &place).await;
+    let mut client = TestClient::new(traffic.router.local_addr());
+    let patience = quark_core::backend::analysis_source::PATIENCE;
+    // It is as patient as that, and goes.
+    tokio::time::timeout(patience + Duration::from_millis(100), client.get("shop.test", "/hold")).await.unwrap_err();
+    drop(client);
+    let seen = || async { traffic.router.traffic(&place.app, place.slot, &place.endpoint, PATIENCE).await.unwrap() };
+    let counted = async {
+        while seen().await.failed == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.expect("nobody counts it");
+    assert_eq!(seen().await.requests, 1);
+}
+
 /// A proxy and what is behind it: one server, at an address for each slot.
 struct Traffic {
     router: ProxyRouter,
