@@ -33,6 +33,14 @@ impl Front {
         }
     }
 
+    /// The proxy in this process, if it is one.
+    pub(crate) fn proxy(&self) -> Option<&ProxyRouter> {
+        match self {
+            Self::Proxy(proxy) => Some(proxy),
+            Self::Nginx(..) => None,
+        }
+    }
+
     pub(crate) fn router(&self) -> Arc<dyn backend::Router> {
         match self {
             Self::Proxy(proxy) => Arc::new(proxy.clone()),

@@ -68,7 +68,13 @@ async fn serve(config: Config) -> Result<()> {
     let (journal, router): (Arc<dyn Store>, _) = (Arc::new(store.clone()), front.router());
     #[cfg(feature = "crash-points")]
     let (journal, router) = crash_points::put_around(journal, router);
-    let engine = DeploymentEngine::builder_dyn(journal, Arc::new(store.queue()), runtime, router)
+    let engine = DeploymentEngine::builder_dyn(journal, Arc::new(store.queue()), runtime, router);
+    let engine = match front.proxy() {
+        // It sees each request, and so knows what users get.
+        Some(proxy) => engine.with_analysis(proxy.clone()),
+        None => engine,
+    };
+    let engine = engine
         .with_config(engine_config)
         .with_builder_dyn(builder)
         .with_source(GitFetcher::new())

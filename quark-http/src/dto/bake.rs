@@ -20,6 +20,15 @@ pub struct BakeBody {
     pub interval_ms: Option<u64>,
     /// How many looks in a row must find it unwell, 1 to 100. Default 3.
     pub failures: Option<u32>,
+    /// The requests of the last minute before anything is made of how they were
+    /// answered. Default 50.
+    pub min_requests: Option<u64>,
+    /// How many requests of a thousand may fail, or three times as many as before
+    /// if that is more. Default 50, 5 %.
+    pub errors_permille: Option<u32>,
+    /// How long the slowest answers but 5 % may take, in hundredths of what they
+    /// took with the version before. Default 300, three times as long.
+    pub slowdown_percent: Option<u32>,
 }
 
 impl From<BakeBody> for BakePolicy {
@@ -28,6 +37,9 @@ impl From<BakeBody> for BakePolicy {
         policy.duration = body.duration_ms.map_or(policy.duration, Duration::from_millis);
         policy.interval = body.interval_ms.map_or(policy.interval, Duration::from_millis);
         policy.failures = body.failures.unwrap_or(policy.failures);
+        policy.min_requests = body.min_requests.unwrap_or(policy.min_requests);
+        policy.errors_permille = body.errors_permille.unwrap_or(policy.errors_permille);
+        policy.slowdown_percent = body.slowdown_percent.unwrap_or(policy.slowdown_percent);
         policy
     }
 }
@@ -35,8 +47,14 @@ impl From<BakeBody> for BakePolicy {
 impl From<BakePolicy> for BakeBody {
     fn from(policy: BakePolicy) -> Self {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).ok();
-        let (duration_ms, interval_ms) = (millis(policy.duration), millis(policy.interval));
-        Self { duration_ms, interval_ms, failures: Some(policy.failures) }
+        Self {
+            duration_ms: millis(policy.duration),
+            interval_ms: millis(policy.interval),
+            failures: Some(policy.failures),
+            min_requests: Some(policy.min_requests),
+            errors_permille: Some(policy.errors_permille),
+            slowdown_percent: Some(policy.slowdown_percent),
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod answers;
 mod approvals;
+mod bake;
 mod refusals;
 mod safe_mode;
 mod streams;
