@@ -62,7 +62,14 @@ impl World {
         let store = SqliteStore::open(SqliteConfig::new(folder.join("quark.db"))).await?;
         let (front, router, address) = front(choice, folder).await?;
         let (runtime, builder) = containers(choice, folder).await?;
-        let engine = DeploymentEngine::builder_dyn(Arc::new(store.clone()), Arc::new(store.queue()), runtime, router)
+        let engine = DeploymentEngine::builder_dyn(Arc::new(store.clone()), Arc::new(store.queue()), runtime, router);
+        let engine = match &front {
+            // It sees each request, and so knows what users get.
+            Front::Proxy(proxy) => engine.with_analysis(proxy.clone()),
+            #[cfg(feature = "nginx")]
+            Front::Nginx(_) => engine,
+        };
+        let engine = engine
             .with_builder_dyn(builder)
             .with_source(GitFetcher::new())
             .with_work_dir(folder.join("work"))

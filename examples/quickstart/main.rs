@@ -1,12 +1,14 @@
 //! QUARK's main job in one command: a git repository becomes a running, routed
 //! application, is replaced under load without losing a request, refuses a bad
-//! version and rolls back.
+//! version and rolls back. Then a version that only fails once it has users is
+//! approved by somebody, watched, and taken back by the engine.
 //!
 //! `cargo run --example quickstart` needs Rust and git, nothing else.
 //! `cargo run --example quickstart --features docker,nginx -- --docker --nginx`
 //! does the same with containers and nginx.
 
 mod backends;
+mod judgement;
 mod load;
 mod sample;
 mod show;
@@ -19,11 +21,15 @@ use quark_core::{
 };
 
 use backends::{Choice, World};
+use judgement::Harm;
 use load::Load;
 use show::Show;
 
 /// Longer than the five-second request of the load.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// The name that the app answers to.
+const HOST: &str = "hello.localhost";
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -32,9 +38,9 @@ async fn main() -> Result<()> {
     let show = Show::new();
     show.title("QUARK quickstart", &choice.describe());
 
-    show.doing("making a git repository with three commits");
+    show.doing("making a git repository with four commits");
     let repository = sample::create(&folder.path().join("repository"), choice.docker)?;
-    show.done("a git repository with three commits", &repository.folder.display().to_string());
+    show.done("a git repository with four commits", &repository.folder.display().to_string());
 
     let world = World::start(&choice, folder.path()).await?;
     let outcome = run(&world, &repository, &show).await;
@@ -61,6 +67,7 @@ struct Report {
     deploy: Duration,
     promote: String,
     roll_back: Duration,
+    harm: Harm,
     url: String,
 }
 
@@ -79,7 +86,7 @@ async fn run(world: &World, repository: &sample::Repository, show: &Show) -> Res
     let url = format!("http://hello.localhost:{}/", world.address.port());
     show.fact("it answers at", &url);
 
-    let load = Load::start(world.address, "hello.localhost");
+    let load = Load::start(world.address, HOST);
     load.warmed_up().await?;
 
     show.heading("Commit 2: replaced while requests are coming in");
@@ -107,6 +114,7 @@ async fn run(world: &World, repository: &sample::Repository, show: &Show) -> Res
     load.sees("2").await.context("the second version does not answer")?;
 
     let counted = load.stop().await;
+    let harm = judgement::play(world, &name, repository, show).await?;
     Ok(Report {
         requests: counted.requests,
         failed: counted.failed,
@@ -116,6 +124,7 @@ async fn run(world: &World, repository: &sample::Repository, show: &Show) -> Res
         deploy: took,
         promote,
         roll_back,
+        harm,
         url,
     })
 }

@@ -12,13 +12,15 @@ const PROGRAM: &str = include_str!("../../quark-core/src/testing/sample_app/main
 const QUARK_TOML: &str = include_str!("sample/quark.toml");
 const DOCKERFILE: &str = include_str!("sample/Dockerfile");
 
-/// A repository with two good commits and a bad one.
+/// A repository with two good commits and two bad ones.
 #[derive(Debug)]
 pub(crate) struct Repository {
     pub(crate) folder: PathBuf,
     pub(crate) first: CommitSha,
     pub(crate) second: CommitSha,
     pub(crate) bad: CommitSha,
+    /// It is healthy, and fails users once there are some.
+    pub(crate) sick: CommitSha,
 }
 
 /// Makes the repository. With `docker` it holds the compiled program too, so
@@ -31,19 +33,22 @@ pub(crate) fn create(folder: &Path, docker: bool) -> Result<Repository> {
         compile(folder)?;
     }
     Ok(Repository {
-        first: commit(folder, "1", true)?,
-        second: commit(folder, "2", true)?,
-        bad: commit(folder, "3", false)?,
+        first: commit(folder, "1", true, 0)?,
+        second: commit(folder, "2", true, 0)?,
+        bad: commit(folder, "3", false, 0)?,
+        sick: commit(folder, "4", true, 300)?,
         folder: folder.to_owned(),
     })
 }
 
-fn commit(folder: &Path, version: &str, healthy: bool) -> Result<CommitSha> {
+fn commit(folder: &Path, version: &str, healthy: bool, sick_after: u64) -> Result<CommitSha> {
     let program = PROGRAM
         .replace("const VERSION: &str = \"1\";", &format!("const VERSION: &str = \"{version}\";"))
-        .replace("const HEALTHY: bool = true;", &format!("const HEALTHY: bool = {healthy};"));
+        .replace("const HEALTHY: bool = true;", &format!("const HEALTHY: bool = {healthy};"))
+        .replace("const SICK_AFTER: u64 = 0;", &format!("const SICK_AFTER: u64 = {sick_after};"));
     fs::write(folder.join("main.rs"), program)?;
     let dockerfile = DOCKERFILE.replace("@version@", version).replace("@healthy@", &healthy.to_string());
+    let dockerfile = dockerfile.replace("@sick_after@", &sick_after.to_string());
     fs::write(folder.join("Dockerfile"), dockerfile)?;
     git(folder, &["add", "--all"])?;
     git(folder, &["commit", "--quiet", "--message", &format!("Version {version}")])?;

@@ -65,6 +65,10 @@ impl Show {
         self.line(&format!("  {} {what:<34} {value}", style("→").cyan()));
     }
 
+    pub(crate) fn quote(&self, text: &str) {
+        self.line(&format!("  {} {text}", style("│").dim()));
+    }
+
     /// Shows a deployment's steps as they happen, and returns its end.
     pub(crate) async fn follow(&self, engine: &DeploymentEngine, id: DeploymentId) -> Result<Deployment> {
         let mut events = engine.watch(id, 0);
@@ -83,6 +87,10 @@ impl Show {
                 EventKind::StepFailed { failure, .. } => {
                     self.spinner.set_message("waiting");
                     self.line(&format!("  {} {failure}", style("✗").red()));
+                }
+                EventKind::BakeStarted { .. } => self.doing("watching it"),
+                EventKind::BakeUnwell { failure, .. } => {
+                    self.line(&format!("  {} {}", style("!").yellow(), failure.message));
                 }
                 EventKind::Completed { conclusion, .. } => {
                     let word = match conclusion {
@@ -116,6 +124,10 @@ impl Show {
         self.fact("deploying commit 2 took", &format!("{} ms, build included", report.deploy.as_millis()));
         self.fact("time to promote", &report.promote);
         self.fact("time to roll back (warm)", &format!("{} ms from request to done", report.roll_back.as_millis()));
+        let harm = &report.harm;
+        let share = format!("{} of {} requests failed", harm.failed, harm.requests);
+        let served = format!("{share}, in the {:.1} s that it served", harm.lasted.as_secs_f64());
+        self.fact("commit 4, before it was taken back", &served);
         for failure in &report.first_failures {
             self.line(&format!("  {} {failure}", style("✗").red()));
         }
@@ -140,6 +152,7 @@ fn doing(step: StepName) -> &'static str {
         StepName::Start => "starting it",
         StepName::Probe => "asking for its health",
         StepName::Promote => "switching",
+        StepName::RollBack => "going back to the version before",
         StepName::Undo => "taking away what was made",
         StepName::Unroute => "taking the route away",
         _ => "working",

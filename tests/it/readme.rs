@@ -65,11 +65,12 @@ fn these_tests_know_every_command() {
 }
 
 fn assert_lossless(out: &str) {
-    let line = out.lines().find(|line| line.contains("requests") && line.contains("failed")).expect("no summary");
+    let line = out.lines().find(|line| line.trim_start().starts_with("→ requests")).expect("no summary");
     assert!(line.contains(", 0 failed"), "{line}");
     let requests: u64 = line.split_whitespace().find_map(|word| word.trim_end_matches(',').parse().ok()).unwrap();
     assert!(requests > 500, "there was hardly any load: {line}");
     assert!(!out.contains('\u{1b}'), "colours in a pipe");
+    assert!(out.contains("deployment rolled_back"), "what fails its users was not taken back: {out}");
 }
 
 #[tokio::test]

@@ -1,0 +1,82 @@
+//! The second act: what the engine decides by itself, and what it asks people.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use quark_core::engine::PendingApproval;
+use quark_core::{
+    AppName, ApprovalPolicy, ApprovalRequest, BakePolicy, Conclusion, DeployRequest, DeploymentEngine, DeploymentId,
+};
+
+use crate::backends::World;
+use crate::load::Load;
+use crate::sample::Repository;
+use crate::show::Show;
+use crate::{HOST, expect};
+
+/// What the users of the sick version saw.
+#[derive(Debug)]
+pub(crate) struct Harm {
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
+    pub(crate) lasted: Duration,
+}
+
+/// Commit 4 is healthy when it is asked, and fails its users: somebody agrees
+/// to it, and the engine takes it back.
+pub(crate) async fn play(world: &World, name: &AppName, repository: &Repository, show: &Show) -> Result<Harm> {
+    let engine = &world.engine;
+    show.heading("From now on somebody must agree, and what serves is watched");
+    let record = engine.app(name).await?;
+    let bake = BakePolicy::lasting(Duration::from_secs(20)).with_interval(Duration::from_millis(500));
+    let app = record.spec.with_approval(ApprovalPolicy::of(1)).with_bake(bake);
+    engine.update_app(app, record.version).await?;
+    show.fact("approval", "one person, and not whoever asked");
+    show.fact("watched after the switch", "20 s: probes, errors and speed, against the version before");
+
+    show.heading("Commit 4: healthy, until it has users");
+    let load = Load::start(world.address, HOST);
+    load.warmed_up().await?;
+    let request = DeployRequest { by: Some("ann".to_owned()), ..DeployRequest::commit(repository.sick.clone()) };
+    let deployment = engine.deploy(name, request).await?;
+    let (ended, asked) = tokio::join!(show.follow(engine, deployment.id), agree(engine, deployment.id, show));
+    let (ended, agreed) = (ended?, asked?);
+    let lasted = agreed.elapsed();
+    load.sees("2").await.context("the version before does not answer")?;
+    let counted = load.stop().await;
+    expect(&ended, Conclusion::RolledBack)?;
+
+    show.heading("Why? `engine.explain(&app)` says");
+    for line in engine.explain(name).await?.to_string().lines() {
+        show.quote(line);
+    }
+    Ok(Harm { requests: counted.requests + counted.failed, failed: counted.failed, lasted })
+}
+
+/// Agrees once the engine asks; since when it may serve.
+async fn agree(engine: &DeploymentEngine, id: DeploymentId, show: &Show) -> Result<Instant> {
+    let pending = asked(engine, id).await?;
+    let preview = pending.preview.as_ref().map(ToString::to_string).unwrap_or_default();
+    show.fact("asks for somebody's consent", &format!("a look at it: http://{preview}/"));
+    for change in &pending.changes {
+        show.fact("different from what serves", &change.to_string());
+    }
+    let own = engine.answer_approval(id, ApprovalRequest::approve(&pending, "ann")).await;
+    if let Err(error) = own {
+        show.fact("ann, who asked, agrees", &format!("refused: {error}"));
+    }
+    engine.answer_approval(id, ApprovalRequest::approve(&pending, "bob")).await?;
+    show.fact("bob agrees", "to this very image");
+    Ok(Instant::now())
+}
+
+async fn asked(engine: &DeploymentEngine, id: DeploymentId) -> Result<PendingApproval> {
+    loop {
+        if let Some(pending) = engine.approvals().await?.into_iter().find(|pending| pending.deployment.id == id) {
+            return Ok(pending);
+        }
+        let deployment = engine.deployment(id).await?;
+        anyhow::ensure!(!deployment.state.is_terminal(), "nobody was asked: {:?}", deployment.failure);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
