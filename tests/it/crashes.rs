@@ -24,6 +24,7 @@ use points::Point;
 use scenario::{Request, Scenario};
 use scene::Scene;
 use users::{Users, served};
+use versions::Version;
 
 /// What there is to look at.
 struct Machine<'a> {
@@ -59,10 +60,11 @@ impl<'a> Machine<'a> {
         Vec::new()
     }
 
-    /// This version serves, and by one of these containers.
-    async fn assert_serves(&self, expected: &str, address: SocketAddr, containers: &[Container]) {
+    /// This version serves, by one of these containers, and is well if it shall be.
+    async fn assert_serves(&self, expected: &str, well: bool, address: SocketAddr, containers: &[Container]) {
         let served = served(address).await;
         assert_eq!(served.version, expected, "the wrong version serves");
+        assert_eq!(served.healthy, well, "{served:?}");
         if self.docker.is_some() && expected != "-" {
             let one = containers.iter().any(|container| served.instance.starts_with(&container.id[..12]));
             assert!(one, "{served:?} is none of {containers:?}");
@@ -101,7 +103,7 @@ async fn dies_and_recovers(world: &str, point: Point) {
     let machine = Machine::new(&scene, world).await;
     let host = Host::start(&scene, world).await;
     let nginx = scene.nginx();
-    host.create(&scene, scenario.grace()).await;
+    host.create(&scene, scenario).await;
     for version in scenario.before() {
         host.ask(&scene, Request::Deploy(*version)).await;
         assert_succeeded(&host.wait().await);
@@ -126,7 +128,8 @@ async fn dies_and_recovers(world: &str, point: Point) {
     let meanwhile = machine.assert_has(point.containers);
     assert_never_restarted(&before, &meanwhile);
     if machine.is_behind_nginx() {
-        machine.assert_serves(point.serves, address, &meanwhile).await;
+        let well = scenario != Scenario::TakeBack || point.serves == end.serves;
+        machine.assert_serves(point.serves, well, address, &meanwhile).await;
     }
 
     let host = Host::start(&scene, world).await;
@@ -135,12 +138,12 @@ async fn dies_and_recovers(world: &str, point: Point) {
     }
     let ended = host.wait().await;
     assert_eq!(ended["conclusion"], end.conclusion, "{ended}");
-    if scenario == Scenario::Retire {
+    if scenario.retires() {
         host.retired().await;
     }
     let after = machine.assert_has(end.containers);
     assert_never_restarted(&meanwhile, &after);
-    machine.assert_serves(end.serves, host.address, &after).await;
+    machine.assert_serves(end.serves, true, host.address, &after).await;
     machine.assert_nothing_left();
     if let Some(users) = users {
         users.stop(end.seen).await;
@@ -152,5 +155,32 @@ async fn dies_and_recovers(world: &str, point: Point) {
         assert_succeeded(&host.wait().await);
         machine.assert_has("-");
     }
+    host.end().await;
+}
+
+/// What stands by answers until the route leads there again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_dies_once_it_serves_costs_no_request() {
+    if !can_be_tested("docker") {
+        return;
+    }
+    let scenario = Scenario::TakeBack;
+    let scene = Scene::new(scenario, "none");
+    versions::build_images(scene.commits()).await;
+    let machine = Machine::new(&scene, "docker").await;
+    let host = Host::start(&scene, "docker").await;
+    host.create(&scene, scenario).await;
+    host.ask(&scene, Request::Deploy(Version::One)).await;
+    assert_succeeded(&host.wait().await);
+    let users = Users::start(host.address, scenario.slowest()).await;
+    host.ask(&scene, Request::Deploy(Version::Two)).await;
+    host.ask(&scene, Request::Reach("events", "event", "bake_started")).await;
+    machine.docker.as_ref().unwrap().kill_version("2");
+    let ended = host.wait().await;
+    assert_eq!((&ended["conclusion"], &ended["failure"]["code"]), (&"rolled_back".into(), &"exited".into()), "{ended}");
+    host.retired().await;
+    let after = machine.assert_has("1");
+    machine.assert_serves("1", true, host.address, &after).await;
+    users.stop(&["1", "2", "1"]).await;
     host.end().await;
 }

@@ -91,6 +91,12 @@ impl Docker {
         assert_eq!(status, 204, "{body}");
     }
 
+    /// Kills the container of a version.
+    pub(super) fn kill_version(&self, version: &str) {
+        let (status, body) = self.call("POST", &format!("/containers/{}/kill", self.of(version).id)).unwrap();
+        assert_eq!(status, 204, "{body}");
+    }
+
     /// Starts a container beside that of a version, with the same labels and
     /// the name of an instance that was never asked for.
     pub(super) fn copy_version(&self, version: &str) {

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quark_core::process::{ProcessRef, Signal};
+use quark_core::testing::http::TestClient;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::watch;
 
 use super::api::Api;
-use super::scenario::Request;
+use super::scenario::{Request, Scenario};
 use super::scene::Scene;
 use crate::world::nginx_or_skip;
 
@@ -50,15 +51,18 @@ impl Host {
         assert_killed(&mut child, &said).await;
     }
 
-    /// Makes the app known. A standby is kept for so many milliseconds.
-    pub(super) async fn create(&self, scene: &Scene, grace: u32) {
-        let app = json!({
+    /// Makes the app known.
+    pub(super) async fn create(&self, scene: &Scene, scenario: Scenario) {
+        let mut app = json!({
             "name": "shop",
             "source": { "type": "git", "repository": scene.repository(), "branch": "main" },
             // One probe may take as long as a busy machine needs.
             "health": { "path": "/healthz", "interval_ms": 50, "timeout_ms": 30_000, "deadline_ms": 60_000 },
-            "timing": { "grace_ms": grace, "drain_ms": 10_000 },
+            "timing": { "grace_ms": scenario.grace(), "drain_ms": 10_000 },
         });
+        if let Some(bake) = scenario.bake() {
+            app["bake"] = bake;
+        }
         self.api.ask("POST", "/api/v1/apps", &app.to_string()).await;
     }
 
@@ -73,6 +77,11 @@ impl Host {
 
     /// Asks for what it dies of: there may be an answer or none.
     pub(super) async fn ask_to_death(mut self, scene: &Scene, point: &str, request: Request) {
+        if let Request::Sicken = request {
+            scene.die_at(point);
+            self.sicken().await;
+            return assert_killed(&mut self.child, &self.said).await;
+        }
         let (method, path, body) = self.order(scene, request).await;
         scene.die_at(point);
         let api = self.api.clone();
@@ -95,8 +104,14 @@ impl Host {
             }
             Request::RollBack => ("POST", "/api/v1/apps/shop/rollback".to_owned(), "{}".to_owned()),
             Request::Remove => ("DELETE", "/api/v1/apps/shop".to_owned(), String::new()),
-            Request::Reach(..) => panic!("nothing is asked for"),
+            Request::Reach(..) | Request::Sicken => panic!("nothing is asked for"),
         }
+    }
+
+    /// Lets what serves be well no longer.
+    async fn sicken(&self) {
+        let mut client = TestClient::new(self.address);
+        client.request("POST", "shop.localhost", "/sicken", &[]).await.unwrap().ok().unwrap();
     }
 
     /// Waits until the newest deployment is there.

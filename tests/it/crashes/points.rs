@@ -140,6 +140,12 @@ points! {
     after_going_back:                   "outcome:promote",  RollBack, "1", "1, 2";
     after_the_outcome_of_going_back:    "after:promote",    RollBack, "1", "1, 2";
 
+    // A version that is not well any more once it serves.
+    before_the_intent_to_take_back:     "before:roll_back",  TakeBack, "2", "1, 2";
+    before_taking_back:                 "intent:roll_back",  TakeBack, "2", "1, 2";
+    after_taking_back:                  "outcome:roll_back", TakeBack, "1", "1, 2";
+    after_the_outcome_of_taking_back:   "after:roll_back",   TakeBack, "1", "1, 2";
+
     // The end of an app.
     before_a_removal_is_written:        "before:queued",    Remove, "2", "1, 2";
     after_a_removal_was_written:        "after:queued",     Remove, "2", "1, 2";
@@ -194,6 +200,8 @@ without_docker! {
     before_the_start: "intent:start", Replace;
     after_the_start: "outcome:start", Replace;
     while_probing: "intent:probe", Replace;
+    before_taking_back: "intent:roll_back", TakeBack;
+    after_taking_back: "outcome:roll_back", TakeBack;
     before_the_promotion: "intent:promote", Replace;
     after_the_promotion: "outcome:promote", Replace;
     before_draining: "intent:drain", Retire;

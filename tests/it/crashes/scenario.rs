@@ -1,5 +1,7 @@
 //! What an engine is doing when it dies, and how that must end.
 
+use serde_json::{Value, json};
+
 use super::docker::Docker;
 use super::host::Host;
 use super::scene::{Scene, Version};
@@ -29,6 +31,8 @@ pub(super) enum Scenario {
     Supersede,
     /// From version 2 back to version 1, which stands by.
     RollBack,
+    /// Version 2 is not well any more once it serves, and is taken back by itself.
+    TakeBack,
     /// The app is removed, with version 2 live and version 1 standing by.
     Remove,
     /// An engine starts, and finds that somebody has removed the container of
@@ -49,6 +53,8 @@ pub(super) enum Request {
     RollBack,
     /// The end of the app.
     Remove,
+    /// Nothing: what serves is not well from now on.
+    Sicken,
     /// Nothing: the newest deployment is waited for until an event of this
     /// stream has this value in this field.
     Reach(&'static str, &'static str, &'static str),
@@ -70,6 +76,16 @@ impl Scenario {
     /// How long a standby is kept, in milliseconds.
     pub(super) fn grace(self) -> u32 {
         if self == Self::Retire { 0 } else { 600_000 }
+    }
+
+    /// How the app is watched once a version serves, if it is.
+    pub(super) fn bake(self) -> Option<Value> {
+        (self == Self::TakeBack).then(|| json!({ "duration_ms": 120_000, "interval_ms": 200, "failures": 1 }))
+    }
+
+    /// Whether something is taken away after the end of the deployment.
+    pub(super) fn retires(self) -> bool {
+        matches!(self, Self::Retire | Self::TakeBack)
     }
 
     /// What is deployed before.
@@ -106,9 +122,10 @@ impl Scenario {
     /// What is asked for, with what is waited for in between. The engine dies
     /// in the course of the last request.
     pub(super) fn requests(self) -> Vec<Request> {
-        use Request::{Cancel, Deploy, Reach, Remove, RollBack};
+        use Request::{Cancel, Deploy, Reach, Remove, RollBack, Sicken};
         const PRINTS: Request = Reach("logs", "text", "line 1");
         const PROBES: Request = Reach("events", "step", "probe");
+        const BAKES: Request = Reach("events", "event", "bake_started");
         match self {
             Self::First => vec![Deploy(Version::One)],
             Self::Replace | Self::Retire | Self::Refuse => vec![Deploy(Version::Two)],
@@ -119,6 +136,7 @@ impl Scenario {
             Self::CancelProbing => vec![Deploy(Version::Sick), PROBES, Cancel],
             Self::Supersede => vec![Deploy(Version::Sick), PROBES, Deploy(Version::Three)],
             Self::RollBack => vec![RollBack],
+            Self::TakeBack => vec![Deploy(Version::Two), BAKES, Sicken],
             Self::Remove => vec![Remove],
             Self::Mend | Self::Collect => Vec::new(),
         }
@@ -170,6 +188,7 @@ impl Scenario {
             Self::CancelBuilding | Self::CancelProbing => ("cancelled", "1", "1", &["1"]),
             Self::Supersede => ("succeeded", "3", "1, 3", &["1", "3"]),
             Self::RollBack => ("succeeded", "1", "1, 2", &["2", "1"]),
+            Self::TakeBack => ("rolled_back", "1", "1", &["1", "2", "1"]),
             Self::Remove => ("succeeded", "-", "-", &[]),
             Self::Mend => ("succeeded", "2", "1, 2", &["2", "1", "2"]),
             Self::Collect => ("succeeded", "1", "1", &["1"]),
