@@ -114,7 +114,7 @@ async fn run(world: &World, repository: &sample::Repository, show: &Show) -> Res
     load.sees("2").await.context("the second version does not answer")?;
 
     let counted = load.stop().await;
-    let harm = judgement::play(world, &name, repository, show).await?;
+    let harm = Box::pin(judgement::play(world, &name, repository, show)).await?;
     Ok(Report {
         requests: counted.requests,
         failed: counted.failed,

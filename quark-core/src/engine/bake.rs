@@ -2,6 +2,7 @@
 //! It is parked between two looks and holds no worker. What a look says for the
 //! deployment is decided in `settle`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::analysis::complaint;
@@ -45,7 +46,8 @@ impl Driver {
         let policy = draft.snapshot().deployment.release.bake.clone().unwrap_or_default();
         self.note_traffic_before(draft).await;
         let longest = longest(&draft.snapshot().deployment.release.health);
-        let context = StepContext { shared: self.shared.clone(), lease: self.lease.clone(), log: self.log.clone() };
+        let context =
+            StepContext { shared: Arc::clone(&self.shared), lease: self.lease.clone(), log: Arc::clone(&self.log) };
         let seen = tokio::select! {
             biased;
             seen = look(&context, draft.snapshot(), &policy) => seen,

@@ -112,7 +112,8 @@ async fn mend(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedConta
     let Some(deployment) = journal(shared, app).await? else { return unroute(shared, name).await };
     // One that serves and is stuck on its way back waits for a person, and users do not.
     let serves = app.serving.live.as_ref().is_some_and(|live| live.deployment == deployment.id);
-    if !deployment.state.is_terminal() && !(serves && deployment.state == State::Stuck) {
+    let waits = serves && deployment.state == State::Stuck;
+    if !deployment.state.is_terminal() && !waits {
         // What is under way, or stuck, decides about its own traces.
         return Ok(false);
     }
