@@ -39,7 +39,7 @@ fn too_many_errors(policy: &BakePolicy, before: Option<&Traffic>, now: &Traffic,
     let (failed, requests, seconds) = (now.failed, now.requests, window.as_secs());
     let (share, allowed) = (percent(share), percent(allowed));
     let text = format!("{failed} of {requests} requests failed in the last {seconds} s ({share}); {allowed} may");
-    let before = before.map(|before| format!("with the version before it were {}", percent(permille(before))));
+    let before = before.map(|before| format!("{} did with the version before", percent(permille(before))));
     let hint = before.unwrap_or_else(|| "how many failed with the version before is not known".to_owned());
     Some(Error::new(ErrorKind::Unhealthy, text).with_code("too_many_errors").with_hint(hint))
 }
@@ -113,6 +113,6 @@ mod tests {
         let error =
             complaint(&BakePolicy::default(), Some(&traffic(900, 9, 10)), &traffic(180, 12, 10), MINUTE).unwrap();
         assert_eq!(error.message(), "12 of 180 requests failed in the last 60 s (6.6 %); 5.0 % may");
-        assert_eq!(error.hint(), Some("with the version before it were 1.0 %"));
+        assert_eq!(error.hint(), Some("1.0 % did with the version before"));
     }
 }

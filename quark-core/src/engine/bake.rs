@@ -111,7 +111,9 @@ async fn look(context: &StepContext, snapshot: &Snapshot, policy: &BakePolicy) -
     let times = bake.map_or(1, |bake| bake.unwell_by(context.shared.now(), policy));
     let enough = step::is_down(&error) || times >= policy.failures || planted!(FirstDoubtGoesBack);
     let back = enough && can_go_back(context, snapshot).await;
-    Seen::Unwell { failure: Failure::from_error(StepName::Probe, &error), back }
+    // No step has failed: it serves.
+    let failure = Failure { step: None, ..Failure::from_error(StepName::Probe, &error) };
+    Seen::Unwell { failure, back }
 }
 
 /// Whether the version answers a probe, and its users; why not.
