@@ -49,9 +49,11 @@ impl Processes {
     }
 }
 
-/// Whether a worker may still accept connections.
+/// Whether a worker may still accept connections. One that is just ending has
+/// lost its title, and is alive for another moment.
 pub(crate) fn accepts(worker: &ProcessRef) -> bool {
-    worker.is_alive() && !title(worker.pid).contains(LEAVING)
+    let title = title(worker.pid);
+    worker.is_alive() && names_nginx(&title) && !title.contains(LEAVING)
 }
 
 fn alive(pid: u32) -> Option<ProcessRef> {
@@ -60,7 +62,10 @@ fn alive(pid: u32) -> Option<ProcessRef> {
 
 /// Whether it is a master or a worker; caches have processes of other names.
 fn is_nginx(pid: u32) -> bool {
-    let title = title(pid);
+    names_nginx(&title(pid))
+}
+
+fn names_nginx(title: &str) -> bool {
     title.starts_with(MASTER) || title.starts_with(WORKER)
 }
 
