@@ -10,10 +10,11 @@ const LONGEST: usize = 500;
 const SAMPLES: [&str; 2] = ["quark-core/src/testing/sample_app/main.rs", "tests/fixtures/"];
 
 /// Where a test waits by the clock, and why no event can be waited for.
-const WAITS: [(&str, &str); 7] = [
+const WAITS: [(&str, &str); 8] = [
     ("quark-core/tests/it/fault_matrix/stage/world.rs", "a clock on time that passes only when nobody works"),
     ("quark-core/tests/it/runtime_suite_bites.rs", "a runtime whose fault is that it waits for the whole grace time"),
     ("quark-docker/tests/it/world.rs", "asks the daemon again until it has what is expected"),
+    ("quark-local/tests/it/proxy/analysis.rs", "answers that are slow, and time that the proxy measures"),
     ("quark-local/tests/it/proxy/bodies.rs", "asks again until what is expected is there"),
     ("quark-local/tests/it/proxy/limits.rs", "a client that is slow on purpose"),
     ("quark-local/tests/it/stage.rs", "asks again until what is expected is there"),

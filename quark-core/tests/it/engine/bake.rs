@@ -24,16 +24,16 @@ fn watched_app() -> App {
 }
 
 /// A version that was just promoted and is watched, over one that is well.
-struct Scene {
-    world: World,
-    engine: DeploymentEngine,
-    before: Deployment,
+pub(super) struct Scene {
+    pub(super) world: World,
+    pub(super) engine: DeploymentEngine,
+    pub(super) before: Deployment,
     commit: CommitSha,
-    new: Deployment,
+    pub(super) new: Deployment,
 }
 
 impl Scene {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::with(|_, parts| parts).await
     }
 
@@ -54,7 +54,7 @@ impl Scene {
         scene
     }
 
-    async fn now(&self) -> Deployment {
+    pub(super) async fn now(&self) -> Deployment {
         self.engine.deployment(self.new.id).await.unwrap()
     }
 
@@ -62,7 +62,7 @@ impl Scene {
         self.world.until("it comes so far", || async { self.now().await.state == state }).await;
     }
 
-    async fn end(&self) -> Deployment {
+    pub(super) async fn end(&self) -> Deployment {
         self.world.end(&self.engine, self.new.id).await
     }
 
@@ -75,13 +75,13 @@ impl Scene {
     }
 
     /// Which deployment is live, and where requests go.
-    async fn live(&self) -> (quark_core::DeploymentId, Option<Slot>) {
+    pub(super) async fn live(&self) -> (quark_core::DeploymentId, Option<Slot>) {
         let live = self.world.app().await.serving.live.unwrap().deployment;
         (live, self.world.router.route(&name()).map(|route| route.active))
     }
 }
 
-fn bake(deployment: &Deployment) -> Bake {
+pub(super) fn bake(deployment: &Deployment) -> Bake {
     deployment.bake.clone().expect("it is not watched")
 }
 
@@ -411,79 +411,6 @@ async fn what_people_have_agreed_to_is_watched_from_its_first_second_on() {
     engine.shutdown().await;
 }
 
-/// Requests that are answered like this, 20 in a second, from now on.
-fn served(scene: &Scene, slot: Slot, failed_of_ten: usize, took: Duration) -> tokio::task::JoinHandle<()> {
-    let (analysis, clock) = (scene.world.analysis.clone(), Arc::clone(&scene.world.clock));
-    let route = scene.world.router.route(&name()).unwrap();
-    let endpoint = route.endpoint(slot).clone();
-    tokio::spawn(async move {
-        loop {
-            for request in 0..20 {
-                let status = if request % 10 < failed_of_ten { 503 } else { 200 };
-                analysis.end(&name(), slot, &endpoint, Some((status, took)));
-            }
-            clock.sleep(Duration::from_secs(1)).await;
-        }
-    })
-}
-
-const QUICK: Duration = Duration::from_millis(10);
-
-#[tokio::test(start_paused = true)]
-async fn what_fails_its_users_is_rolled_back_with_the_figures() {
-    let scene = Scene::new().await;
-    let users = served(&scene, scene.now().await.slot.unwrap(), 1, QUICK);
-    let ended = scene.end().await;
-    assert_eq!(ended.conclusion, Some(Conclusion::RolledBack));
-    let failure = ended.failure.unwrap();
-    assert_eq!(failure.code, "too_many_errors");
-    assert!(failure.message.contains("requests failed in the last"), "{failure}");
-    assert!(failure.message.contains("(10.0 %); 5.0 % may"), "{failure}");
-    assert_eq!(scene.live().await.0, scene.before.id);
-    users.abort();
-    scene.engine.shutdown().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_slower_than_the_version_before_is_rolled_back() {
-    for (took, conclusion) in [(90, Conclusion::RolledBack), (60, Conclusion::Succeeded)] {
-        let scene = Scene::new().await;
-        // The next one is watched over this one.
-        let users = served(&scene, scene.now().await.slot.unwrap(), 0, QUICK);
-        assert_eq!(scene.end().await.conclusion, Some(Conclusion::Succeeded));
-        let request = DeployRequest::commit(scene.world.good());
-        let newer = scene.engine.deploy(&name(), request).await.unwrap();
-        let state = || async { scene.engine.deployment(newer.id).await.unwrap() };
-        scene.world.until("it is watched", || async { state().await.state == State::Baking }).await;
-        users.abort();
-        let users = served(&scene, state().await.slot.unwrap(), 0, Duration::from_millis(took));
-        let ended = scene.world.end(&scene.engine, newer.id).await;
-        assert_eq!(ended.conclusion, Some(conclusion), "{took} ms");
-        let before = bake(&ended).traffic_before.unwrap();
-        assert!(before.requests >= 1000 && before.p95 == Some(QUICK), "{before:?}");
-        if let Some(failure) = ended.failure {
-            assert_eq!(failure.code, "too_slow");
-            assert!(failure.message.contains("took up to 90 ms; up to 60 ms may"), "{failure}");
-        }
-        users.abort();
-        scene.engine.shutdown().await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_moment_of_errors_is_no_cause() {
-    let scene = Scene::new().await;
-    let slot = scene.now().await.slot.unwrap();
-    let users = served(&scene, slot, 10, QUICK);
-    scene.world.pass(Duration::from_millis(2500)).await;
-    users.abort();
-    // For a minute many of the last requests have failed, and none does any more.
-    let users = served(&scene, slot, 0, QUICK);
-    assert_eq!(bake(&scene.end().await).outcome, Some(BakeOutcome::Passed));
-    users.abort();
-    scene.engine.shutdown().await;
-}
-
 /// A look lasts as long as its probes.
 #[tokio::test(start_paused = true)]
 async fn a_slow_health_check_is_waited_for() {
@@ -496,17 +423,6 @@ async fn a_slow_health_check_is_waited_for() {
     let scene = Scene::of(watched_app().with_health(health), |_, parts| parts).await;
     scene.sickens(scene.new.id);
     assert_eq!(scene.end().await.conclusion, Some(Conclusion::RolledBack));
-    scene.engine.shutdown().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn few_requests_decide_nothing() {
-    let scene = Scene::new().await;
-    let (slot, route) = (scene.now().await.slot.unwrap(), scene.world.router.route(&name()).unwrap());
-    for _ in 0..49 {
-        scene.world.analysis.end(&name(), slot, route.endpoint(slot), None);
-    }
-    assert_eq!(bake(&scene.end().await).outcome, Some(BakeOutcome::Passed));
     scene.engine.shutdown().await;
 }
 

@@ -2,6 +2,7 @@
 
 mod approval;
 mod bake;
+mod bake_figures;
 mod cancel;
 mod collect;
 mod crash;
