@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use quark_core::engine::PendingApproval;
 use quark_core::{
     AppName, ApprovalPolicy, ApprovalRequest, BakePolicy, Conclusion, DeployRequest, DeploymentEngine, DeploymentId,
@@ -61,9 +61,12 @@ async fn agree(engine: &DeploymentEngine, id: DeploymentId, show: &Show) -> Resu
     for change in &pending.changes {
         show.fact("different from what serves", &change.to_string());
     }
-    let own = engine.answer_approval(id, ApprovalRequest::approve(&pending, "ann")).await;
-    if let Err(error) = own {
-        show.fact("ann, who asked, agrees", &format!("refused: {error}"));
+    match engine.answer_approval(id, ApprovalRequest::approve(&pending, "ann")).await {
+        Err(error) if error.code() == "own_deployment" => {
+            show.fact("ann, who asked, agrees", &format!("refused: {error}"));
+        }
+        Err(error) => return Err(error.into()),
+        Ok(_) => bail!("ann could approve what she had asked for"),
     }
     engine.answer_approval(id, ApprovalRequest::approve(&pending, "bob")).await?;
     show.fact("bob agrees", "to this very image");

@@ -111,7 +111,7 @@ impl Bake {
     #[must_use]
     pub fn unwell_by(&self, at: Timestamp, policy: &BakePolicy) -> u32 {
         let again = self.unwell_at.is_some_and(|last| at.since(last) < policy.interval / 10 * 9);
-        if again && self.unwell > 0 { self.unwell } else { (self.unwell + 1).min(policy.failures) }
+        if again { self.unwell } else { (self.unwell + 1).min(policy.failures) }
     }
 
     /// When it is over whatever was seen.

@@ -20,7 +20,7 @@ use crate::platform::Task;
 use crate::{Error, ErrorKind, Result};
 
 /// How often a version that waits for people is looked at (`engine.md` 1.8).
-const WATCH: Duration = Duration::from_secs(10);
+pub(super) const WATCH: Duration = Duration::from_secs(10);
 
 impl Driver {
     /// Looks whether a version that waits for people is well, and lets it wait

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::driver::Burst;
 use super::hold::Hold;
+use super::meanwhile::WATCH;
 use super::shared::Shared;
 use super::sweep::{forget_logs, forgets_every, sweep, sweep_checkouts};
 use crate::app::AppName;
@@ -164,15 +165,13 @@ async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
     }
 }
 
-/// How long at most the job of a deployment waits while people are asked about it.
-const ASLEEP: Duration = Duration::from_secs(10);
-
 /// Goes on at once with a deployment whose job waits for a later time: people
 /// have decided about it. If this fails, or the engine dies, its job goes on.
 pub(super) fn go_on(shared: &Arc<Shared>, app: &AppName, id: DeploymentId) {
     let (engine, app) = (Arc::clone(shared), app.clone());
     shared.spawn(async move {
-        let wakes = engine.clock.monotonic().saturating_add(ASLEEP);
+        // By then its job has come.
+        let wakes = engine.clock.monotonic().saturating_add(WATCH);
         loop {
             match drive(&engine, &app, id, JobKind::Deploy, None).await {
                 Ok(Burst::Parked(until)) if engine.clock.monotonic() < wakes => {

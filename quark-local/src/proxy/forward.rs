@@ -47,7 +47,13 @@ async fn attempt(
     *outgoing.headers_mut() = head.headers;
 
     let unanswered = Unanswered::new(in_flight.upstream());
-    let (response, exchange) = send(edge, in_flight, outgoing).await.inspect_err(|_| unanswered.fail())?;
+    let (response, exchange) = match send(edge, in_flight, outgoing).await {
+        Ok(answered) => answered,
+        Err(refusal) => {
+            unanswered.fail();
+            return Err(refusal);
+        }
+    };
     unanswered.answered_by(exchange.in_flight.upstream(), response.status().as_u16());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return upgrade(edge, from, offered, response, exchange.in_flight);

@@ -1,7 +1,6 @@
 //! What the requests to an address have come to, second by second.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -114,30 +113,30 @@ impl TrafficLog {
 pub(super) struct Unanswered {
     sent_to: Arc<Upstream>,
     began: Instant,
-    is_over: AtomicBool,
+    is_over: bool,
 }
 
 impl Unanswered {
     pub(super) fn new(sent_to: &Arc<Upstream>) -> Self {
-        Self { sent_to: Arc::clone(sent_to), began: Instant::now(), is_over: AtomicBool::new(false) }
+        Self { sent_to: Arc::clone(sent_to), began: Instant::now(), is_over: false }
     }
 
     /// Nobody answers it.
-    pub(super) fn fail(&self) {
-        self.is_over.store(true, Ordering::Relaxed);
+    pub(super) fn fail(mut self) {
+        self.is_over = true;
         self.sent_to.traffic.failed();
     }
 
     /// Somebody has answered it, perhaps another one.
-    pub(super) fn answered_by(&self, upstream: &Upstream, status: u16) {
-        self.is_over.store(true, Ordering::Relaxed);
+    pub(super) fn answered_by(mut self, upstream: &Upstream, status: u16) {
+        self.is_over = true;
         upstream.traffic.answered(status, self.began.elapsed());
     }
 }
 
 impl Drop for Unanswered {
     fn drop(&mut self) {
-        if !self.is_over.load(Ordering::Relaxed) && self.began.elapsed() >= PATIENCE {
+        if !self.is_over && self.began.elapsed() >= PATIENCE {
             self.sent_to.traffic.failed();
         }
     }
