@@ -178,6 +178,8 @@ mod list {
         UnseenIsWell = "unseen-is-well",
         /// The watch over a new version ends at its first good look.
         BakedAtOnce = "baked-at-once",
+        /// A plan is followed that was made from something else.
+        OutdatedPlan = "outdated-plan",
     }
 
     #[cfg(test)]

@@ -13,6 +13,7 @@
 mod approval;
 mod bake;
 mod event;
+mod expectation;
 mod id;
 mod record;
 mod slot;
@@ -24,6 +25,7 @@ mod traffic;
 pub use approval::{Answer, Approval, ApprovalOutcome, ApprovalVerdict};
 pub use bake::{Bake, BakeOutcome};
 pub use event::{Event, EventKind, LogLine, LogStream};
+pub use expectation::Expectation;
 pub use id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, OwnerId, Version};
 pub use record::{
     AppRecord, CancelRequest, Deployment, DeploymentKind, Failure, IdempotencyKey, Instance, InstanceState, Occupant,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::approval::Approval;
 use super::bake::Bake;
+use super::expectation::Expectation;
 use super::id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, Version};
 use super::slot::Slot;
 use super::state::{Conclusion, State};
@@ -225,6 +226,10 @@ pub struct Deployment {
     /// The watch over it since it was promoted, if it is watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<Bake>,
+    /// What it was planned from, if it was planned; it fails if that is not so
+    /// any more when its turn comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expects: Option<Expectation>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When a worker took it.

@@ -9,16 +9,16 @@ use futures_util::stream::BoxStream;
 use super::builder::DeploymentEngineBuilder;
 use super::requests::{DeployRequest, RollbackRequest};
 use super::shared::Shared;
+use super::watch as live;
+use super::wish::Wish;
 use super::worker::go_on;
-use super::{sweep, watch as live};
 use crate::app::{App, AppName, Source, check_person};
 use crate::backend::store::refusal;
 use crate::backend::{CancelOutcome, ContainerRuntime, LogChunk, LogSelection, Metric, Queue, Router, Store};
 use crate::deployment::{
-    AppRecord, CancelRequest, Conclusion, Deployment, DeploymentId, DeploymentKind, Event, Fence, IdempotencyKey,
-    InstanceState, LogLine, Occupant, Revision, State, StepRecord, Trigger, Version,
+    AppRecord, CancelRequest, Deployment, DeploymentId, DeploymentKind, Event, InstanceState, LogLine, State,
+    StepRecord, Version,
 };
-use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
 /// Deploys apps. Cheap to clone; all clones are the same engine.
@@ -106,9 +106,7 @@ impl DeploymentEngine {
     /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] if it is being removed already,
     /// [`ErrorKind::InvalidInput`] if `by` names nobody.
     pub async fn remove_app(&self, name: &AppName, by: &str) -> Result<Deployment> {
-        self.shared.refuse_in_safe_mode()?;
-        let app = self.app(name).await?;
-        self.submit(self.draft(&app, DeploymentKind::Remove, Some(by))).await
+        self.wish(name, Wish::Remove { by: by.to_owned() }, None).await
     }
 
     /// Asks for a version of an app to be brought into service. Returns when
@@ -120,38 +118,7 @@ impl DeploymentEngine {
     /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidInput`] if the request does
     /// not fit the app, [`ErrorKind::Conflict`] if the app is being removed.
     pub async fn deploy(&self, name: &AppName, request: DeployRequest) -> Result<Deployment> {
-        self.shared.refuse_in_safe_mode()?;
-        let app = self.app(name).await?;
-        if let Some(known) = self.known(&app, request.key.as_ref(), DeploymentKind::Deploy.as_str()).await? {
-            return Ok(known);
-        }
-        self.check(&app.spec)?;
-        let mut deployment = self.draft(&app, DeploymentKind::Deploy, request.by.as_deref());
-        deployment.trigger = request.trigger;
-        deployment.key = request.key;
-        match &mut Arc::make_mut(&mut deployment.release).source {
-            Source::Git { .. } if request.image.is_some() => {
-                return Err(Error::invalid(
-                    "image",
-                    "source_mismatch",
-                    "this app is built from git, not from an image",
-                ));
-            }
-            Source::Git { .. } => {
-                self.shared.source()?;
-                self.shared.builder()?;
-                deployment.revision = Revision { branch: request.branch, commit: request.commit };
-            }
-            Source::Image { .. } if request.branch.is_some() || request.commit.is_some() => {
-                return Err(Error::invalid("commit", "source_mismatch", "this app is an image; it has no commits"));
-            }
-            Source::Image { image } => {
-                if let Some(wanted) = request.image {
-                    *image = wanted;
-                }
-            }
-        }
-        self.submit(deployment).await
+        self.wish(name, Wish::Deploy(request), None).await
     }
 
     /// Asks for an earlier deployment to be brought back, exactly as it was.
@@ -164,57 +131,7 @@ impl DeploymentEngine {
     /// `nothing_to_roll_back_to`, `deployment_not_of_app`, `not_a_release`, `already_live` or
     /// `rollback_under_way`.
     pub async fn rollback(&self, name: &AppName, request: RollbackRequest) -> Result<Deployment> {
-        self.shared.refuse_in_safe_mode()?;
-        let app = self.app(name).await?;
-        if let Some(known) = self.known(&app, request.key.as_ref(), "rollback").await? {
-            return Ok(known);
-        }
-        let conflict = |code, message: String| Err(Error::new(ErrorKind::Conflict, message).with_code(code));
-        let (promoting, rolling_back) = self.switching(name).await?;
-        if rolling_back && request.to.is_none_or(|to| app.serving.previous == Some(to)) {
-            return conflict("rollback_under_way", format!("`{name}` is going back to the version before already"));
-        }
-        let live = app.serving.live.as_ref().map(Occupant::release);
-        let before = match promoting {
-            // Who sees a bad version coming means the one that it is about to replace.
-            Some(DeploymentKind::Deploy) => live,
-            Some(DeploymentKind::Rollback { to }) if request.to.is_none() => {
-                return conflict("rollback_under_way", format!("`{name}` is going back to deployment `{to}` already"));
-            }
-            _ => app.serving.previous,
-        };
-        let Some(to) = request.to.or(before) else {
-            return conflict("nothing_to_roll_back_to", format!("`{name}` has no earlier version"));
-        };
-        let mut target = self.deployment(to).await?;
-        if let DeploymentKind::Rollback { to: first } = target.kind {
-            // One release has one name: that of the deployment that made it.
-            target = self.deployment(first).await?;
-        }
-        let to = target.id;
-        if target.app != *name || target.created_at < app.created_at {
-            return conflict("deployment_not_of_app", format!("deployment `{to}` belongs to another app"));
-        }
-        if live == Some(to) && promoting.is_none() {
-            return conflict("already_live", format!("deployment `{to}` is live"));
-        }
-        if target.conclusion != Some(Conclusion::Succeeded) || target.kind == DeploymentKind::Remove {
-            return conflict(
-                "not_a_release",
-                format!("deployment `{to}` never served, or was rolled back by the engine"),
-            );
-        }
-        if let Some(domain) = self.shared.domain_of_others(name, &target.release).await? {
-            return Err(refusal::domain_taken(domain.as_str()));
-        }
-        let mut deployment = self.draft(&app, DeploymentKind::Rollback { to }, request.by.as_deref());
-        if !planted!(TodaysSettings) {
-            deployment.release = target.release;
-        }
-        deployment.revision = target.revision;
-        deployment.artifact = target.artifact;
-        deployment.key = request.key;
-        self.submit(deployment).await
+        self.wish(name, Wish::Rollback(request), None).await
     }
 
     /// Asks a deployment to stop. What it has made is taken away; what serves
@@ -367,7 +284,7 @@ impl DeploymentEngine {
         }
     }
 
-    fn check(&self, app: &App) -> Result<()> {
+    pub(super) fn check(&self, app: &App) -> Result<()> {
         app.check()?;
         let base = &self.shared.config.base_domain;
         let own = base.subdomain(&app.name);
@@ -388,102 +305,20 @@ impl DeploymentEngine {
         .with_hint("use an https or ssh URL, or allow the folder when the engine is built"))
     }
 
-    /// What is about to change what is live, if anything is, and whether what is
-    /// live is being rolled back by itself.
-    async fn switching(&self, name: &AppName) -> Result<(Option<DeploymentKind>, bool)> {
-        let unfinished = self.shared.store.unfinished(Some(name)).await?;
-        let rolling_back = unfinished.iter().any(|other| other.state == State::RollingBack);
-        let promoting = unfinished.into_iter().find(|other| other.state == State::Promoting);
-        Ok((promoting.map(|promoting| promoting.kind), rolling_back))
-    }
-
-    /// The deployment that was asked for under this key before.
-    async fn known(&self, app: &AppRecord, key: Option<&IdempotencyKey>, kind: &str) -> Result<Option<Deployment>> {
-        let Some(key) = key else { return Ok(None) };
-        let Some(known) = self.shared.store.deployment_by_key(&app.spec.name, key).await? else { return Ok(None) };
-        if known.kind.as_str() != kind || known.created_at < app.created_at {
-            return Err(key_reused());
-        }
-        Ok(Some(known))
-    }
-
-    fn draft(&self, app: &AppRecord, kind: DeploymentKind, by: Option<&str>) -> Deployment {
-        Deployment {
-            id: DeploymentId::from(self.shared.platform.unique()),
-            app: app.spec.name.clone(),
-            team: app.team.clone(),
-            sequence: 0,
-            kind,
-            release: Arc::new(app.spec.clone()),
-            revision: Revision::default(),
-            artifact: None,
-            slot: None,
-            state: State::Queued,
-            conclusion: None,
-            failure: None,
-            cancel: None,
-            fence: Fence::default(),
-            version: Version::default(),
-            created_by: by.unwrap_or("engine").to_owned(),
-            trigger: Trigger::default(),
-            key: None,
-            approval: None,
-            bake: None,
-            created_at: self.shared.now(),
-            started_at: None,
-            finished_at: None,
-        }
-    }
-
-    async fn submit(&self, deployment: Deployment) -> Result<Deployment> {
-        check_person(&deployment.created_by)?;
-        self.shared.refuse_in_safe_mode()?;
-        let job = sweep::job(&deployment, deployment.created_at);
-        let kind = deployment.kind.as_str();
-        let policy = deployment.release.supersede;
-        let created = self.shared.store.create_deployment(deployment, job.clone(), policy).await?;
-        if created.existing {
-            if created.deployment.kind.as_str() != kind {
-                // Two wishes of different kinds came under one key at one moment.
-                return Err(key_reused());
-            }
-            return Ok(created.deployment);
-        }
-        if !self.shared.store.queues_jobs() {
-            self.shared.enqueue(job).await;
-        }
-        self.shared.metrics.record(Metric::DeploymentCreated { kind });
-        for ended in &created.ended {
-            self.count_ended(ended);
-        }
-        self.shared.announce();
-        for stopping in created.stopping {
-            self.stop(&created.deployment.app, stopping);
-        }
-        Ok(created.deployment)
-    }
-
     /// Has a deployment stop that was asked to. One that waits for people has
     /// no driver.
-    fn stop(&self, app: &AppName, id: DeploymentId) {
+    pub(super) fn stop(&self, app: &AppName, id: DeploymentId) {
         if !self.shared.hurry(id) {
             go_on(&self.shared, app, id);
         }
     }
 
     /// Counts a deployment that ended before any work on it.
-    fn count_ended(&self, ended: &Deployment) {
+    pub(super) fn count_ended(&self, ended: &Deployment) {
         if let (Some(conclusion), Some(at)) = (ended.conclusion, ended.finished_at) {
             let (kind, took) = (ended.kind.as_str(), at.since(ended.created_at));
             self.shared.metrics.record(Metric::DeploymentCompleted { kind, conclusion, took });
         }
         self.shared.settle(ended.id);
     }
-}
-
-fn key_reused() -> Error {
-    Error::new(ErrorKind::Conflict, "the key was used for another wish before")
-        .with_code("key_reused")
-        .with_field("key")
-        .with_hint("a key names one wish; use a new one for a new wish")
 }

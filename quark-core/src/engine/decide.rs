@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::retry;
+use super::wish::plan_outdated;
 use crate::app::Source;
 use crate::backend::Snapshot;
 use crate::clock::Timestamp;
@@ -75,8 +76,10 @@ pub(super) fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
     }
     match state {
         State::Queued => Decision::Admit,
-        State::Admitted if is_live_already(snapshot) => Decision::Go(State::Unwinding, Some(already_live(deployment))),
-        State::Admitted => Decision::Go(first_state(snapshot), None),
+        State::Admitted => match needless(snapshot) {
+            Some(failure) => Decision::Go(State::Unwinding, Some(failure)),
+            None => Decision::Go(first_state(snapshot), None),
+        },
         State::Fetching => run(snapshot, StepName::Fetch),
         State::Building => run(snapshot, StepName::Build),
         State::Preparing if slot_is_occupied(snapshot) => run(snapshot, StepName::Clear),
@@ -283,6 +286,21 @@ pub(super) fn last(snapshot: &Snapshot, step: StepName) -> Option<&StepRecord> {
     snapshot.steps.iter().rev().find(|record| record.name == step)
 }
 
+/// Why a deployment must not be begun, if it must not.
+fn needless(snapshot: &Snapshot) -> Option<Failure> {
+    let already = is_live_already(snapshot).then(|| already_live(&snapshot.deployment));
+    already.or_else(|| outdated(snapshot))
+}
+
+/// Why a deployment that was planned is not what was planned any more, if it is not.
+fn outdated(snapshot: &Snapshot) -> Option<Failure> {
+    if planted!(OutdatedPlan) {
+        return None;
+    }
+    let why = snapshot.deployment.expects.as_ref()?.broken_by(&snapshot.app.as_ref()?.serving)?;
+    Some(Failure { step: None, ..Failure::from_error(StepName::Promote, &plan_outdated(&why)) })
+}
+
 /// Whether what a rollback goes back to is live by now: it was when its turn
 /// came, though not when it was asked for.
 fn is_live_already(snapshot: &Snapshot) -> bool {
@@ -387,6 +405,7 @@ pub(super) mod tests {
             key: None,
             approval: None,
             bake: None,
+            expects: None,
             created_at: BEGAN,
             started_at: Some(BEGAN),
             finished_at: None,

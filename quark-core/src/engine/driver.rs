@@ -17,7 +17,7 @@ use super::shared::Shared;
 use super::step::{self, StepContext};
 use crate::backend::{Call, ClaimToken, HandBack, JobKind, Lease, Metric, Snapshot};
 use crate::clock::Timestamp;
-use crate::deployment::{DeploymentId, EventKind, Failure, State, StepName, StepOutput, StepPhase, StepRecord};
+use crate::deployment::{DeploymentId, EventKind, Failure, StepName, StepOutput, StepPhase, StepRecord};
 use crate::planted::planted;
 use crate::platform::Task;
 use crate::{Error, ErrorClass, ErrorKind, Result};
@@ -162,18 +162,7 @@ impl Driver {
                 return self.step(draft, step).await;
             }
             Decision::Admit => draft.admit(now),
-            Decision::Go(to, failure) => {
-                if to == State::Probing {
-                    // A warm rollback: it goes where the standby is.
-                    let app = draft.snapshot().app.as_ref();
-                    let slot = app.and_then(|app| app.serving.standby.as_ref()).map(|standby| standby.occupant.slot);
-                    draft.deployment().slot = slot;
-                }
-                if let Some(failure) = failure {
-                    draft.fail(failure);
-                }
-                draft.go(to);
-            }
+            Decision::Go(to, failure) => settle::gone(draft, to, failure),
             Decision::Ask => draft.ask(self.shared.platform.unique().to_string(), now)?,
             Decision::Watch(until) => return self.watch(draft, until).await,
             Decision::Settle(outcome) => draft.decided(outcome, now),

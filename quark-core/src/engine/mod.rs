@@ -9,10 +9,12 @@
 //!
 //! Around it:
 //!
-//! - `api` writes wishes down, `worker` takes their jobs, `hold` takes the app;
+//! - `api` is what programs call; `wish` writes wishes down, `worker` takes their
+//!   jobs, `hold` takes the app;
 //! - `recovery` is done once when an engine starts, `sweep` finds lost jobs,
 //!   `reconcile` finds what is not as the store says (`drift`, pure);
 //! - `explain` says what is, what should be, why and what comes next (pure);
+//! - `plan` says what a wish would lead to: it makes the decisions ahead of time;
 //! - `bake` watches what was promoted, and has it rolled back if it is not well
 //!   (`analysis`, pure, says what is wrong with how users are served);
 //! - `person`: what only people decide, about `stuck` deployments, `safe_mode`
@@ -35,6 +37,7 @@ mod log;
 mod meanwhile;
 mod person;
 mod places;
+mod plan;
 mod reconcile;
 mod recovery;
 mod requests;
@@ -48,6 +51,7 @@ mod stuck;
 mod sweep;
 mod turn;
 mod watch;
+mod wish;
 mod worker;
 mod write;
 
@@ -57,5 +61,7 @@ pub use builder::DeploymentEngineBuilder;
 pub use config::EngineConfig;
 pub use drift::{Garbage, Orphan};
 pub use explain::{Explanation, Finding, Kept, Next, Served, Step, VersionName, Wait, Work};
+pub use plan::{Downtime, Earlier, Effect, Fate, Obstacle, Plan, PlannedStep, PlannedWish};
 pub use requests::{DeployRequest, RollbackRequest};
 pub use stuck::Leftovers;
+pub use wish::Wish;

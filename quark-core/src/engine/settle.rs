@@ -37,6 +37,20 @@ pub(super) fn begin(draft: &Draft, step: StepName, deadline: Timestamp, now: Tim
     }
 }
 
+/// Goes to another state without anything being done to the world.
+pub(super) fn gone(draft: &mut Draft, to: State, failure: Option<Failure>) {
+    if to == State::Probing {
+        // A warm rollback: it goes where the standby is.
+        let app = draft.snapshot().app.as_ref();
+        let slot = app.and_then(|app| app.serving.standby.as_ref()).map(|standby| standby.occupant.slot);
+        draft.deployment().slot = slot;
+    }
+    if let Some(failure) = failure {
+        draft.fail(failure);
+    }
+    draft.go(to);
+}
+
 /// A step that is tried for ever does not fill the journal: from here on its
 /// last row is written again and again.
 const MOST_ROWS: u32 = 64;

@@ -11,7 +11,7 @@ use super::world::{Program, World};
 use crate::Result;
 use crate::app::{AppName, ApprovalPolicy, BakePolicy};
 use crate::deployment::{DeploymentId, State, SupersedePolicy};
-use crate::engine::{DeployRequest, RollbackRequest};
+use crate::engine::{self, DeployRequest, RollbackRequest};
 
 /// An app that people want something of.
 #[derive(Clone, Debug)]
@@ -37,10 +37,11 @@ enum Wish {
     Watch,
     Change,
     Remove,
+    Plan,
 }
 
 /// Each wish as often as it is named here.
-const WISHES: [(Wish, u64); 9] = [
+const WISHES: [(Wish, u64); 10] = [
     (Wish::Push, 40),
     (Wish::SameCommit, 8),
     (Wish::BranchHead, 8),
@@ -50,6 +51,7 @@ const WISHES: [(Wish, u64); 9] = [
     (Wish::Watch, 6),
     (Wish::Change, 4),
     (Wish::Remove, 3),
+    (Wish::Plan, 8),
 ];
 
 /// Several apps, and people who want something of them now and then.
@@ -139,6 +141,7 @@ async fn grant(world: &World, wanted: &Wanted, wish: Wish) -> Result<()> {
             answer.await
         }
         Wish::Remove => remove(world, wanted).await,
+        Wish::Plan => plan(world, app).await,
     }
 }
 
@@ -170,6 +173,25 @@ fn new_image(world: &World, app: &AppName) -> Result<DeployRequest> {
     let program = world.with_chance(program);
     let image = world.image(app, program)?;
     Ok(DeployRequest { image: Some(image), key: Some(world.key()?), ..DeployRequest::default() })
+}
+
+/// A plan, and after some thought what was planned, perhaps twice.
+async fn plan(world: &World, app: &AppName) -> Result<()> {
+    let back = world.with_chance(|chance| chance.one_in(3));
+    let wish = match back {
+        true => engine::Wish::Rollback(RollbackRequest::default()),
+        false => engine::Wish::Deploy(DeployRequest::default()),
+    };
+    let name = app.clone();
+    let plan = world.ask(move |engine| Box::pin(async move { engine.plan(&name, wish).await })).await?;
+    let thought = world.with_chance(|chance| chance.up_to(Duration::from_secs(40)));
+    world.sleep(thought).await;
+    let again = world.with_chance(|chance| chance.one_in(4));
+    for _ in 0..=u8::from(again) {
+        let planned = plan.wish.clone();
+        world.ask(move |engine| Box::pin(async move { engine.apply(planned).await.map(|_| ()) })).await?;
+    }
+    Ok(())
 }
 
 /// Takes an app away, and makes it again when it is gone.

@@ -51,7 +51,7 @@ impl From<TriggerBody> for Trigger {
 }
 
 /// `None` for a trigger of a later version of quark-core, which has no word here yet.
-fn trigger(trigger: Trigger) -> Option<TriggerBody> {
+pub(super) fn trigger(trigger: Trigger) -> Option<TriggerBody> {
     match trigger {
         Trigger::Request => Some(TriggerBody::Request),
         Trigger::Push => Some(TriggerBody::Push),

@@ -3,6 +3,7 @@
 mod approvals;
 mod apps;
 mod deployments;
+mod plans;
 mod system;
 
 use std::sync::Arc;
@@ -66,6 +67,8 @@ fn guarded() -> OpenApiRouter<ApiState> {
         .routes(routes!(apps::read, apps::remove))
         .routes(routes!(apps::explain))
         .routes(routes!(apps::log))
+        .routes(routes!(plans::make))
+        .routes(routes!(plans::apply))
         .routes(routes!(deployments::create, deployments::list))
         .routes(routes!(deployments::rollback))
         .routes(routes!(deployments::read))

@@ -12,7 +12,7 @@ use super::sql::statements;
 macro_rules! select {
     () => {
         "SELECT id, app, team, sequence, kind, release, revision, artifact, slot, state, conclusion, failure,
-                approval, bake, cancel_requested_by, cancel_requested_at, cancel_superseded_by, fence, version, created_by,
+                approval, bake, expects, cancel_requested_by, cancel_requested_at, cancel_superseded_by, fence, version, created_by,
                 trigger_kind, idempotency_key, created_at, started_at, finished_at
          FROM quark_deployments "
     };
@@ -36,8 +36,8 @@ statements! {
     /// Not the wish to cancel: no new deployment has one.
     INSERT = "INSERT INTO quark_deployments (
             id, app, team, sequence, kind, release, revision, artifact, slot, state, stage, conclusion, failure, approval,
-            bake, fence, version, created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            bake, expects, fence, version, created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     UPDATE = update!("");
     /// Rare, and apart: it writes to indexes as well.
     UPDATE_WITH_STAGE = update!(", stage = ?14");
@@ -114,6 +114,7 @@ fn read(columns: &mut Columns<'_>) -> Result<Deployment> {
         failure: columns.optional_document()?,
         approval: columns.optional_document()?,
         bake: columns.optional_document()?,
+        expects: columns.optional_document()?,
         cancel: read_wish(columns)?,
         fence: Fence(columns.number()?),
         version: Version(columns.number()?),
@@ -136,6 +137,7 @@ fn read_wish(columns: &mut Columns<'_>) -> Result<Option<CancelRequest>> {
 pub(super) fn insert(connection: &Connection, deployment: &Deployment, documents: &Documents) -> Result<()> {
     let kind = rows::document("kind", &deployment.kind)?;
     let release = rows::document("release", &deployment.release)?;
+    let expects = rows::optional_document("expects", deployment.expects.as_ref())?;
     let values = params![
         deployment.id.to_string(),
         deployment.app.as_str(),
@@ -152,6 +154,7 @@ pub(super) fn insert(connection: &Connection, deployment: &Deployment, documents
         documents.failure,
         documents.approval,
         documents.bake,
+        expects,
         rows::integer("fence", deployment.fence.0)?,
         rows::integer("version", deployment.version.0)?,
         deployment.created_by.as_str(),

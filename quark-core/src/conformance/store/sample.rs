@@ -9,9 +9,9 @@ use crate::app::{
 };
 use crate::clock::Timestamp;
 use crate::deployment::{
-    Answer, Approval, Bake, BakeOutcome, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Failure,
-    Fence, Generation, IdempotencyKey, Instance, InstanceState, Occupant, Revision, Serving, Slot, Standby, State,
-    StepName, StepOutput, StepPhase, StepRecord, TeamId, Traffic, Trigger, Version,
+    Answer, Approval, Bake, BakeOutcome, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint,
+    Expectation, Failure, Fence, Generation, IdempotencyKey, Instance, InstanceState, Occupant, Revision, Serving,
+    Slot, Standby, State, StepName, StepOutput, StepPhase, StepRecord, TeamId, Traffic, Trigger, Version,
 };
 use crate::error::{ErrorClass, ErrorKind};
 use crate::{EnvKey, Result, Secret};
@@ -65,6 +65,7 @@ pub(super) fn deployment(app: &App, at: Timestamp) -> Result<Deployment> {
         key: Some(IdempotencyKey::parse(format!("wish/{id}"))?),
         approval: None,
         bake: None,
+        expects: Some(Expectation { version: Version(3), live: Some(id), standby: None }),
         created_at: at,
         started_at: None,
         finished_at: None,

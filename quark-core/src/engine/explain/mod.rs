@@ -3,7 +3,7 @@
 
 mod gather;
 mod model;
-mod text;
+pub(super) mod text;
 
 use super::drift::{Drift, drift};
 use super::reconcile::is_switching;
@@ -69,7 +69,7 @@ pub(super) fn explain(facts: &Facts) -> Explanation {
     explanation
 }
 
-fn version(release: &App, deployment: &Deployment) -> VersionName {
+pub(super) fn version(release: &App, deployment: &Deployment) -> VersionName {
     match (&release.source, &deployment.revision.commit) {
         (_, Some(commit)) => VersionName::Commit(commit.clone()),
         (Source::Git { branch, .. }, None) => {
@@ -79,7 +79,7 @@ fn version(release: &App, deployment: &Deployment) -> VersionName {
     }
 }
 
-fn served(deployment: &Deployment, slot: Slot) -> Served {
+pub(super) fn served(deployment: &Deployment, slot: Slot) -> Served {
     Served {
         deployment: deployment.id,
         sequence: deployment.sequence,

@@ -32,7 +32,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, title: &str, items: &[T]) -> fmt::Result {
+pub(in crate::engine) fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, title: &str, items: &[T]) -> fmt::Result {
     if items.is_empty() {
         return Ok(());
     }
@@ -53,7 +53,7 @@ impl fmt::Display for Lasted {
 }
 
 /// A span of time as people say it, with its two largest units.
-fn span(duration: Duration) -> String {
+pub(in crate::engine) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     let two = |large: u64, unit: &str, small: u64, part: &str| match small {

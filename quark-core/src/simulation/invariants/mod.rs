@@ -34,6 +34,7 @@
 //! | `back-for-cause` | the engine rolls back what does not run, or was found unwell as often in a row as its policy asks for; once at most |
 //! | `back-to-the-well` | it rolls back to what it has just found well |
 //! | `safe-mode` | a store that went back in time is noticed, and nothing is touched until a person resumes |
+//! | `as-planned` | a plan is followed if what it was made from is still so, or not at all |
 //! | `counted-once` | each deployment that has ended is counted once at most; exactly once if nothing went wrong |
 //! | `no-panic` | no task panics |
 //! | `no-spinning` | no task goes on for ever without any time passing |
@@ -47,6 +48,7 @@ mod bake;
 mod doubt;
 mod leases;
 mod needed;
+mod plan;
 mod records;
 mod releases;
 pub(crate) mod rest;
@@ -140,5 +142,6 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(bake::BackForCause::default()),
         Box::new(bake::BackToTheWell::default()),
         Box::new(doubt::SafeMode::default()),
+        Box::new(plan::AsPlanned),
     ]
 }

@@ -20,6 +20,7 @@ mod mend;
 mod mortal;
 mod needed;
 mod places;
+mod plan;
 mod poison;
 mod ports;
 mod push;
