@@ -47,6 +47,9 @@ pub enum Metric {
     /// Requests that were still open when a version had drained for as long as it may. Those that outlast a second
     /// try of the same step count again.
     RequestsCut(u64),
+    /// Requests that failed in the second around a promotion, to both versions together, where an
+    /// [`AnalysisSource`](crate::AnalysisSource) knows of them. A step that is done again after a crash counts again.
+    PromotionRequestsFailed(u64),
     /// Log lines that were dropped because the store could not keep up.
     LogLinesDropped(u64),
 }

@@ -132,7 +132,12 @@ async fn is_well(context: &StepContext, snapshot: &Snapshot, policy: &BakePolicy
 }
 
 /// What users got from what is in a slot; `None` if nobody can tell.
-async fn traffic(shared: &Shared, snapshot: &Snapshot, slot: Slot, window: Duration) -> Result<Option<Traffic>> {
+pub(super) async fn traffic(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    slot: Slot,
+    window: Duration,
+) -> Result<Option<Traffic>> {
     let Some(source) = &shared.analysis else { return Ok(None) };
     let endpoint = snapshot.app.as_ref().and_then(|app| app.serving.endpoint(slot));
     let Some(endpoint) = endpoint else { return Ok(None) };

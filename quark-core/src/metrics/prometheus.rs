@@ -27,6 +27,7 @@ const BUCKETS: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300
 /// | `quark_queue_ready_jobs` | gauge | | jobs that no worker has taken yet |
 /// | `quark_safe_mode` | gauge | | 1 while the engine touches nothing until a person has looked: alert |
 /// | `quark_requests_cut_total` | counter | | requests still open when an old version had drained for as long as it may |
+/// | `quark_promotion_requests_failed_total` | counter | | requests that failed in the second around a switch, of both versions; needs an `AnalysisSource` |
 /// | `quark_log_lines_dropped_total` | counter | | lines that came faster than they could be kept |
 ///
 /// The names are public API. `kind` is `deploy`, `rollback` or `remove`,
@@ -47,6 +48,7 @@ pub struct PrometheusMetrics {
     ready: IntGauge,
     safe_mode: IntGauge,
     cut: IntCounter,
+    promotion_failed: IntCounter,
     dropped: IntCounter,
 }
 
@@ -95,6 +97,10 @@ impl PrometheusMetrics {
             ready: gauge("quark_queue_ready_jobs", "Jobs that could be claimed.")?,
             safe_mode: gauge("quark_safe_mode", "Whether the engine touches nothing until a person has looked.")?,
             cut: counter("quark_requests_cut_total", "Requests that were open at the end of a drain.")?,
+            promotion_failed: counter(
+                "quark_promotion_requests_failed_total",
+                "Requests that failed in the second around a switch.",
+            )?,
             dropped: counter("quark_log_lines_dropped_total", "Log lines that could not be kept.")?,
             registry,
         })
@@ -140,6 +146,7 @@ impl MetricsSink for PrometheusMetrics {
             Metric::QueueDepth(count) => self.ready.set(count),
             Metric::SafeMode(on) => self.safe_mode.set(on.into()),
             Metric::RequestsCut(count) => self.cut.inc_by(count),
+            Metric::PromotionRequestsFailed(count) => self.promotion_failed.inc_by(count),
             Metric::LogLinesDropped(count) => self.dropped.inc_by(count),
         }
     }

@@ -106,6 +106,7 @@ impl Table {
             Metric::StuckDeployments(number) => state("stuck", number),
             Metric::SafeMode(on) => state("safe_mode", on.into()),
             Metric::RequestsCut(number) => total("cut", number),
+            Metric::PromotionRequestsFailed(number) => total("promotion_failed", number),
             Metric::LogLinesDropped(number) => total("dropped", number),
             other => panic!("the suite knows a metric that this does not: {other:?}"),
         }
@@ -202,6 +203,7 @@ mod prometheus {
                 Metric::StuckDeployments(_) => plain("quark_deployments_stuck"),
                 Metric::SafeMode(_) => plain("quark_safe_mode"),
                 Metric::RequestsCut(_) => plain("quark_requests_cut_total"),
+                Metric::PromotionRequestsFailed(_) => plain("quark_promotion_requests_failed_total"),
                 Metric::LogLinesDropped(_) => plain("quark_log_lines_dropped_total"),
                 other => Err(format!("{other:?} is not in the table")),
             }

@@ -36,6 +36,7 @@ fn every() -> Vec<(Metric, f64)> {
         (step(StepName::Build, false), 1.0),
         (step(StepName::Probe, true), 1.0),
         (Metric::RequestsCut(3), 3.0),
+        (Metric::PromotionRequestsFailed(4), 4.0),
         (Metric::LogLinesDropped(70), 70.0),
         (Metric::ActiveDeployments(2), 2.0),
         (Metric::QueueDepth(4), 4.0),

@@ -7,12 +7,31 @@ use super::clear::runs;
 use super::probe::still_healthy;
 use super::{StepContext, app};
 use crate::backend::store::refusal::domain_taken;
-use crate::backend::{Call, Snapshot};
+use crate::backend::{Call, Metric, Snapshot};
 use crate::deployment::{Serving, Slot, StepOutput};
+use crate::engine::bake::traffic;
 use crate::engine::decide::{ROUTER_AWAY, is_live};
 use crate::engine::route::{domains, enforce, route, take_away};
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
+
+/// Counts the requests that have failed while the route was switched, where
+/// something knows of them.
+async fn count_failed(context: &StepContext, snapshot: &Snapshot, took: Duration) {
+    // A source may be a second late.
+    let window = took.max(Duration::from_secs(1));
+    let mut failed = 0;
+    for slot in Slot::BOTH {
+        match traffic(&context.shared, snapshot, slot, window).await {
+            Ok(seen) => failed += seen.map_or(0, |seen| seen.failed),
+            Err(error) => tracing::debug!(report = error.report(), "what users got from a switch is not known"),
+        }
+    }
+    if failed > 0 {
+        context.log.say(&format!("{failed} requests failed around the switch, to both versions together"));
+        context.shared.metrics.record(Metric::PromotionRequestsFailed(failed));
+    }
+}
 
 /// Asks the router for anything at all, before a switch is begun: what was not
 /// begun need not be put back, and a router that is away could not do that.
@@ -44,6 +63,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     enforce(context.shared.router.as_ref(), call, &wanted).await?;
     let took = context.shared.clock.monotonic().saturating_sub(began);
     context.log.say(&format!("requests go to the {slot} slot; switching took {:.1} ms", took.as_secs_f64() * 1000.0));
+    count_failed(context, snapshot, took).await;
     // The switch stands, whatever becomes of the safety net.
     let warm = runs(context, snapshot, slot.other()).await.unwrap_or_else(|error| {
         context.log.say(&format!("the old version cannot be looked at: {error}"));

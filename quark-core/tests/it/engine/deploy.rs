@@ -251,3 +251,20 @@ async fn requests_that_outlast_the_drain_are_counted() {
     assert!(world.metrics.says(Metric::RequestsCut(2)));
     engine.shutdown().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_fail_around_the_switch_are_counted() {
+    let world = World::paused();
+    let engine = world.engine().await;
+    engine.create_app(app()).await.unwrap();
+    let first = deploy_well(&engine, &world.good()).await;
+    assert!(!world.metrics.says(Metric::PromotionRequestsFailed(0)), "none is no news");
+    let (slot, route) = (first.slot.unwrap(), world.router.route(&name()).unwrap());
+    for status in [200, 502, 503, 404] {
+        let answer = Some((status, Duration::from_millis(5)));
+        world.analysis.end(&name(), slot, route.endpoint(slot), answer);
+    }
+    deploy_well(&engine, &world.good()).await;
+    assert!(world.metrics.says(Metric::PromotionRequestsFailed(2)));
+    engine.shutdown().await;
+}
