@@ -87,6 +87,10 @@ impl Router for NginxRouter {
         observed.await.map_err(|cause: Error| cause.with_operation("router.observe"))
     }
 
+    fn entrance(&self) -> Option<Endpoint> {
+        Some(Endpoint::on_this_machine(self.shared.config.listen))
+    }
+
     /// See `proxy_request_buffering` in the site template for why no open
     /// connection means no request.
     async fn drained(&self, _: &AppName, _: Slot, endpoint: &Endpoint, longest: Duration) -> Result<Drained> {

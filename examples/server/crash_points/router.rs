@@ -33,6 +33,9 @@ impl Router for Doubtful {
         }
         Ok(())
     }
+    fn entrance(&self) -> Option<Endpoint> {
+        self.inner.entrance()
+    }
     async fn observe(&self, app: &AppName) -> Result<Option<EffectiveRoute>> {
         self.inner.observe(app).await
     }

@@ -130,6 +130,7 @@ pub enum Drained {
 /// - After `remove`, the app's names are not served; removing what is gone succeeds.
 /// - `remove` counts as seen: an `apply` with the same or a lower fence, or a `remove` with a lower one, that arrives
 ///   later is `Fenced` and changes nothing, also when there was no route to remove.
+/// - A request for one of an app's names that is sent to the `entrance` gets to the active slot.
 #[async_trait]
 pub trait Router: std::fmt::Debug + Send + Sync + 'static {
     /// Brings a route into force and confirms it. Idempotent.
@@ -146,6 +147,13 @@ pub trait Router: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// [`ErrorKind::Unavailable`].
     async fn observe(&self, app: &AppName) -> Result<Option<EffectiveRoute>>;
+
+    /// Where users' requests come in, by plain HTTP, as it is reached from this
+    /// machine; `None` if that is not known, or is elsewhere. What is asked there
+    /// is answered as users are.
+    fn entrance(&self) -> Option<Endpoint> {
+        None
+    }
 
     /// Waits until no request is left at a slot that gets no new ones, at most
     /// `longest`. Safe to drop.

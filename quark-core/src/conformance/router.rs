@@ -18,6 +18,7 @@ pub use cases::{
     a_refused_route_leaves_the_old_one, a_removal_counts_as_seen, an_old_fence_is_refused,
     applying_twice_changes_nothing, backup_stands_in, drained_times_out_with_the_number, drained_waits_for_requests,
     observe_tells_what_is_in_force, removed_names_are_not_served, requests_reach_the_active_slot,
+    the_entrance_leads_to_the_active_slot,
 };
 pub use fixture::{RouterClient, RouterFixture, SlotServer};
 pub use switching::{apply_returns_when_in_force, switching_loses_no_request};
@@ -49,6 +50,7 @@ macro_rules! __for_each_router_case {
             removed_names_are_not_served,
             a_late_change_is_refused,
             a_removal_counts_as_seen,
+            the_entrance_leads_to_the_active_slot,
         ] }
     };
 }

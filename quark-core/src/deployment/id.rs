@@ -151,6 +151,18 @@ impl Endpoint {
         Self(text.into())
     }
 
+    /// Where a program that listens at `address` is reached from its own machine:
+    /// on loopback, if it listens everywhere.
+    #[must_use]
+    pub fn on_this_machine(mut address: std::net::SocketAddr) -> Self {
+        match address.ip() {
+            std::net::IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(std::net::Ipv4Addr::LOCALHOST.into()),
+            std::net::IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(std::net::Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        Self(address.to_string())
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -23,10 +23,11 @@ use crate::{Error, Result};
 /// says nothing about the version.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// How long a look may take: it asks the version, and perhaps the one before.
+/// How long a look may take: it asks the version, the way that users come, and
+/// perhaps the version before.
 fn longest(check: &HealthCheck) -> Duration {
     let probes = check.timeout.saturating_add(check.interval).saturating_mul(step::LAST_LOOKS);
-    LOOK.saturating_add(probes.saturating_mul(2))
+    LOOK.saturating_add(probes.saturating_mul(3))
 }
 
 /// How long ago a request may have ended that says something about a version now.
@@ -119,6 +120,7 @@ async fn look(context: &StepContext, snapshot: &Snapshot, policy: &BakePolicy) -
 /// Whether the version answers a probe, and its users; why not.
 async fn is_well(context: &StepContext, snapshot: &Snapshot, policy: &BakePolicy) -> Result<()> {
     step::still_healthy(context, snapshot).await?;
+    step::still_reached(context, snapshot).await?;
     let (Some(bake), Some(slot)) = (&snapshot.deployment.bake, snapshot.deployment.slot) else { return Ok(()) };
     let window = context.shared.now().since(bake.began_at).clamp(Duration::from_secs(1), RECENT);
     let Some(recent) = traffic(&context.shared, snapshot, slot, window).await? else { return Ok(()) };

@@ -38,6 +38,7 @@ struct State {
     unreachable: HashSet<Endpoint>,
     faults: VecDeque<Fault>,
     switches: Vec<Switch>,
+    entrance: Option<Endpoint>,
 }
 
 struct Fault {
@@ -102,6 +103,12 @@ impl fmt::Debug for OpenRequest {
 }
 
 impl MemoryRouter {
+    /// Says where users' requests come in. Nothing of the router is there: what
+    /// answers is up to whoever says so.
+    pub fn set_entrance(&self, entrance: Option<Endpoint>) {
+        self.change(|state| state.entrance = entrance);
+    }
+
     /// A router without routes.
     #[must_use]
     pub fn new() -> Self {
@@ -232,6 +239,10 @@ impl fmt::Debug for MemoryRouter {
 
 #[async_trait]
 impl Router for MemoryRouter {
+    fn entrance(&self) -> Option<Endpoint> {
+        self.state().entrance.clone()
+    }
+
     async fn apply(&self, call: &Call, route: &Route) -> Result<()> {
         let fault = self.change(|state| state.faults.pop_front());
         match fault {

@@ -51,6 +51,7 @@ enum Fault {
     TakesLateRemovals,
     IgnoresLateRemovals,
     IgnoresGenerations,
+    LeadsAstray,
 }
 
 #[allow(clippy::enum_glob_use, reason = "a table of names only")]
@@ -74,6 +75,7 @@ fn faults(case: &str) -> &'static [Fault] {
         "a_removal_counts_as_seen" => {
             &[ForgetsRemovalsOfNothing, ForgetsFencesWithTheRoute, TakesLateRemovals, IgnoresLateRemovals]
         }
+        "the_entrance_leads_to_the_active_slot" => &[LeadsAstray],
         _ => &[],
     }
 }
@@ -245,6 +247,11 @@ impl Broken {
 
 #[async_trait]
 impl Router for Broken {
+    fn entrance(&self) -> Option<Endpoint> {
+        // Where nobody listens.
+        (self.world.fault == Fault::LeadsAstray).then(|| Endpoint::new("127.0.0.1:1"))
+    }
+
     async fn apply(&self, call: &Call, route: &Route) -> Result<()> {
         if let Some(done) = self.refuse(route) {
             return done;

@@ -149,6 +149,10 @@ impl Router for ProxyRouter {
         Ok(self.handle.edge.table.observe(app))
     }
 
+    fn entrance(&self) -> Option<Endpoint> {
+        Some(Endpoint::on_this_machine(self.handle.address))
+    }
+
     async fn drained(&self, app: &AppName, slot: Slot, endpoint: &Endpoint, longest: Duration) -> Result<Drained> {
         let places = self.handle.edge.table.upstreams(app, slot, endpoint);
         let emptied = async {

@@ -9,6 +9,7 @@ use crate::backend::{Drained, Route};
 use crate::conformance::CaseResult;
 use crate::conformance::outcome::{PATIENCE, ensure, refused, within, worked};
 use crate::deployment::{Fence, Generation, Slot};
+use crate::testing::http::TestClient;
 
 /// "After `apply`, new requests for each of the app's names reach the active slot."
 pub async fn requests_reach_the_active_slot(fixture: &dyn RouterFixture) -> CaseResult {
@@ -300,4 +301,21 @@ pub async fn a_removal_counts_as_seen(fixture: &dyn RouterFixture) -> CaseResult
     scene.serves(Slot::Green).await?;
     let other = Scene::routed(fixture, "blog").await?;
     other.serves(Slot::Blue).await
+}
+
+/// "A request for one of an app's names that is sent to the `entrance` gets to
+/// the active slot."
+pub async fn the_entrance_leads_to_the_active_slot(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::routed(fixture, "shop").await?;
+    // A router that does not know where it is asked tells nothing wrong.
+    let Some(entrance) = scene.router.entrance() else { return Ok(()) };
+    let address = worked("reading the entrance", entrance.socket_addr())?;
+    let mut client = TestClient::new(address);
+    for (generation, active) in [(2, Slot::Green), (3, Slot::Blue)] {
+        scene.apply(&scene.route(generation, active)).await?;
+        let answer = within("a request to the entrance", client.get(scene.host.as_str(), "/")).await?;
+        let who = answer.map_err(|error| format!("a request to the entrance was lost: {error}"))?.ok()?;
+        ensure!(who == scene.identity(active), "{active} is active, and `{who}` answers at the entrance");
+    }
+    Ok(())
 }

@@ -28,7 +28,7 @@ use crate::deployment::{AppRecord, DeploymentId, Instance, StepName, StepOutput}
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
-pub(super) use probe::{LAST_LOOKS, is_down, still_healthy};
+pub(super) use probe::{LAST_LOOKS, is_down, still_healthy, still_reached};
 pub(super) use roll_back::can_go_back;
 
 /// The code of an error of the store while a step was only planned.

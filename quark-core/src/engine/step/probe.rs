@@ -184,6 +184,37 @@ pub(in crate::engine) async fn still_healthy(context: &StepContext, snapshot: &S
     }
 }
 
+/// Looks whether users reach what was promoted: by its name, where the router
+/// says that they come in. A router that does not answer at all says nothing
+/// about the version.
+pub(in crate::engine) async fn still_reached(context: &StepContext, snapshot: &Snapshot) -> Result<()> {
+    let shared = &context.shared;
+    let host = snapshot.app.as_ref().and_then(|app| app.serving.domains.first());
+    let (Some(entrance), Some(host)) = (shared.router.entrance(), host) else { return Ok(()) };
+    let check = &snapshot.deployment.release.health;
+    let ask = || shared.prober.probe(ProbeTarget { endpoint: &entrance, host: Some(host), check });
+    let mut answer = ask().await;
+    for _ in 1..LAST_LOOKS {
+        if answer.is_ok() {
+            break;
+        }
+        shared.clock.sleep(check.interval).await;
+        answer = ask().await;
+    }
+    match answer {
+        Ok(()) => Ok(()),
+        Err(ProbeFailure::Refused) => {
+            Err(Error::new(ErrorKind::Unavailable, format!("the router does not accept connections at {entrance}")))
+        }
+        Err(failure) => {
+            let text = format!("users who ask for `{}` at `{host}` get no good answer: {failure}", check.path);
+            Err(Error::new(ErrorKind::Unhealthy, text)
+                .with_code("not_reached")
+                .with_hint("it answers when it is asked directly: look at what it does with this host name"))
+        }
+    }
+}
+
 /// Looks whether what is in a slot is well, which was well before; `release` is its own.
 pub(super) async fn healthy_in(context: &StepContext, snapshot: &Snapshot, slot: Slot, release: &App) -> Result<()> {
     let check = &release.health;

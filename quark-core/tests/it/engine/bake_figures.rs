@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quark_core::deployment::BakeOutcome;
-use quark_core::{Conclusion, DeployRequest, Slot, State};
+use quark_core::memory::Health;
+use quark_core::{App, Conclusion, ContainerName, DeployRequest, Slot, State};
 
 use super::bake::{Scene, bake};
-use super::world::name;
+use super::world::{app, name};
 
 /// Requests that are answered like this, 20 in a second, from now on.
 fn served(scene: &Scene, slot: Slot, failed_of_ten: usize, took: Duration) -> tokio::task::JoinHandle<()> {
@@ -90,5 +91,44 @@ async fn few_requests_decide_nothing() {
         scene.world.analysis.end(&name(), slot, route.endpoint(slot), None);
     }
     assert_eq!(bake(&scene.end().await).outcome, Some(BakeOutcome::Passed));
+    scene.engine.shutdown().await;
+}
+
+/// A stand-in for the router: what answers at its entrance.
+async fn entrance(scene: &Scene) -> ContainerName {
+    let gate = App { name: "gate".parse().unwrap(), domains: Vec::new(), ..app() };
+    let name = gate.name.clone();
+    scene.engine.create_app(gate).await.unwrap();
+    let request = DeployRequest::commit(scene.world.good());
+    let gate = scene.engine.deploy(&name, request).await.unwrap();
+    assert_eq!(scene.world.end(&scene.engine, gate.id).await.conclusion, Some(Conclusion::Succeeded));
+    let route = scene.world.router.route(&name).unwrap();
+    scene.world.router.set_entrance(Some(route.endpoint(route.active).clone()));
+    ContainerName::of(&name, gate.id, 0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_users_do_not_reach_is_rolled_back() {
+    let scene = Scene::new().await;
+    let gate = entrance(&scene).await;
+    scene.world.runtime.set_health(&gate, Health::Status(502));
+    let ended = scene.end().await;
+    let failure = ended.failure.unwrap();
+    assert_eq!((ended.conclusion, failure.code.as_str()), (Some(Conclusion::RolledBack), "not_reached"));
+    assert!(failure.message.contains("`shop.localhost` get no good answer: it answers 502"), "{failure}");
+    assert_eq!(scene.live().await.0, scene.before.id);
+    scene.engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_that_nobody_reaches_says_nothing_about_the_version() {
+    let scene = Scene::new().await;
+    let gate = entrance(&scene).await;
+    scene.world.runtime.set_health(&gate, Health::NeverListens);
+    scene.world.pass(bake(&scene.now().await).ends_at.since(scene.now().await.created_at)).await;
+    assert_eq!(scene.now().await.state, State::Baking, "it is not well for sure");
+    scene.world.runtime.set_health(&gate, Health::Healthy);
+    let ended = scene.end().await;
+    assert_eq!((ended.conclusion, bake(&ended).outcome), (Some(Conclusion::Succeeded), Some(BakeOutcome::Passed)));
     scene.engine.shutdown().await;
 }
