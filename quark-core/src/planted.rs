@@ -178,6 +178,12 @@ mod list {
         UnseenIsWell = "unseen-is-well",
         /// The watch over a new version ends at its first good look.
         BakedAtOnce = "baked-at-once",
+        /// Whether there is room is counted, and not compared when it is taken.
+        RoomNotGuarded = "room-not-guarded",
+        /// What stands by is not counted.
+        StandbyNotCounted = "standby-not-counted",
+        /// What holds room is counted twice.
+        RoomCountedTwice = "room-counted-twice",
     }
 
     #[cfg(test)]

@@ -118,7 +118,9 @@ impl DeploymentEngine {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidInput`] if the request does
-    /// not fit the app, [`ErrorKind::Conflict`] if the app is being removed.
+    /// not fit the app, [`ErrorKind::Conflict`] if the app is being removed,
+    /// [`ErrorKind::ResourceExhausted`] with the code of a [`Shortage`](crate::deployment::Shortage) if
+    /// the machine could never run it.
     pub async fn deploy(&self, name: &AppName, request: DeployRequest) -> Result<Deployment> {
         self.shared.refuse_in_safe_mode()?;
         let app = self.app(name).await?;
@@ -126,6 +128,7 @@ impl DeploymentEngine {
             return Ok(known);
         }
         self.check(&app.spec)?;
+        self.shared.refuse_what_never_fits(app.spec.resources).await?;
         let mut deployment = self.draft(&app, DeploymentKind::Deploy, request.by.as_deref());
         deployment.trigger = request.trigger;
         deployment.key = request.key;

@@ -13,11 +13,13 @@
 //! - `recovery` is done once when an engine starts, `sweep` finds lost jobs,
 //!   `reconcile` finds what is not as the store says (`drift`, pure);
 //! - `explain` says what is, what should be, why and what comes next (pure);
+//! - `admission` asks whether the machine has room (`host_policy`, pure, says how much that is);
 //! - `bake` watches what was promoted, and has it rolled back if it is not well
 //!   (`analysis`, pure, says what is wrong with how users are served);
 //! - `person`: what only people decide, about `stuck` deployments, `safe_mode`
 //!   and whether a version may serve (`approval`).
 
+mod admission;
 mod analysis;
 mod api;
 mod approval;
@@ -30,6 +32,7 @@ mod drift;
 mod driver;
 mod explain;
 mod hold;
+mod host_policy;
 mod lease;
 mod log;
 mod meanwhile;
@@ -57,5 +60,6 @@ pub use builder::DeploymentEngineBuilder;
 pub use config::EngineConfig;
 pub use drift::{Garbage, Orphan};
 pub use explain::{Explanation, Finding, Kept, Next, Served, Step, VersionName, Wait, Work};
+pub use host_policy::HostPolicy;
 pub use requests::{DeployRequest, RollbackRequest};
 pub use stuck::Leftovers;

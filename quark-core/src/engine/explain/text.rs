@@ -53,7 +53,7 @@ impl fmt::Display for Lasted {
 }
 
 /// A span of time as people say it, with its two largest units.
-fn span(duration: Duration) -> String {
+pub(in crate::engine) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     let two = |large: u64, unit: &str, small: u64, part: &str| match small {
@@ -158,6 +158,9 @@ impl fmt::Display for At<'_, (State, &Wait)> {
                     ),
                     None => Ok(()),
                 }
+            }
+            Wait::Host { why, until, .. } => {
+                write!(f, "waits for room on the machine, for another {} at most: {why}", span(until.since(*now)))
             }
             Wait::SafeMode => write!(f, "{state}, waits for the end of safe mode"),
         }
