@@ -180,14 +180,15 @@ impl fmt::Display for Amount {
                     0 => write!(f, "{whole}")?,
                     _ => f.write_str(format!("{whole}.{millis:03}").trim_end_matches('0'))?,
                 }
-                f.write_str(if amount == 1000 { " CPU" } else { " CPUs" })?;
             }
-            Shortage::Pids => write!(f, "{amount} processes")?,
+            Shortage::Pids => write!(f, "{amount}")?,
         }
         match shortage {
-            Shortage::Memory if !f.alternate() => f.write_str(" of memory"),
-            Shortage::Disk if !f.alternate() => f.write_str(" of disk"),
-            _ => Ok(()),
+            _ if f.alternate() => Ok(()),
+            Shortage::Memory => f.write_str(" of memory"),
+            Shortage::Disk => f.write_str(" of disk"),
+            Shortage::Cpu => f.write_str(if amount == 1000 { " CPU" } else { " CPUs" }),
+            Shortage::Pids => f.write_str(" processes"),
         }
     }
 }

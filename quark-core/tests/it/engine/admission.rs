@@ -167,7 +167,7 @@ async fn a_standby_counts_until_it_is_gone_and_is_named() {
     assert_eq!(code, "no_room_for_memory");
     let text = "it needs 512 MiB of memory, and 0 MiB of 1.5 GiB are left: shop 2 x 512 MiB, blog 1 x 512 MiB";
     assert_eq!(message, text);
-    assert!(hint.starts_with("the standby of `shop` holds 512 MiB for another 9 min"), "{hint}");
+    assert!(hint.starts_with("the standby of `shop` holds 512 MiB for another 10 min"), "{hint}");
     assert_eq!(scene.world.running().len(), 3, "the standby was taken away");
     scene.world.pass(app().timing.grace).await;
     scene.world.until("it is retired", || async { scene.world.app().await.serving.standby.is_none() }).await;
