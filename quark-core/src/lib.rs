@@ -80,7 +80,8 @@ pub use deployment::{
     Failure, LogLine, LogStream, OwnerId, Revision, Slot, State, StepName,
 };
 pub use engine::{
-    ApprovalRequest, DeployRequest, DeploymentEngine, DeploymentEngineBuilder, EngineConfig, HostPolicy, RollbackRequest,
+    ApprovalRequest, DeployRequest, DeploymentEngine, DeploymentEngineBuilder, EngineConfig, HostPolicy,
+    RollbackRequest,
 };
 pub use error::{Error, ErrorClass, ErrorKind, Result};
 

@@ -18,7 +18,9 @@ use super::shared::Shared;
 use super::step::{self, StepContext};
 use crate::backend::{Call, ClaimToken, HandBack, JobKind, Lease, Metric, Snapshot};
 use crate::clock::Timestamp;
-use crate::deployment::{DeploymentId, EventKind, Failure, Shortage, State, StepName, StepOutput, StepPhase, StepRecord};
+use crate::deployment::{
+    DeploymentId, EventKind, Failure, Shortage, State, StepName, StepOutput, StepPhase, StepRecord,
+};
 use crate::planted::planted;
 use crate::platform::Task;
 use crate::{Error, ErrorClass, ErrorKind, Result};

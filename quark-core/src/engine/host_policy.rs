@@ -144,7 +144,8 @@ impl HostPolicy {
                 self.measure_load(capacity)?;
             }
         }
-        let used = capacity.memory_bytes.zip(capacity.memory_available_bytes).map(|(all, left)| all.saturating_sub(left));
+        let used =
+            capacity.memory_bytes.zip(capacity.memory_available_bytes).map(|(all, left)| all.saturating_sub(left));
         Self::measure_use(Shortage::Memory, capacity.memory_bytes, used, self.memory_permille, memory)?;
         Self::measure_use(Shortage::Pids, capacity.pids, capacity.pids_used, self.pids_permille, pids)
     }
@@ -230,7 +231,8 @@ mod tests {
     #[test]
     fn what_is_short_is_said_with_the_figures() {
         let policy = HostPolicy::default();
-        let code = |machine: &HostCapacity, purpose| policy.measure(machine, purpose).err().map(|e| e.code().to_owned());
+        let code =
+            |machine: &HostCapacity, purpose| policy.measure(machine, purpose).err().map(|e| e.code().to_owned());
         assert_eq!(code(&machine(), BUILD), None);
         assert_eq!(code(&machine(), run(6 * GIB)), None);
         assert_eq!(code(&machine(), run(6 * GIB + 1)).as_deref(), Some("no_room_for_memory"));

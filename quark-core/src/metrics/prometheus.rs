@@ -98,11 +98,7 @@ impl PrometheusMetrics {
             safe_mode: gauge("quark_safe_mode", "Whether the engine touches nothing until a person has looked.")?,
             cut: counter("quark_requests_cut_total", "Requests that were open at the end of a drain.")?,
             dropped: counter("quark_log_lines_dropped_total", "Log lines that could not be kept.")?,
-            refused: counters(
-                "quark_admissions_refused_total",
-                "What the machine had no room for.",
-                &["reason"],
-            )?,
+            refused: counters("quark_admissions_refused_total", "What the machine had no room for.", &["reason"])?,
             registry,
         })
     }

@@ -159,9 +159,8 @@ fn group(folder: &Path) -> Group {
     let text = |name: &str| fs::read_to_string(folder.join(name)).ok();
     let count = |name: &str| number(&folder.join(name));
     // What was read from files is given back when it is asked for.
-    let cached = text("memory.stat").and_then(|stat| {
-        stat.lines().find_map(|line| line.strip_prefix("inactive_file "))?.trim().parse::<u64>().ok()
-    });
+    let cached = text("memory.stat")
+        .and_then(|stat| stat.lines().find_map(|line| line.strip_prefix("inactive_file "))?.trim().parse::<u64>().ok());
     Group {
         cpu_millis: text("cpu.max").as_deref().and_then(quota),
         memory_bytes: count("memory.max"),

@@ -127,8 +127,7 @@ impl Host {
         });
         self.api.ask("POST", "/api/v1/apps", &app.to_string()).await;
         let body = json!({ "commit": scene.commit(Version::One) }).to_string();
-        let (status, answer) =
-            self.api.send("POST", &format!("/api/v1/apps/{name}/deployments"), &body).await.unwrap();
+        let (status, answer) = self.api.send("POST", &format!("/api/v1/apps/{name}/deployments"), &body).await.unwrap();
         (status, serde_json::from_str(&answer).unwrap())
     }
 

@@ -58,10 +58,5 @@ pub async fn each_answer_is_as_of_now(fixture: &dyn HostFixture) -> CaseResult {
 }
 
 fn wholes(told: &HostCapacity) -> [(&'static str, Option<u64>); 4] {
-    [
-        ("CPU", told.cpu_millis),
-        ("memory", told.memory_bytes),
-        ("disk", told.disk_bytes),
-        ("processes", told.pids),
-    ]
+    [("CPU", told.cpu_millis), ("memory", told.memory_bytes), ("disk", told.disk_bytes), ("processes", told.pids)]
 }

@@ -17,8 +17,8 @@ use crate::deployment::{
 };
 
 pub(super) use gather::gather;
-pub(super) use text::span;
 pub use model::{Explanation, Finding, Kept, Next, Served, Step, VersionName, Wait, Work};
+pub(super) use text::span;
 
 /// A deployment with its journal.
 #[derive(Clone, Debug)]

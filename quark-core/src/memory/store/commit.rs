@@ -9,7 +9,9 @@ use crate::Result;
 use crate::app::AppName;
 use crate::backend::store::refusal;
 use crate::backend::{Commit, NewJob};
-use crate::deployment::{ContainerName, Deployment, Instance, InstanceState, Reservation, Serving, StepRecord, Version};
+use crate::deployment::{
+    ContainerName, Deployment, Instance, InstanceState, Reservation, Serving, StepRecord, Version,
+};
 use crate::planted::planted;
 
 impl Tables {

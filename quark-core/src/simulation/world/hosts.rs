@@ -11,8 +11,8 @@ use crate::simulation::change::Change;
 use crate::simulation::clock::{SimClock, SimPlatform};
 use crate::simulation::executor::{ProcessId, lock};
 use crate::simulation::faults::{
-    Answers, FaultyAnalysis, FaultyBuilder, FaultyHost, FaultyProber, FaultyQueue, FaultyRouter, FaultyRuntime, FaultySource,
-    FaultyStore, FaultyWorkspace, Gate,
+    Answers, FaultyAnalysis, FaultyBuilder, FaultyHost, FaultyProber, FaultyQueue, FaultyRouter, FaultyRuntime,
+    FaultySource, FaultyStore, FaultyWorkspace, Gate,
 };
 use crate::{Error, ErrorKind, Result};
 

@@ -28,7 +28,8 @@ use crate::backend::{
 use crate::clock::Clock;
 use crate::deployment::DeploymentId;
 use crate::memory::{
-    MemoryAnalysis, MemoryBuilder, MemoryHost, MemoryProber, MemoryQueue, MemoryRouter, MemoryRuntime, MemorySource, MemoryStore,
+    MemoryAnalysis, MemoryBuilder, MemoryHost, MemoryProber, MemoryQueue, MemoryRouter, MemoryRuntime, MemorySource,
+    MemoryStore,
 };
 
 pub use program::Program;

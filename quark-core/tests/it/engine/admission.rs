@@ -119,10 +119,7 @@ async fn more_than_the_machine_could_ever_run_is_refused_at_once() {
     scene.engine.create_app(hog(15 * GIB)).await.unwrap();
     let error = ask(&scene.engine, "hog", &scene.world.good()).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::ResourceExhausted, "no_room_for_memory"));
-    assert_eq!(
-        error.message(),
-        "it needs 15.0 GiB of memory, and all versions of all apps together may use 14.0 GiB"
-    );
+    assert_eq!(error.message(), "it needs 15.0 GiB of memory, and all versions of all apps together may use 14.0 GiB");
     assert_eq!(error.field(), Some("app.resources"));
     assert!(scene.refused(Shortage::Memory));
     let greedy = named("greedy").with_resources(Resources::new(5000, GIB, 64).unwrap());
@@ -210,8 +207,7 @@ async fn of_two_that_build_at_once_one_gets_the_last_room() {
     for (wanted, _) in asked {
         ended.push(scene.world.end(&scene.engine, wanted.id).await);
     }
-    let (well, refused): (Vec<_>, Vec<_>) =
-        ended.iter().partition(|it| it.conclusion == Some(Conclusion::Succeeded));
+    let (well, refused): (Vec<_>, Vec<_>) = ended.iter().partition(|it| it.conclusion == Some(Conclusion::Succeeded));
     assert_eq!((well.len(), refused.len()), (1, 1), "{ended:?}");
     let (code, message, _) = failure(refused[0]);
     assert_eq!(code, "no_room_for_memory");
