@@ -1,11 +1,13 @@
 //! The backends that were asked for.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use quark_core::backend::{self, ContainerRuntime, ImageBuilder};
+use quark_core::process::LinuxHost;
 use quark_docker::{DockerBuilder, DockerConfig, DockerRuntime};
 use quark_local::{LocalBuilder, LocalConfig, LocalRuntime, ProxyConfig, ProxyRouter};
 use quark_nginx::{NginxConfig, NginxRouter};
@@ -67,6 +69,20 @@ impl Front {
 /// An error with its causes and its hint: whoever starts a server reads it.
 fn explained(error: quark_core::Error) -> anyhow::Error {
     anyhow::Error::msg(error.report())
+}
+
+/// Where Docker keeps images and containers, unless it was told otherwise.
+const DOCKER: &str = "/var/lib/docker";
+
+/// What tells how much room this machine has.
+pub(crate) fn host(config: &Config) -> LinuxHost {
+    let host = LinuxHost::new().with_disk(&config.state);
+    match config.runtime {
+        // Apps are children of this process, and so share its limits.
+        Runtime::Local => host.within_own_limits(),
+        Runtime::Docker if Path::new(DOCKER).exists() => host.with_disk(DOCKER),
+        Runtime::Docker => host,
+    }
 }
 
 /// What builds and runs the apps.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
+use quark_core::HostPolicy;
 
 /// QUARK's reference server.
 #[derive(Clone, Debug, Parser)]
@@ -40,6 +41,18 @@ pub(crate) struct Config {
     /// Allow `file://` repositories below this folder (may be repeated)
     #[arg(long)]
     pub(crate) allow_local_repositories: Vec<PathBuf>,
+    /// Refuse nothing for lack of room on this machine
+    #[arg(long, env = "QUARK_NO_HOST_LIMITS")]
+    pub(crate) no_host_limits: bool,
+    /// Build nothing while the load is over so many thousandths of the CPUs
+    #[arg(long, env = "QUARK_HOST_CPU_LOAD", default_value_t = HostPolicy::default().cpu_load_permille)]
+    pub(crate) host_cpu_load: u32,
+    /// Let apps have so many thousandths of the memory
+    #[arg(long, env = "QUARK_HOST_MEMORY", default_value_t = HostPolicy::default().memory_permille)]
+    pub(crate) host_memory: u32,
+    /// Build nothing while less than so many thousandths of the disk are free
+    #[arg(long, env = "QUARK_HOST_DISK_FREE", default_value_t = HostPolicy::default().disk_free_permille)]
+    pub(crate) host_disk_free: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -69,6 +82,15 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>> {
 }
 
 impl Config {
+    /// How much of this machine apps may have.
+    pub(crate) fn host_policy(&self) -> HostPolicy {
+        let mut policy = HostPolicy::default();
+        policy.cpu_load_permille = self.host_cpu_load;
+        policy.memory_permille = self.host_memory;
+        policy.disk_free_permille = self.host_disk_free;
+        policy
+    }
+
     /// Makes the state folder and claims it for this process.
     pub(crate) fn lock_state(&self) -> Result<File> {
         // nginx's workers must find their way to the markers in it. What is

@@ -63,6 +63,7 @@ async fn serve(config: Config) -> Result<()> {
         owner: OwnerId::parse("server")?,
         base_domain: Domain::parse(&config.base_domain)?,
         local_repositories: config.allow_local_repositories.clone(),
+        host: config.host_policy(),
         ..EngineConfig::new(config.state.join("work"))
     };
     let (journal, router): (Arc<dyn Store>, _) = (Arc::new(store.clone()), front.router());
@@ -74,6 +75,7 @@ async fn serve(config: Config) -> Result<()> {
         Some(proxy) => engine.with_analysis(proxy.clone()),
         None => engine,
     };
+    let engine = if config.no_host_limits { engine } else { engine.with_host(backends::host(&config)) };
     let engine = engine
         .with_config(engine_config)
         .with_builder_dyn(builder)

@@ -48,7 +48,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `git` | `git::GitFetcher`: sources from git, through the `git` program |
-//! | `process` | `process`: programs without a shell; needs Unix |
+//! | `process` | `process`: programs without a shell, and what the machine has left; needs Unix |
 //! | `prometheus` | `metrics::PrometheusMetrics` |
 //! | `test-util` | `conformance` suites, `simulation` of whole engines, `testing` |
 
@@ -72,7 +72,7 @@ pub use app::{
     HealthCheck, HealthPath, ImageRef, RelativePath, RepositoryUrl, Resources, Secret, Source, Timing,
 };
 pub use backend::{
-    AnalysisSource, ContainerRuntime, ImageBuilder, MetricsSink, Prober, Queue, Router, SourceFetcher, Store,
+    AnalysisSource, ContainerRuntime, HostGauge, ImageBuilder, MetricsSink, Prober, Queue, Router, SourceFetcher, Store,
 };
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use deployment::{
@@ -80,7 +80,8 @@ pub use deployment::{
     Failure, LogLine, LogStream, OwnerId, Revision, Slot, State, StepName,
 };
 pub use engine::{
-    ApprovalRequest, DeployRequest, DeploymentEngine, DeploymentEngineBuilder, EngineConfig, RollbackRequest,
+    ApprovalRequest, DeployRequest, DeploymentEngine, DeploymentEngineBuilder, EngineConfig, HostPolicy,
+    RollbackRequest,
 };
 pub use error::{Error, ErrorClass, ErrorKind, Result};
 

@@ -180,6 +180,12 @@ mod list {
         BakedAtOnce = "baked-at-once",
         /// A plan is followed that was made from something else.
         OutdatedPlan = "outdated-plan",
+        /// Whether there is room is counted, and not compared when it is taken.
+        RoomNotGuarded = "room-not-guarded",
+        /// What stands by is not counted.
+        StandbyNotCounted = "standby-not-counted",
+        /// What holds room is counted twice.
+        RoomCountedTwice = "room-counted-twice",
     }
 
     #[cfg(test)]

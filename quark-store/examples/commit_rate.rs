@@ -99,7 +99,7 @@ async fn first_commit(store: &SqliteStore, name: &str) -> Result<Commit> {
     let lease = store.acquire_lease(&deployment.app, &OwnerId::unique(), Duration::from_secs(600)).await?;
     deployment.state = State::Admitted;
     Ok(Commit {
-        guard: Guard { lease, version: deployment.version, unless_cancelled: true, admits: true },
+        guard: Guard { lease, version: deployment.version, unless_cancelled: true, admits: true, room: None },
         deployment,
         serving: None,
         steps: Vec::new(),

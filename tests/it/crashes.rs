@@ -14,6 +14,8 @@ mod versions;
 
 use std::net::SocketAddr;
 
+use quark_core::backend::HostGauge;
+use quark_core::process::LinuxHost;
 use quark_core::testing::requirement;
 use serde_json::Value;
 
@@ -182,5 +184,42 @@ async fn a_version_that_dies_once_it_serves_costs_no_request() {
     let after = machine.assert_has("1");
     machine.assert_serves("1", true, host.address, &after).await;
     users.stop(&["1", "2", "1"]).await;
+    host.end().await;
+}
+
+/// The reason is told with its figures, before anything is built or started.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_memory_hog_is_refused_and_costs_no_request() {
+    if !can_be_tested("docker") {
+        return;
+    }
+    let scenario = Scenario::Replace;
+    let scene = Scene::new(scenario, "none");
+    versions::build_images(scene.commits()).await;
+    let machine = Machine::new(&scene, "docker").await;
+    let host = Host::start_with_limits(&scene, "docker").await;
+    host.create(&scene, scenario).await;
+    host.ask(&scene, Request::Deploy(Version::One)).await;
+    assert_succeeded(&host.wait().await);
+    let before = machine.assert_has("1");
+    let users = Users::start(host.address, scenario.slowest()).await;
+
+    let memory = LinuxHost::new().capacity().await.unwrap().memory_bytes.unwrap();
+    // More than there will ever be.
+    let (status, refused) = host.deploy_hog(&scene, "glutton", memory).await;
+    assert_eq!((status, &refused["code"]), (503, &"no_room_for_memory".into()), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("all versions of all apps together may use"), "{refused}");
+    // Room for nobody else.
+    let (status, asked) = host.deploy_hog(&scene, "hog", memory / 1000 * 874).await;
+    assert_eq!(status, 202, "{asked}");
+    let ended = host.end_of(asked["id"].as_str().unwrap()).await;
+    assert_eq!((&ended["conclusion"], &ended["failure"]["kind"]), (&"failed".into(), &"resource_exhausted".into()));
+    assert_eq!(ended["failure"]["code"], "no_room_for_memory", "{ended}");
+    assert!(ended["failure"]["message"].as_str().unwrap().ends_with("are left: shop 1 x 512 MiB"), "{ended}");
+
+    let after = machine.assert_has("1");
+    assert_never_restarted(&before, &after);
+    machine.assert_serves("1", true, host.address, &after).await;
+    users.stop(&["1"]).await;
     host.end().await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::deployment::{Conclusion, StepName};
+use crate::deployment::{Conclusion, Shortage, StepName};
 
 /// Something that can be counted or measured. Closed, so that labels stay
 /// bounded: no app, deployment or user is ever one.
@@ -52,6 +52,12 @@ pub enum Metric {
     PromotionRequestsFailed(u64),
     /// Log lines that were dropped because the store could not keep up.
     LogLinesDropped(u64),
+    /// Something was refused because the machine has no room for it. One whose refusal could not be written down
+    /// is refused, and counted, once more.
+    AdmissionRefused {
+        /// What is short.
+        reason: Shortage,
+    },
 }
 
 impl Metric {

@@ -11,6 +11,7 @@
 //! | [`SourceFetcher`] | commit to source | `git` | |
 //! | [`Prober`] | asks for health | `probe` | |
 //! | [`AnalysisSource`] | tells what users get | `memory` | `quark-local` |
+//! | [`HostGauge`] | tells what the machine has left | `memory`, `process` | |
 //!
 //! Each trait's `# Contract` is proved by a suite in `conformance` (feature
 //! `test-util`), which authors of further backends run against their own.
@@ -18,6 +19,7 @@
 pub mod analysis_source;
 pub mod call;
 pub mod container_runtime;
+pub mod host_gauge;
 pub mod image_builder;
 pub mod log_sink;
 pub mod metrics_sink;
@@ -33,6 +35,7 @@ pub use container_runtime::{
     ContainerId, ContainerRuntime, ContainerSpec, ContainerState, CreatedContainer, Labels, Listening, LogChunk,
     LogSelection, ObservedContainer, RuntimeCapabilities, StopOutcome,
 };
+pub use host_gauge::{HostCapacity, HostGauge};
 pub use image_builder::{BuildKey, BuildRequest, ImageBuilder};
 pub use log_sink::{LogSink, NoLog};
 pub use metrics_sink::{Metric, MetricsSink, NoMetrics};

@@ -9,7 +9,7 @@ use crate::app::{App, AppName};
 use crate::clock::Timestamp;
 use crate::deployment::{
     AppRecord, CancelRequest, Deployment, DeploymentId, Event, EventKind, Fence, IdempotencyKey, Instance, LogLine,
-    LogStream, OwnerId, Serving, StepRecord, SupersedePolicy, Version,
+    LogStream, OwnerId, Room, Serving, StepRecord, SupersedePolicy, Version,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -48,6 +48,9 @@ pub struct Guard {
     pub unless_cancelled: bool,
     /// Whether the write makes the deployment its app's one active deployment.
     pub admits: bool,
+    /// How much all instances of all apps may use together once it is written, if
+    /// that is limited and the write reserves more than was reserved before.
+    pub room: Option<Room>,
 }
 
 /// One atomic change. All of it happens, or nothing.
@@ -134,6 +137,9 @@ pub struct CreatedDeployment {
 /// - `commit` with `unless_cancelled` after a cancel request is `Cancelled` and changes nothing.
 /// - `commit` with `admits` while another deployment of the app is active is a `Conflict` (`app_busy`).
 /// - `commit` with `admits` while an earlier deployment of the app is queued is a `Conflict` (`app_busy`).
+/// - `commit` with `room` for less than all instances of all apps may use once it is written is refused as
+///   [`Room::check`] says and changes nothing; an instance counts once from when it is written until it is removed.
+///   Of several at once that fit alone and not together, those that fit are written.
 /// - `commit` changes nothing of what was asked for: neither kind nor release, nor who asked, why, when and under
 ///   which key.
 /// - A completed deployment keeps its state, conclusion and failure; a commit that says otherwise is a

@@ -4,6 +4,7 @@ pub mod analysis_source;
 mod case;
 pub mod container_runtime;
 mod crowd;
+pub mod host_gauge;
 pub mod image_builder;
 pub mod metrics_sink;
 mod outcome;

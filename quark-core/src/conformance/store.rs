@@ -16,6 +16,7 @@ mod fixture;
 mod guards;
 mod leap;
 mod leases;
+mod room;
 mod sample;
 mod scene;
 mod supersede;
@@ -51,6 +52,7 @@ pub use leases::{
     a_last_commit_acknowledges_its_job, a_last_commit_releases_its_lease, a_lease_excludes_other_owners,
     a_lease_goes_to_its_owner_or_when_it_ran_out, check_lease_extends_nothing, renew_lease_extends,
 };
+pub use room::{commit_keeps_to_the_room, commits_at_once_share_the_room};
 pub use supersede::{
     a_key_finds_its_deployment, a_key_names_one_deployment, a_newer_deployment_supersedes_earlier_ones,
     create_deployment_is_refused_while_one_is_under_way,
@@ -111,6 +113,8 @@ macro_rules! __for_each_store_case {
             position_is_the_last_event,
             leap_leaves_all_numbers_behind,
             everything_survives_reopening,
+            commit_keeps_to_the_room,
+            commits_at_once_share_the_room,
         ] }
     };
 }

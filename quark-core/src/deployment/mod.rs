@@ -16,6 +16,7 @@ mod event;
 mod expectation;
 mod id;
 mod record;
+mod reservation;
 mod slot;
 mod state;
 mod step;
@@ -31,8 +32,11 @@ pub use record::{
     AppRecord, CancelRequest, Deployment, DeploymentKind, Failure, IdempotencyKey, Instance, InstanceState, Occupant,
     Revision, Serving, Standby, TeamId, Trigger,
 };
+pub use reservation::{Reservation, Room, Shortage};
 pub use slot::Slot;
 pub use state::{Conclusion, State};
 pub use step::{StepName, StepOutput, StepPhase, StepRecord};
 pub use supersede::{SupersedePolicy, Superseding};
 pub use traffic::Traffic;
+
+pub(crate) use reservation::Amount;

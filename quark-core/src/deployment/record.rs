@@ -12,7 +12,7 @@ use super::id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, Versio
 use super::slot::Slot;
 use super::state::{Conclusion, State};
 use super::step::StepName;
-use crate::app::{App, AppName, Artifact, BranchName, CommitSha, Domain, checked_text};
+use crate::app::{App, AppName, Artifact, BranchName, CommitSha, Domain, Resources, checked_text};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorClass, ErrorKind, Result};
 
@@ -377,6 +377,9 @@ pub struct Instance {
     pub state: InstanceState,
     /// Where it is reached.
     pub endpoint: Endpoint,
+    /// What it may use of the machine. It is reserved from here on until the
+    /// instance is gone.
+    pub resources: Resources,
 }
 
 /// How far an instance has come.

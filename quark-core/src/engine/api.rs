@@ -116,7 +116,9 @@ impl DeploymentEngine {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidInput`] if the request does
-    /// not fit the app, [`ErrorKind::Conflict`] if the app is being removed.
+    /// not fit the app, [`ErrorKind::Conflict`] if the app is being removed,
+    /// [`ErrorKind::ResourceExhausted`] with the code of a [`Shortage`](crate::deployment::Shortage) if
+    /// the machine could never run it.
     pub async fn deploy(&self, name: &AppName, request: DeployRequest) -> Result<Deployment> {
         self.wish(name, Wish::Deploy(request), None).await
     }

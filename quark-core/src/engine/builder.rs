@@ -8,6 +8,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::admission::Admission;
 use super::api::DeploymentEngine;
 use super::config::EngineConfig;
 use super::places::Places;
@@ -16,7 +17,8 @@ use super::shared::Shared;
 use super::{reconcile, recovery, sweep, worker};
 use crate::app::Domain;
 use crate::backend::{
-    AnalysisSource, ContainerRuntime, ImageBuilder, MetricsSink, NoMetrics, Prober, Queue, Router, SourceFetcher, Store,
+    AnalysisSource, ContainerRuntime, HostGauge, ImageBuilder, MetricsSink, NoMetrics, Prober, Queue, Router,
+    SourceFetcher, Store,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::deployment::OwnerId;
@@ -39,6 +41,7 @@ pub struct DeploymentEngineBuilder {
     source: Option<Arc<dyn SourceFetcher>>,
     prober: Arc<dyn Prober>,
     analysis: Option<Arc<dyn AnalysisSource>>,
+    host: Option<Arc<dyn HostGauge>>,
     metrics: Arc<dyn MetricsSink>,
     clock: Arc<dyn Clock>,
     platform: Arc<dyn Platform>,
@@ -62,6 +65,7 @@ impl DeploymentEngineBuilder {
             source: None,
             prober: Arc::new(HttpProber::new()),
             analysis: None,
+            host: None,
             metrics: Arc::new(NoMetrics),
             clock: Arc::new(SystemClock::new()),
             platform: Arc::new(TokioPlatform),
@@ -96,6 +100,15 @@ impl DeploymentEngineBuilder {
     /// it only probes tell how such a version does.
     pub fn with_analysis(mut self, source: impl AnalysisSource) -> Self {
         self.analysis = Some(Arc::new(source));
+        self
+    }
+
+    /// Looks with this how much room the machine has, and refuses what there is
+    /// none for ([`EngineConfig::host`]); without it nothing is ever refused for
+    /// lack of room. All engines on one store must look at one machine: what is
+    /// reserved is that of all apps of the store.
+    pub fn with_host(mut self, gauge: impl HostGauge) -> Self {
+        self.host = Some(Arc::new(gauge));
         self
     }
 
@@ -163,6 +176,8 @@ impl DeploymentEngineBuilder {
         if config.builds == 0 {
             return Err(Error::new(ErrorKind::InvalidConfig, "without a place for builds nothing is ever deployed"));
         }
+        config.host.check()?;
+        let admission = Admission::new(self.host, config.host.clone());
         let places = Places::new(config.builds.min(config.workers.saturating_sub(1)).max(1));
         let installation = self.store.installation().await?;
         let work_dir = || Arc::new(DiskWorkspace::new(config.work_dir.clone()));
@@ -196,6 +211,7 @@ impl DeploymentEngineBuilder {
             claimed: std::sync::Mutex::default(),
             freed: Notify::new(),
             places,
+            admission,
             tasks: TaskTracker::new(),
         });
         shared.set_time().await?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::host_policy::HostPolicy;
 use crate::app::Domain;
 use crate::deployment::OwnerId;
 
@@ -34,6 +35,9 @@ pub struct EngineConfig {
     pub work_dir: PathBuf,
     /// Every app answers to `<name>.<base domain>` besides its own names.
     pub base_domain: Domain,
+    /// How much of the machine apps may have, where the engine can
+    /// [look at it](crate::DeploymentEngineBuilder::with_host).
+    pub host: HostPolicy,
     /// Folders under which `file://` repositories are allowed; none by default.
     pub local_repositories: Vec<PathBuf>,
 }
@@ -53,6 +57,7 @@ impl EngineConfig {
             keep_logs: Duration::from_secs(30 * 24 * 3600),
             work_dir: work_dir.into(),
             base_domain: Domain::localhost(),
+            host: HostPolicy::default(),
             local_repositories: Vec::new(),
         }
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::backend::{Commit, Guard, HandBack, Lease, NewJob, Snapshot};
 use crate::clock::Timestamp;
 use crate::deployment::{
-    Approval, ApprovalOutcome, Conclusion, EventKind, Failure, Instance, InstanceState, Serving, State, StepRecord,
-    Version,
+    Approval, ApprovalOutcome, Conclusion, EventKind, Failure, Instance, InstanceState, Room, Serving, State,
+    StepRecord, Version,
 };
 
 use crate::{Error, ErrorKind, Result};
@@ -29,6 +29,7 @@ pub(super) struct Draft {
     hand_back: Option<HandBack>,
     admits: bool,
     unless_cancelled: bool,
+    room: Option<Room>,
     /// The deployment's own row was changed.
     changed: bool,
 }
@@ -52,6 +53,7 @@ impl Draft {
             hand_back: None,
             admits: false,
             unless_cancelled: false,
+            room: None,
             changed: false,
         }
     }
@@ -193,6 +195,16 @@ impl Draft {
         self.unless_cancelled = true;
     }
 
+    /// Whether it becomes the app's one active deployment with the next write.
+    pub(super) fn admits(&self) -> bool {
+        self.admits
+    }
+
+    /// Refuses to be written if all instances would reserve more than this then.
+    pub(super) fn within(&mut self, room: Room) {
+        self.room = Some(room);
+    }
+
     /// What is to be written under `lease`.
     pub(super) fn commit(&self, lease: &Lease, at: Timestamp) -> Commit {
         let mut deployment = self.snapshot.deployment.clone();
@@ -204,6 +216,7 @@ impl Draft {
                 version: self.version,
                 unless_cancelled: self.unless_cancelled,
                 admits: self.admits,
+                room: self.room,
             },
             deployment,
             serving: app.map(|app| app.serving.clone()),

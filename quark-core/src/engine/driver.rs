@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::admission;
 use super::decide::{Decision, deadline, decide, decide_retirement, last};
 use super::draft::Draft;
 use super::log::DeploymentLog;
@@ -17,7 +18,7 @@ use super::shared::Shared;
 use super::step::{self, StepContext};
 use crate::backend::{Call, ClaimToken, HandBack, JobKind, Lease, Metric, Snapshot};
 use crate::clock::Timestamp;
-use crate::deployment::{DeploymentId, EventKind, Failure, StepName, StepOutput, StepPhase, StepRecord};
+use crate::deployment::{DeploymentId, EventKind, Failure, Shortage, StepName, StepOutput, StepPhase, StepRecord};
 use crate::planted::planted;
 use crate::platform::Task;
 use crate::{Error, ErrorClass, ErrorKind, Result};
@@ -69,6 +70,8 @@ enum Written {
     ReadAgain,
     /// Nothing was written: another deployment of the app comes first.
     Busy,
+    /// Nothing was written: the machine has no room for what it makes.
+    NoRoom(Error),
 }
 
 impl Driver {
@@ -124,7 +127,7 @@ impl Driver {
         match written? {
             Written::Yes if finished => Ok(Burst::HandedBack),
             Written::Yes => Ok(burst),
-            Written::ReadAgain => Ok(Burst::Parked(self.shared.now())),
+            Written::ReadAgain | Written::NoRoom(_) => Ok(Burst::Parked(self.shared.now())),
             Written::Busy => Ok(Burst::Parked(self.shared.now().after(BUSY))),
         }
     }
@@ -200,8 +203,12 @@ impl Driver {
                 self.write_or_read(draft).await?;
                 return Err(error);
             }
-            let now = self.shared.now();
-            settle::fail(draft, record, Failure::from_error(step, &error), now);
+            if error.code() == admission::WAITS {
+                self.look_after_live(&draft.share()).await;
+                let again = error.retry_after().unwrap_or(BUSY);
+                return Ok(Some(Burst::Parked(self.shared.now().after(again))));
+            }
+            self.refuse(draft, record, &error);
             return Ok(None);
         }
         draft.tell(EventKind::StepStarted { step, attempt: record.attempt });
@@ -216,6 +223,12 @@ impl Driver {
         match self.write(draft).await? {
             Written::Yes => {}
             Written::Busy => return self.wait_for_turn(draft).await,
+            Written::NoRoom(error) => {
+                *draft = decided;
+                let error = self.shared.explain_refusal(draft, error).await;
+                self.refuse(draft, record, &error);
+                return Ok(None);
+            }
             Written::ReadAgain => {
                 // What was done before is written all the same.
                 *draft = decided;
@@ -230,6 +243,13 @@ impl Driver {
         self.settle(draft, record, outcome, took).await
     }
 
+    /// A step is not begun, because of this; nothing was done for it.
+    fn refuse(&self, draft: &mut Draft, record: StepRecord, error: &Error) {
+        let failure = Failure::from_error(record.name, error);
+        self.shared.count_refusal(error);
+        settle::fail(draft, record, failure, self.shared.now());
+    }
+
     /// Writes what was decided before something is waited for. `Some` says what
     /// to do instead, if it could not be written.
     pub(super) async fn put_down(&self, draft: &mut Draft) -> Result<Option<Option<Burst>>> {
@@ -239,7 +259,7 @@ impl Driver {
         match self.write(draft).await? {
             Written::Yes => Ok(None),
             Written::Busy => Ok(Some(self.wait_for_turn(draft).await?)),
-            Written::ReadAgain => {
+            Written::ReadAgain | Written::NoRoom(_) => {
                 *draft = self.read(draft.snapshot().deployment.id).await?;
                 Ok(Some(None))
             }
@@ -400,6 +420,7 @@ impl Driver {
             Err(error) if matches!(error.code(), "endpoint_taken" | "version_changed" | "deployment_ended") => {
                 Ok(Written::ReadAgain)
             }
+            Err(error) if Shortage::of_code(error.code()).is_some() => Ok(Written::NoRoom(error)),
             Err(error) => Err(error),
         }
     }

@@ -15,11 +15,13 @@
 //!   `reconcile` finds what is not as the store says (`drift`, pure);
 //! - `explain` says what is, what should be, why and what comes next (pure);
 //! - `plan` says what a wish would lead to: it makes the decisions ahead of time;
+//! - `admission` asks whether the machine has room (`host_policy`, pure, says how much that is);
 //! - `bake` watches what was promoted, and has it rolled back if it is not well
 //!   (`analysis`, pure, says what is wrong with how users are served);
 //! - `person`: what only people decide, about `stuck` deployments, `safe_mode`
 //!   and whether a version may serve (`approval`).
 
+mod admission;
 mod analysis;
 mod api;
 mod approval;
@@ -32,6 +34,7 @@ mod drift;
 mod driver;
 mod explain;
 mod hold;
+mod host_policy;
 mod lease;
 mod log;
 mod meanwhile;
@@ -55,12 +58,14 @@ mod wish;
 mod worker;
 mod write;
 
+pub use admission::RoomLeft;
 pub use api::DeploymentEngine;
 pub use approval::{ApprovalRequest, PendingApproval};
 pub use builder::DeploymentEngineBuilder;
 pub use config::EngineConfig;
 pub use drift::{Garbage, Orphan};
 pub use explain::{Explanation, Finding, Kept, Next, Served, Step, VersionName, Wait, Work};
+pub use host_policy::HostPolicy;
 pub use plan::{Downtime, Earlier, Effect, Fate, Obstacle, Plan, PlannedStep, PlannedWish};
 pub use requests::{DeployRequest, RollbackRequest};
 pub use stuck::Leftovers;

@@ -60,6 +60,11 @@ impl Places {
         self.most
     }
 
+    /// How many are taken.
+    pub(super) fn taken(&self) -> usize {
+        self.line().taken
+    }
+
     /// A place, if one is left when all have got theirs who have waited longer.
     /// `now` is monotonic.
     pub(super) fn ask(self: &Arc<Self>, deployment: &Deployment, now: Duration) -> Asked {

@@ -9,6 +9,7 @@
 //! | would fail again | class `permanent` | none |
 //! | something else is there | kind `conflict`, `already_exists` | one, with another look |
 //! | disk, ports, memory are used up | kind `resource_exhausted` | one |
+//! | the machine has no room for it | the codes of [`Shortage`] | none: it was waited for |
 //! | not there, not allowed, refused | `not_found`, `permission_denied`, `invalid_*`, `build_failed` | none |
 //! | no longer wanted | kind `cancelled` | none |
 //! | another engine took over | kind `fenced` | none, and nothing more is touched |
@@ -18,7 +19,7 @@
 
 use std::time::Duration;
 
-use crate::deployment::{Failure, StepName, StepRecord};
+use crate::deployment::{Failure, Shortage, StepName, StepRecord};
 use crate::error::{ErrorClass, ErrorKind};
 
 /// For how long cleaning up is tried again while nobody answers, before a
@@ -56,6 +57,8 @@ pub(super) fn attempts(step: StepName, failure: &Failure) -> u32 {
     match (failure.class, failure.kind) {
         (_, ErrorKind::Cancelled | ErrorKind::Fenced) => 1,
         (ErrorClass::Retryable | ErrorClass::Unknown, _) => patience(step),
+        // Room is waited for before this; what is left is an answer.
+        (_, ErrorKind::ResourceExhausted) if Shortage::of_code(&failure.code).is_some() => 1,
         // The slot gets another port instead.
         (_, ErrorKind::ResourceExhausted) if failure.code == "port_taken" => 1,
         (_, ErrorKind::Conflict | ErrorKind::AlreadyExists | ErrorKind::ResourceExhausted) => patience(step).min(2),
@@ -113,6 +116,7 @@ mod tests {
         assert_eq!(failed(StepName::Create, &error(ErrorKind::Conflict)), 2);
         assert_eq!(failed(StepName::Build, &error(ErrorKind::ResourceExhausted)), 2);
         assert_eq!(failed(StepName::Start, &error(ErrorKind::ResourceExhausted).with_code("port_taken")), 1);
+        assert_eq!(failed(StepName::Create, &error(ErrorKind::ResourceExhausted).with_code("no_room_for_memory")), 1);
         for kind in [ErrorKind::NotFound, ErrorKind::PermissionDenied, ErrorKind::Cancelled, ErrorKind::Fenced] {
             assert_eq!(failed(StepName::Create, &error(kind)), 1, "{kind}");
         }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::admission::Admission;
 use super::config::EngineConfig;
 use super::places::Places;
 use super::safe_mode::SafeMode;
@@ -70,6 +71,8 @@ pub(super) struct Shared {
     pub(super) freed: Notify,
     /// Places for what takes long.
     pub(super) places: Arc<Places>,
+    /// Room on the machine.
+    pub(super) admission: Admission,
     pub(super) tasks: TaskTracker,
 }
 

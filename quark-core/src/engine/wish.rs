@@ -72,14 +72,15 @@ impl DeploymentEngine {
     /// The deployment that a wish leads to, not written down.
     pub(super) async fn drafted(&self, app: &AppRecord, wish: Wish) -> Result<Deployment> {
         match wish {
-            Wish::Deploy(request) => self.deploys(app, request),
+            Wish::Deploy(request) => self.deploys(app, request).await,
             Wish::Rollback(request) => self.rolls_back(app, request).await,
             Wish::Remove { by } => Ok(self.draft(app, DeploymentKind::Remove, Some(&by))),
         }
     }
 
-    fn deploys(&self, app: &AppRecord, request: DeployRequest) -> Result<Deployment> {
+    async fn deploys(&self, app: &AppRecord, request: DeployRequest) -> Result<Deployment> {
         self.check(&app.spec)?;
+        self.shared.refuse_what_never_fits(app.spec.resources).await?;
         let mut deployment = self.draft(app, DeploymentKind::Deploy, request.by.as_deref());
         deployment.trigger = request.trigger;
         deployment.key = request.key;

@@ -29,11 +29,12 @@ const BUCKETS: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300
 /// | `quark_requests_cut_total` | counter | | requests still open when an old version had drained for as long as it may |
 /// | `quark_promotion_requests_failed_total` | counter | | requests that failed in the second around a switch, of both versions; needs an `AnalysisSource` |
 /// | `quark_log_lines_dropped_total` | counter | | lines that came faster than they could be kept |
+/// | `quark_admissions_refused_total` | counter | `reason` | what the machine had no room for: `memory`, `cpu`, `disk` or `pids` |
 ///
 /// The names are public API. `kind` is `deploy`, `rollback` or `remove`,
 /// `conclusion` one of [`Conclusion`](crate::Conclusion), `step` one of
-/// [`StepName`](crate::StepName), `outcome` is `succeeded` or `failed`: no label
-/// grows with the number of apps.
+/// [`StepName`](crate::StepName), `outcome` is `succeeded` or `failed`, `reason` one of
+/// [`Shortage`](crate::deployment::Shortage): no label grows with the number of apps.
 #[derive(Debug)]
 pub struct PrometheusMetrics {
     registry: Registry,
@@ -50,6 +51,7 @@ pub struct PrometheusMetrics {
     cut: IntCounter,
     promotion_failed: IntCounter,
     dropped: IntCounter,
+    refused: IntCounterVec,
 }
 
 impl PrometheusMetrics {
@@ -102,6 +104,7 @@ impl PrometheusMetrics {
                 "Requests that failed in the second around a switch.",
             )?,
             dropped: counter("quark_log_lines_dropped_total", "Log lines that could not be kept.")?,
+            refused: counters("quark_admissions_refused_total", "What the machine had no room for.", &["reason"])?,
             registry,
         })
     }
@@ -148,6 +151,7 @@ impl MetricsSink for PrometheusMetrics {
             Metric::RequestsCut(count) => self.cut.inc_by(count),
             Metric::PromotionRequestsFailed(count) => self.promotion_failed.inc_by(count),
             Metric::LogLinesDropped(count) => self.dropped.inc_by(count),
+            Metric::AdmissionRefused { reason } => self.refused.with_label_values(&[reason.as_str()]).inc(),
         }
     }
 }

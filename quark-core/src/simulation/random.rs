@@ -9,7 +9,7 @@ use super::people;
 use super::scenario::duration;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::{AppName, ApprovalPolicy, BakePolicy};
+use crate::app::{AppName, ApprovalPolicy, BakePolicy, Resources};
 use crate::deployment::{DeploymentId, State, SupersedePolicy};
 use crate::engine::{self, DeployRequest, RollbackRequest};
 
@@ -23,6 +23,8 @@ struct Wanted {
     approval: Option<ApprovalPolicy>,
     /// How long a version of it is watched once it serves.
     bake: Option<BakePolicy>,
+    /// How many times as much it may use as is usual.
+    size: u64,
 }
 
 /// What somebody wants.
@@ -62,13 +64,18 @@ pub(super) async fn play(world: &World) -> Result<()> {
         let is_image = world.with_chance(|chance| chance.one_in(4));
         let approval = world.with_chance(|chance| chance.one_in(5).then(|| policy(chance)));
         let bake = world.with_chance(|chance| chance.one_in(3).then(|| watch(chance)));
-        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval, bake };
+        let size = if world.is_tight() { world.with_chance(|chance| chance.between(1, 2)) } else { 1 };
+        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval, bake, size };
         create(world, &wanted).await?;
         names.push(wanted);
     }
     if names.iter().any(|wanted| wanted.approval.is_some()) {
         let people = world.clone();
         world.spawn(async move { people::answer(people).await });
+    }
+    if world.is_tight() {
+        let machine = world.clone();
+        world.spawn(async move { spikes(machine).await });
     }
     let hurry = world.with_chance(|chance| chance.between(2, 40));
     while world.now() < until {
@@ -84,6 +91,18 @@ pub(super) async fn play(world: &World) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// The machine is busy now and then, until nothing goes wrong any more.
+async fn spikes(world: World) {
+    let mut busy = false;
+    while world.with_ledger(|ledger| ledger.healed_at().is_none()) {
+        world.set_busy(busy);
+        let longest = if busy { 150 } else { 90 };
+        let pause = world.with_chance(|chance| chance.up_to(Duration::from_secs(longest)));
+        world.sleep(pause).await;
+        busy = !busy;
+    }
 }
 
 async fn grant(world: &World, wanted: &Wanted, wish: Wish) -> Result<()> {
@@ -231,6 +250,10 @@ async fn create(world: &World, wanted: &Wanted) -> Result<()> {
     let mut app = if wanted.is_image { world.image_app(name)? } else { world.app(name)? };
     app.approval.clone_from(&wanted.approval);
     app.bake.clone_from(&wanted.bake);
+    if wanted.size > 1 {
+        let usual = app.resources;
+        app.resources = Resources::new(usual.cpu_millis(), usual.memory_bytes() * wanted.size, usual.pids())?;
+    }
     world.create(app.with_supersede(policy.unwrap_or_default())).await.map(|_| ())
 }
 

@@ -216,6 +216,7 @@ impl Simulation {
             ports,
             queue_in_store: queue_in_store || !is_random,
             lease: Duration::from_secs(if is_random { chance.between(6, 30) } else { 10 }),
+            room: if is_random { chance.one_in(4).then(|| chance.between(2, 5)) } else { self.scenario.room() },
         }
     }
 
@@ -268,6 +269,9 @@ impl Simulation {
         world.restore_if_kept();
         world.with_faults(Faults::heal);
         world.jump_store_clock(0);
+        if world.is_tight() {
+            world.set_busy(false);
+        }
         let calm = profile.is_calm() && self.script == Script::new();
         let by_chance = self.scenario != Scenario::Random || chance.fork("restart").one_in(2);
         if self.restarts.unwrap_or(!calm && by_chance) {

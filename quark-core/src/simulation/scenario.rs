@@ -9,7 +9,7 @@ use super::chance::Chance;
 use super::ledger::Ledger;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::{AppName, ApprovalPolicy, BakePolicy};
+use crate::app::{AppName, ApprovalPolicy, BakePolicy, Resources};
 use crate::deployment::{Conclusion, DeploymentId, State};
 use crate::engine::{ApprovalRequest, DeploymentEngine};
 
@@ -54,11 +54,13 @@ pub enum Scenario {
     Approval,
     /// Versions that are watched once they serve: one falls ill, one dies, one fails its users, one is well.
     Bake,
+    /// The machine has room for three versions: a hog is refused, others go on, room is freed and used again.
+    Admission,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Random,
         Self::FirstDeploy,
         Self::Update,
@@ -76,6 +78,7 @@ impl Scenario {
         Self::SharedPorts,
         Self::Approval,
         Self::Bake,
+        Self::Admission,
     ];
 
     /// Its name in reports and on the command line.
@@ -99,6 +102,7 @@ impl Scenario {
             Self::SharedPorts => "shared-ports",
             Self::Approval => "approval",
             Self::Bake => "bake",
+            Self::Admission => "admission",
         }
     }
 
@@ -109,6 +113,11 @@ impl Scenario {
             Self::SharedPorts => Some(4),
             _ => None,
         }
+    }
+
+    /// For how many versions the machine has room, if it is few.
+    pub(crate) fn room(self) -> Option<u64> {
+        (self == Self::Admission).then_some(3)
     }
 
     /// Tells the story. What is refused along the way is a part of it.
@@ -131,6 +140,7 @@ impl Scenario {
             Self::SharedPorts => shared_ports(world).await,
             Self::Approval => approval(world).await,
             Self::Bake => bake(world).await,
+            Self::Admission => admission(world).await,
         }
     }
 
@@ -155,6 +165,7 @@ impl Scenario {
             Self::SharedPorts => &[Succeeded, Succeeded, Succeeded, Succeeded],
             Self::Approval => &[Succeeded, Cancelled, Cancelled],
             Self::Bake => &[Succeeded, RolledBack, RolledBack, RolledBack, Succeeded],
+            Self::Admission => &[Succeeded, Succeeded, Failed, Succeeded, Failed, Succeeded, Succeeded],
         };
         let ended: Vec<_> = ledger.deployments().filter_map(|entry| entry.conclusion).collect();
         if ended == expected {
@@ -265,6 +276,31 @@ async fn bake(world: &World) -> Result<()> {
     for program in [Program::Good].into_iter().chain(bad).chain([Program::Good]) {
         world.release(&app, program).await?;
     }
+    Ok(())
+}
+
+async fn admission(world: &World) -> Result<()> {
+    let (alpha, beta) = (world.create_app("alpha").await?, world.create_app("beta").await?);
+    for app in [&alpha, &beta] {
+        world.release(app, Program::Good).await?;
+    }
+    let usual = Resources::default();
+    let twice = Resources::new(usual.cpu_millis(), usual.memory_bytes() * 2, usual.pids())?;
+    let hog = world.create(world.app("hog")?.with_resources(twice)).await?;
+    world.release(&hog, Program::Good).await?;
+    // Its standby holds the last room for a while.
+    world.release(&alpha, Program::Good).await?;
+    world.release(&beta, Program::Good).await?;
+    world.until(|ledger| ledger.app(&alpha).is_none_or(|app| app.serving.standby.is_none())).await;
+    world.set_busy(true);
+    let commit = world.commit(&beta, Program::Good)?;
+    let id = world.deploy(&beta, &commit).await;
+    world.sleep(Duration::from_secs(20)).await;
+    world.set_busy(false);
+    world.ended(id?).await;
+    // What stands by needs no more room.
+    let id = world.roll_back(&beta).await?;
+    world.ended(id).await;
     Ok(())
 }
 

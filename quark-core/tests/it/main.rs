@@ -15,6 +15,7 @@ mod conformance_memory;
 mod engine;
 mod fault_matrix;
 mod fetcher_suite_bites;
+mod host_suite_bites;
 mod memory_fixtures;
 mod memory_sources;
 mod memory_store;

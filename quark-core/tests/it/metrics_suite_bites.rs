@@ -19,6 +19,7 @@ enum Fault {
     MixesKinds,
     MixesConclusions,
     MixesOutcomes,
+    MixesReasons,
     ForgetsDurations,
     AddsStatesUp,
     KeepsTheFirstState,
@@ -30,7 +31,7 @@ fn faults(case: &str) -> &'static [Fault] {
     use Fault::*;
     match case {
         "a_number_is_visible_at_once" => &[ShowsTheOneBefore, ForgetsDurations],
-        "labels_are_counted_apart" => &[CountsOnce, MixesKinds, MixesConclusions, MixesOutcomes],
+        "labels_are_counted_apart" => &[CountsOnce, MixesKinds, MixesConclusions, MixesOutcomes, MixesReasons],
         "of_a_state_the_last_number_counts" => &[AddsStatesUp, KeepsTheFirstState],
         "threads_lose_nothing" => &[RacesForNumbers],
         _ => &[],
@@ -108,6 +109,9 @@ impl Table {
             Metric::RequestsCut(number) => total("cut", number),
             Metric::PromotionRequestsFailed(number) => total("promotion_failed", number),
             Metric::LogLinesDropped(number) => total("dropped", number),
+            Metric::AdmissionRefused { reason } => {
+                one("refused", if self.fault == Fault::MixesReasons { "" } else { reason.as_str() }, "")
+            }
             other => panic!("the suite knows a metric that this does not: {other:?}"),
         }
     }
@@ -205,6 +209,9 @@ mod prometheus {
                 Metric::RequestsCut(_) => plain("quark_requests_cut_total"),
                 Metric::PromotionRequestsFailed(_) => plain("quark_promotion_requests_failed_total"),
                 Metric::LogLinesDropped(_) => plain("quark_log_lines_dropped_total"),
+                Metric::AdmissionRefused { reason } => {
+                    plain(&format!("quark_admissions_refused_total{{reason=\"{reason}\"}}"))
+                }
                 other => Err(format!("{other:?} is not in the table")),
             }
         }

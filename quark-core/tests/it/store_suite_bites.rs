@@ -5,6 +5,7 @@ mod commits;
 mod fault;
 mod leaping;
 mod reading;
+mod room;
 mod superseding;
 
 use std::sync::Arc;

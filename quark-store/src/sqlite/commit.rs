@@ -57,6 +57,9 @@ pub(super) fn commit(connection: &Connection, prepared: &Prepared, now: Timestam
     let Commit { guard, deployment, serving, .. } = &prepared.commit;
     let stored = stored(connection, deployment.id, &guard.lease)?;
     check(connection, &stored, deployment, guard)?;
+    if let Some(room) = &guard.room {
+        instances::check_room(connection, &stored.app, &prepared.commit.instances, room)?;
+    }
     let held = match serving {
         Some(serving) => apps::check_serving(connection, &stored.app, serving)?,
         None => Vec::new(),

@@ -99,7 +99,7 @@ mod tests {
 
     /// What is for all rows, or for all that are not done; those have an index of their own.
     fn may_scan(statement: &str, line: &str) -> bool {
-        let of_all = ["apps::ALL", "leap::LOSE_LEASES"];
+        let of_all = ["apps::ALL", "leap::LOSE_LEASES", "instances::RESERVED"];
         let small = ["CONSTANT ROW", "(subquery", "sqlite_sequence"];
         let unfinished =
             ["quark_deployments_queued", "quark_deployments_active", "quark_jobs_ready", "quark_jobs_dead"];

@@ -126,6 +126,7 @@ impl Active {
                 version: self.deployment.version,
                 unless_cancelled: false,
                 admits: false,
+                room: None,
             },
             deployment: self.deployment.clone(),
             serving: None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quark_core::app::Artifact;
+use quark_core::app::{Artifact, Resources};
 use quark_core::backend::{CancelOutcome, Store};
 use quark_core::deployment::{
     CancelRequest, Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, EventKind, Failure,
@@ -70,6 +70,7 @@ async fn a_commit_is_read_back_whole() {
         slot: Slot::Green,
         state: InstanceState::Planned,
         endpoint: Endpoint::new("127.0.0.1:31001"),
+        resources: Resources::new(250, 128 << 20, 77).unwrap(),
     };
     commit.instances = vec![instance.clone()];
     wanted.version = fixture.store.commit(commit).await.unwrap();

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::api::Api;
 use super::scenario::{Request, Scenario};
-use super::scene::Scene;
+use super::scene::{Scene, Version};
 use crate::world::nginx_or_skip;
 
 /// Longer than anything that works takes, on a machine that is busy.
@@ -34,7 +34,17 @@ pub(super) struct Host {
 impl Host {
     /// Starts one on what the one before has left.
     pub(super) async fn start(scene: &Scene, world: &str) -> Self {
-        let (mut child, said) = launch(scene, world);
+        Self::start_with(scene, world, &["--no-host-limits"]).await
+    }
+
+    /// Starts one that refuses what this machine has no room for, however busy
+    /// and full that is by other means.
+    pub(super) async fn start_with_limits(scene: &Scene, world: &str) -> Self {
+        Self::start_with(scene, world, &["--host-cpu-load", "100000", "--host-disk-free", "0"]).await
+    }
+
+    async fn start_with(scene: &Scene, world: &str, options: &[&str]) -> Self {
+        let (mut child, said) = launch(scene, world, options);
         let ready = said.line(" ready ").await;
         let address = |name: &str| {
             let value = ready.split_whitespace().find_map(|word| word.strip_prefix(name));
@@ -47,7 +57,7 @@ impl Host {
 
     /// Starts one that dies before it is ready; waits for that.
     pub(super) async fn doomed(scene: &Scene, world: &str) {
-        let (mut child, said) = launch(scene, world);
+        let (mut child, said) = launch(scene, world, &["--no-host-limits"]);
         assert_killed(&mut child, &said).await;
     }
 
@@ -108,6 +118,26 @@ impl Host {
         }
     }
 
+    /// Makes an app known that may use so much memory, and asks for a version of it.
+    pub(super) async fn deploy_hog(&self, scene: &Scene, name: &str, memory_bytes: u64) -> (u16, Value) {
+        let app = json!({
+            "name": name,
+            "source": { "type": "git", "repository": scene.repository(), "branch": "main" },
+            "resources": { "cpu_millis": 100, "memory_bytes": memory_bytes, "pids": 64 },
+        });
+        self.api.ask("POST", "/api/v1/apps", &app.to_string()).await;
+        let body = json!({ "commit": scene.commit(Version::One) }).to_string();
+        let (status, answer) = self.api.send("POST", &format!("/api/v1/apps/{name}/deployments"), &body).await.unwrap();
+        (status, serde_json::from_str(&answer).unwrap())
+    }
+
+    /// Waits for the end of a deployment.
+    pub(super) async fn end_of(&self, id: &str) -> Value {
+        let mut events = self.api.events(&format!("/api/v1/deployments/{id}/events")).await;
+        while events.next().await.is_some() {}
+        self.api.ask("GET", &format!("/api/v1/deployments/{id}"), "").await
+    }
+
     /// Lets what serves be well no longer.
     async fn sicken(&self) {
         let mut client = TestClient::new(self.address);
@@ -161,7 +191,7 @@ impl Host {
     }
 }
 
-fn launch(scene: &Scene, world: &str) -> (Child, Said) {
+fn launch(scene: &Scene, world: &str, options: &[&str]) -> (Child, Said) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quark-server"));
     command.arg("--state").arg(scene.state()).arg("--allow-local-repositories").arg(scene.folder());
     command.args(["--listen", "127.0.0.1:0", "--apps-listen", &scene.listen(world).to_string()]);
@@ -171,7 +201,7 @@ fn launch(scene: &Scene, world: &str) -> (Child, Said) {
         "nginx" => ("local", "nginx"),
         _ => ("local", "proxy"),
     };
-    command.args(["--runtime", runtime, "--router", router]);
+    command.args(["--runtime", runtime, "--router", router]).args(options);
     if let Some(socket) = std::env::var_os("QUARK_TEST_DOCKER") {
         command.arg("--docker-socket").arg(socket);
     }

@@ -7,7 +7,7 @@ use crate::backend::Metric;
 use crate::conformance::CaseResult;
 use crate::conformance::crowd::{CROWD, at_once};
 use crate::conformance::outcome::ensure;
-use crate::deployment::{Conclusion, StepName};
+use crate::deployment::{Conclusion, Shortage, StepName};
 
 /// Exact as a float, so that its sums are.
 const TOOK: Duration = Duration::from_millis(1500);
@@ -44,6 +44,8 @@ fn every() -> Vec<(Metric, f64)> {
         (Metric::PendingApprovals(6), 6.0),
         (Metric::StuckDeployments(7), 7.0),
         (Metric::SafeMode(true), 1.0),
+        (Metric::AdmissionRefused { reason: Shortage::Memory }, 1.0),
+        (Metric::AdmissionRefused { reason: Shortage::Disk }, 1.0),
     ]
 }
 

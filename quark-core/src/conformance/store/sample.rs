@@ -158,6 +158,7 @@ pub(super) fn instance(deployment: &Deployment, slot: Slot, state: InstanceState
         slot,
         state,
         endpoint: Endpoint::new(format!("{}-{slot}:8123", deployment.app)),
+        resources: deployment.release.resources,
     }
 }
 

@@ -171,7 +171,13 @@ pub(super) fn job(deployment: &Deployment) -> NewJob {
 /// A commit that changes nothing but the version.
 pub(super) fn unchanged(lease: &Lease, deployment: &Deployment) -> Commit {
     Commit {
-        guard: Guard { lease: lease.clone(), version: deployment.version, unless_cancelled: false, admits: false },
+        guard: Guard {
+            lease: lease.clone(),
+            version: deployment.version,
+            unless_cancelled: false,
+            admits: false,
+            room: None,
+        },
         deployment: deployment.clone(),
         serving: None,
         steps: Vec::new(),

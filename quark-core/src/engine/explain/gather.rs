@@ -26,8 +26,9 @@ pub(in crate::engine) async fn gather(shared: &Shared, name: &AppName) -> Result
     let mut unfinished = shared.store.unfinished(Some(name)).await?;
     unfinished.sort_by_key(|deployment| deployment.sequence);
     let building = unfinished.iter().find_map(|deployment| {
-        let ahead = shared.places.ahead_of(deployment.id)?;
-        Some((deployment.id, Wait::Build { at_once: shared.places.most(), ahead }))
+        let place = shared.places.ahead_of(deployment.id);
+        let place = place.map(|ahead| Wait::Build { at_once: shared.places.most(), ahead });
+        Some((deployment.id, place.or_else(|| shared.waits_for_host(deployment.id))?))
     });
     let steps = match unfinished.iter().find(|deployment| deployment.state.is_active()) {
         Some(active) => shared.store.snapshot(active.id).await?.map(|snapshot| snapshot.steps).unwrap_or_default(),

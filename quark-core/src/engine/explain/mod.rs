@@ -18,6 +18,7 @@ use crate::deployment::{
 
 pub(super) use gather::gather;
 pub use model::{Explanation, Finding, Kept, Next, Served, Step, VersionName, Wait, Work};
+pub(super) use text::span;
 
 /// A deployment with its journal.
 #[derive(Clone, Debug)]
@@ -38,7 +39,8 @@ pub(super) struct Facts {
     pub(super) last: Option<Deployment>,
     /// The deployments that have not ended, the earliest first.
     pub(super) unfinished: Vec<Deployment>,
-    /// Of these, one that waits for a place to build, and what it waits for.
+    /// Of these, one that waits for a place to build or for room on the machine,
+    /// and what it waits for.
     pub(super) building: Option<(DeploymentId, Wait)>,
     /// The journal of the active one.
     pub(super) steps: Vec<StepRecord>,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::text;
 use crate::app::{AppName, CommitSha, ImageRef};
 use crate::clock::Timestamp;
-use crate::deployment::{ContainerName, DeploymentId, DeploymentKind, Failure, Slot, State, StepName};
+use crate::deployment::{ContainerName, DeploymentId, DeploymentKind, Failure, Shortage, Slot, State, StepName};
 
 /// What an app is, what it should be, why it is not, and what comes next.
 ///
@@ -154,6 +154,15 @@ pub enum Wait {
     },
     /// For the end of safe mode.
     SafeMode,
+    /// For room on the machine of this engine, by what is measured there.
+    Host {
+        /// What is short.
+        shortage: Shortage,
+        /// What was measured, and what may be.
+        why: String,
+        /// When it fails if there is none by then.
+        until: Timestamp,
+    },
 }
 
 /// Something that is not as it should be.

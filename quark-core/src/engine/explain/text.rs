@@ -159,6 +159,9 @@ impl fmt::Display for At<'_, (State, &Wait)> {
                     None => Ok(()),
                 }
             }
+            Wait::Host { why, until, .. } => {
+                write!(f, "waits for room on the machine, for another {} at most: {why}", span(until.since(*now)))
+            }
             Wait::SafeMode => write!(f, "{state}, waits for the end of safe mode"),
         }
     }

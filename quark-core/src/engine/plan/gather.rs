@@ -7,9 +7,11 @@ use std::time::Duration;
 use super::{Asked, before_any_step};
 use crate::Result;
 use crate::app::{AppName, Artifact, CommitSha, Source};
-use crate::backend::{BuildKey, Call};
+use crate::backend::{BuildKey, Call, Snapshot};
 use crate::deployment::{Deployment, DeploymentKind, Failure, Fence, IdempotencyKey};
+use crate::engine::admission::RoomLeft;
 use crate::engine::api::DeploymentEngine;
+use crate::engine::decide::warm_standby;
 use crate::engine::explain::{self, Facts};
 use crate::engine::shared::Shared;
 use crate::engine::wish::Wish;
@@ -31,9 +33,31 @@ pub(super) async fn gather(engine: &DeploymentEngine, name: &AppName, wish: Wish
     if let Some(domain) = domain.filter(|_| deployment.kind != DeploymentKind::Remove) {
         failures.push(before_any_step(&crate::backend::store::refusal::domain_taken(domain.as_str())));
     }
+    let room = room(shared, &facts, &deployment, artifact.is_none(), &mut failures).await;
     let wish = pinned(shared, wish, &deployment, commit.as_ref())?;
     let base = shared.config.base_domain.clone();
-    Ok((facts, Asked { wish, deployment, commit, artifact, failures, base }))
+    Ok((facts, Asked { wish, deployment, commit, artifact, failures, base, room }))
+}
+
+/// What the machine has for it, if it runs something new.
+async fn room(
+    shared: &Shared,
+    facts: &Facts,
+    deployment: &Deployment,
+    builds: bool,
+    failures: &mut Vec<Failure>,
+) -> Option<RoomLeft> {
+    let (app, instances) = (Some(facts.app.clone()), facts.instances.clone());
+    let snapshot = Snapshot { deployment: deployment.clone(), app, steps: Vec::new(), instances };
+    if deployment.kind == DeploymentKind::Remove || warm_standby(&snapshot) {
+        return None;
+    }
+    let looked = shared.room_for(&snapshot, builds && deployment.artifact.is_none()).await;
+    let (left, judged) = keep(failures, looked)?;
+    if let Err(error) = judged {
+        failures.push(before_any_step(&error));
+    }
+    Some(left)
 }
 
 fn keep<T>(failures: &mut Vec<Failure>, found: Result<Option<T>>) -> Option<T> {

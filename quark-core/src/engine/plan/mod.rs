@@ -6,6 +6,7 @@ mod model;
 mod rehearse;
 mod text;
 
+use super::admission::RoomLeft;
 use super::api::DeploymentEngine;
 use super::explain::{self, Explanation, Facts, Finding};
 use super::wish::Wish;
@@ -60,6 +61,7 @@ struct Asked {
     /// What could not be found out, or would be refused.
     failures: Vec<Failure>,
     base: Domain,
+    room: Option<RoomLeft>,
 }
 
 fn plan(facts: &Facts, asked: Asked) -> Result<Plan> {
@@ -100,6 +102,7 @@ fn plan(facts: &Facts, asked: Asked) -> Result<Plan> {
         earlier: earlier(facts, &deployment),
         downtime: downtime(&explanation, &deployment.kind),
         steps: rehearsed.steps,
+        room: asked.room,
         obstacles,
         wish: PlannedWish {
             app: facts.app.spec.name.clone(),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::{AppName, ApprovalPolicy, BakePolicy, Change, CommitSha, ImageRef, RepositoryUrl};
 use crate::clock::Timestamp;
 use crate::deployment::{DeploymentId, DeploymentKind, Expectation, Failure, Slot, StepName};
+use crate::engine::admission::RoomLeft;
 use crate::engine::explain::{Finding, Served, VersionName};
 use crate::engine::wish::Wish;
 
@@ -36,6 +37,8 @@ pub struct Plan {
     pub steps: Vec<PlannedStep>,
     /// What users notice of it.
     pub downtime: Downtime,
+    /// What the machine has for it; `None` if nobody looks, or nothing new is run.
+    pub room: Option<RoomLeft>,
     /// What stands in its way, the gravest first.
     pub obstacles: Vec<Obstacle>,
     /// What [`apply`](crate::DeploymentEngine::apply) needs.

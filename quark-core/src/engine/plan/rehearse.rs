@@ -116,6 +116,7 @@ fn take_slot(draft: &mut Draft) {
     let slot = idle_slot(draft.snapshot());
     let serving = draft.snapshot().app.as_ref().map(|app| &app.serving);
     let endpoint = serving.and_then(|serving| serving.endpoint(slot).cloned());
+    let resources = draft.snapshot().deployment.release.resources;
     draft.deployment().slot = Some(slot);
     draft.instance(Instance {
         name: ContainerName::of(&app, id, 0),
@@ -124,6 +125,7 @@ fn take_slot(draft: &mut Draft) {
         slot,
         state: InstanceState::Planned,
         endpoint: endpoint.unwrap_or_else(|| Endpoint::new("planned")),
+        resources,
     });
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::model::{Downtime, Earlier, Effect, Fate, Obstacle, Plan, PlannedStep};
-use crate::deployment::DeploymentKind;
+use crate::deployment::{Amount, DeploymentKind, Shortage};
+use crate::engine::admission::RoomLeft;
 use crate::engine::explain::VersionName;
 use crate::engine::explain::text::{list, span};
 
@@ -29,6 +30,9 @@ impl fmt::Display for Plan {
             writeln!(f, "{:>2}. {step}", index + 1)?;
         }
         writeln!(f, "\n{}", self.downtime)?;
+        if let Some(room) = &self.room {
+            writeln!(f, "{room}")?;
+        }
         list(f, "In its way", &self.obstacles)
     }
 }
@@ -110,6 +114,20 @@ impl fmt::Display for Downtime {
             Self::AlreadyDown => "It is down now, and serves again after this.",
             Self::ForGood => "It does not serve any more after this.",
         })
+    }
+}
+
+impl fmt::Display for RoomLeft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "It may use {}", Amount(Shortage::Memory, self.needed.memory_bytes))?;
+        if let Some(most) = self.room.memory_bytes {
+            let [used, most] = [self.reserved.memory_bytes, most].map(|amount| Amount(Shortage::Memory, amount));
+            write!(f, "; {used:#} of {most:#} are reserved beside it")?;
+        }
+        if let Some(free) = self.free_disk {
+            write!(f, "; {:#} of the disk are free", Amount(Shortage::Disk, free))?;
+        }
+        f.write_str(".")
     }
 }
 

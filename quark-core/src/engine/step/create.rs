@@ -38,6 +38,7 @@ pub(super) async fn plan(context: &StepContext, draft: &mut Draft) -> Result<()>
         slot,
         state: InstanceState::Planned,
         endpoint,
+        resources: draft.snapshot().deployment.release.resources,
     });
     Ok(())
 }

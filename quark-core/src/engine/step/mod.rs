@@ -54,6 +54,12 @@ impl StepContext {
 /// What the intent of a step writes besides the step itself. `resumed` says
 /// that an intent of this very attempt is there already.
 pub(super) async fn plan(context: &StepContext, draft: &mut Draft, step: StepName, resumed: bool) -> Result<()> {
+    if !resumed && let Some(room) = context.shared.admit(draft, step).await? {
+        // One that goes on has its room already.
+        if step == StepName::Create {
+            draft.within(room);
+        }
+    }
     match step {
         StepName::Create => create::plan(context, draft).await?,
         StepName::Promote if !resumed => {

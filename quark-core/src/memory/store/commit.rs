@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use super::tables::Tables;
 use crate::Result;
+use crate::app::AppName;
 use crate::backend::store::refusal;
 use crate::backend::{Commit, NewJob};
-use crate::deployment::{ContainerName, Deployment, Instance, InstanceState, Serving, StepRecord, Version};
+use crate::deployment::{
+    ContainerName, Deployment, Instance, InstanceState, Reservation, Serving, StepRecord, Version,
+};
 use crate::planted::planted;
 
 impl Tables {
@@ -34,6 +37,7 @@ impl Tables {
             return Err(refusal::deployment_ended(stored.id));
         }
         self.check_order(stored, wanted, guard.admits)?;
+        self.check_room(commit, &stored.app)?;
         commit.serving.as_ref().map_or(Ok(()), |serving| self.check_serving(stored, serving))
     }
 
@@ -51,6 +55,31 @@ impl Tables {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is room for all instances as they will be.
+    fn check_room(&self, commit: &Commit, app: &AppName) -> Result<()> {
+        let Some(room) = commit.guard.room.filter(|_| !planted!(RoomNotGuarded)) else { return Ok(()) };
+        let counts = |app: &AppName, known: &Instance| {
+            let standby = self.apps.get(app).and_then(|app| app.serving.standby.as_ref());
+            !(planted!(StandbyNotCounted) && standby.is_some_and(|standby| standby.occupant.slot == known.slot))
+        };
+        let all = self.instances.iter().flat_map(|(app, own)| own.values().map(move |known| (app, known)));
+        let counted = all.filter(|(app, known)| counts(app, known));
+        let before = counted.map(|(_, known)| known.resources.into()).sum();
+        let own = self.instances.get(app);
+        let mut after: Reservation = before;
+        // One that is written twice is as it was written last.
+        let written: BTreeMap<_, _> = commit.instances.iter().map(|instance| (&instance.name, instance)).collect();
+        for (name, instance) in written {
+            if let Some(known) = own.and_then(|own| own.get(name)) {
+                after = after - known.resources.into();
+            }
+            if instance.state != InstanceState::Removed {
+                after = after + instance.resources.into();
+            }
+        }
+        room.check(before, after)
     }
 
     fn check_serving(&self, stored: &Deployment, serving: &Serving) -> Result<()> {

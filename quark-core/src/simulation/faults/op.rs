@@ -157,6 +157,7 @@ pub enum Op {
     WorkspaceNote,
     WorkspaceNoted,
     AnalysisTraffic,
+    HostCapacity,
 }
 
 /// What a question can meet.
@@ -262,6 +263,8 @@ impl Op {
             Self::WorkspaceNote => ("workspace.note_position", Workspace, DISK),
             Self::WorkspaceNoted => ("workspace.noted_position", Workspace, READ),
             Self::AnalysisTraffic => ("analysis.traffic", Analysis, READ),
+            // On the machine on which checkouts are.
+            Self::HostCapacity => ("host.capacity", Workspace, READ),
         }
     }
 }

@@ -33,6 +33,9 @@
 //! | `baked-through` | what is watched once it serves counts as well after its time, and if it was found well at the end |
 //! | `back-for-cause` | the engine rolls back what does not run, or was found unwell as often in a row as its policy asks for; once at most |
 //! | `back-to-the-well` | it rolls back to what it has just found well |
+//! | `room-kept` | what is reserved together never comes to more than there is room for |
+//! | `refused-makes-nothing` | of what was refused for lack of room nothing is made |
+//! | `refused-for-cause` | what is refused because of what is reserved would not have fitted at some moment since its last write |
 //! | `safe-mode` | a store that went back in time is noticed, and nothing is touched until a person resumes |
 //! | `as-planned` | a plan is followed if what it was made from is still so, or not at all |
 //! | `counted-once` | each deployment that has ended is counted once at most; exactly once if nothing went wrong |
@@ -53,6 +56,7 @@ mod records;
 mod releases;
 pub(crate) mod rest;
 mod rolled_back;
+mod room;
 mod serving;
 mod standby;
 
@@ -143,5 +147,8 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(bake::BackToTheWell::default()),
         Box::new(doubt::SafeMode::default()),
         Box::new(plan::AsPlanned),
+        Box::new(room::RoomKept),
+        Box::new(room::RefusedMakesNothing::default()),
+        Box::new(room::RefusedForCause::default()),
     ]
 }

@@ -34,6 +34,8 @@ pub struct Ledger {
     healed_at: Option<Duration>,
     /// How far ahead of the right time the store's clock ever was.
     store_ahead: Duration,
+    /// The memory that all instances may use together, in bytes, if it is little.
+    room: Option<u64>,
     /// Counts the changes.
     version: u64,
 }
@@ -300,6 +302,16 @@ impl Ledger {
     #[must_use]
     pub fn store_ahead(&self) -> Duration {
         self.store_ahead
+    }
+
+    /// The memory that all instances may use together, in bytes, if there is little.
+    #[must_use]
+    pub fn room(&self) -> Option<u64> {
+        self.room
+    }
+
+    pub(crate) fn set_room(&mut self, room: Option<u64>) {
+        self.room = room;
     }
 
     /// How many changes there were.

@@ -11,8 +11,8 @@ use crate::simulation::change::Change;
 use crate::simulation::clock::{SimClock, SimPlatform};
 use crate::simulation::executor::{ProcessId, lock};
 use crate::simulation::faults::{
-    Answers, FaultyAnalysis, FaultyBuilder, FaultyProber, FaultyQueue, FaultyRouter, FaultyRuntime, FaultySource,
-    FaultyStore, FaultyWorkspace, Gate,
+    Answers, FaultyAnalysis, FaultyBuilder, FaultyHost, FaultyProber, FaultyQueue, FaultyRouter, FaultyRuntime,
+    FaultySource, FaultyStore, FaultyWorkspace, Gate,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -99,7 +99,8 @@ impl World {
         };
         let workspace = FaultyWorkspace { gate: gate.clone(), inner: inner.disk.clone() };
         let runtime = FaultyRuntime::new(gate.clone(), backends.runtime, inner.furniture.ports);
-        DeploymentEngine::builder_dyn(
+        let host = FaultyHost { gate: gate.clone(), inner: backends.host };
+        let builder = DeploymentEngine::builder_dyn(
             Arc::new(FaultyStore { gate: gate.clone(), inner: backends.store }),
             Arc::new(FaultyQueue { gate: gate.clone(), inner: backends.queue }),
             Arc::new(runtime),
@@ -112,9 +113,8 @@ impl World {
         .with_metrics(Arc::clone(&inner.counts) as Arc<dyn MetricsSink>)
         .with_analysis(FaultyAnalysis { gate: gate.clone(), inner: backends.analysis })
         .with_prober(FaultyProber { gate, inner: backends.prober })
-        .in_world(Arc::new(platform), Arc::new(workspace))
-        .start()
-        .await
+        .in_world(Arc::new(platform), Arc::new(workspace));
+        if self.is_tight() { builder.with_host(host) } else { builder }.start().await
     }
 
     fn is_up(&self, host: usize, process: ProcessId, engine: DeploymentEngine) {

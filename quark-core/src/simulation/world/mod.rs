@@ -4,6 +4,7 @@ mod client;
 mod counts;
 mod harm;
 mod hosts;
+mod machine;
 mod program;
 mod restore;
 
@@ -21,11 +22,14 @@ use super::faults::{Faults, SimWorkspace};
 use super::ledger::Ledger;
 use super::sim::Sim;
 use crate::app::CommitSha;
-use crate::backend::{AnalysisSource, ContainerRuntime, ImageBuilder, Prober, Queue, Router, SourceFetcher, Store};
+use crate::backend::{
+    AnalysisSource, ContainerRuntime, HostGauge, ImageBuilder, Prober, Queue, Router, SourceFetcher, Store,
+};
 use crate::clock::Clock;
 use crate::deployment::DeploymentId;
 use crate::memory::{
-    MemoryAnalysis, MemoryBuilder, MemoryProber, MemoryQueue, MemoryRouter, MemoryRuntime, MemorySource, MemoryStore,
+    MemoryAnalysis, MemoryBuilder, MemoryHost, MemoryProber, MemoryQueue, MemoryRouter, MemoryRuntime, MemorySource,
+    MemoryStore,
 };
 
 pub use program::Program;
@@ -59,6 +63,8 @@ pub struct Backends {
     pub analysis: Arc<dyn AnalysisSource>,
     /// Fetches sources.
     pub source: Arc<dyn SourceFetcher>,
+    /// Tells what the machine has left, in worlds where there is little.
+    pub host: Arc<dyn HostGauge>,
     /// The time of the simulated world.
     pub clock: Arc<dyn Clock>,
 }
@@ -72,6 +78,7 @@ pub(crate) struct Memory {
     pub(crate) builder: MemoryBuilder,
     pub(crate) source: MemorySource,
     pub(crate) analysis: MemoryAnalysis,
+    pub(crate) host: MemoryHost,
 }
 
 /// How long what happens to a world disturbs it, at most.
@@ -86,6 +93,9 @@ pub(crate) struct Furniture {
     /// Whether the store queues jobs together with what it writes.
     pub(crate) queue_in_store: bool,
     pub(crate) lease: Duration,
+    /// For how many instances of the usual size there is room on the machine; it
+    /// is not looked at without.
+    pub(crate) room: Option<u64>,
 }
 
 /// A simulated world: backends, engines on them, and what can be done to both.
@@ -151,7 +161,9 @@ impl World {
             source: MemorySource::without_files(),
             analysis: MemoryAnalysis::new(Arc::clone(&clock)),
             runtime: runtime.clone(),
+            host: MemoryHost::new(furniture.room.map(machine::with_room_for).unwrap_or_default()),
         };
+        sim.with(|state| state.ledger.set_room(furniture.room.map(machine::room)));
         let store: Arc<dyn Store> = Arc::new(store);
         let backends = refit(Backends {
             store: Arc::clone(&store),
@@ -162,6 +174,7 @@ impl World {
             builder: Arc::new(memory.builder.clone()),
             source: Arc::new(memory.source.clone()),
             analysis: Arc::new(memory.analysis.clone()),
+            host: Arc::new(memory.host.clone()),
             clock,
         });
         let own_store = std::ptr::addr_eq(Arc::as_ptr(&store), Arc::as_ptr(&backends.store));

@@ -1,5 +1,6 @@
 //! The engine on the in-memory backends: what it promises, whatever happens.
 
+mod admission;
 mod approval;
 mod bake;
 mod bake_figures;

@@ -134,3 +134,14 @@ fn a_store_that_goes_back_in_time_is_not_believed() {
     // What follows from believing it may be seen before that it is believed.
     assert!(["safe-mode", "protected"].contains(&shown), "{shown}");
 }
+
+#[test]
+fn room_that_is_given_twice_is_seen() {
+    assert_eq!(shown_by(Bug::RoomNotGuarded), "room-kept");
+    assert_eq!(shown_by(Bug::StandbyNotCounted), "room-kept");
+}
+
+#[test]
+fn a_refusal_without_a_cause_is_seen() {
+    assert_eq!(shown_by(Bug::RoomCountedTwice), "refused-for-cause");
+}

@@ -13,6 +13,9 @@ impl Broken {
     pub(super) async fn write(&self, mut commit: Commit) -> Result<Version> {
         let wanted = commit.clone();
         let id = commit.deployment.id;
+        if let Some(refused) = self.misjudge_room(&mut commit).await {
+            return Err(refused);
+        }
         if let Some(refused) = self.change_on_the_way(&mut commit).await {
             return Err(refused);
         }
@@ -127,6 +130,7 @@ impl Broken {
             version: stored.version,
             unless_cancelled: false,
             admits: false,
+            room: None,
         };
         match (self.fault, error.code()) {
             (Fault::IgnoresFences, "fenced") => {

@@ -156,6 +156,13 @@ pub(super) enum Fault {
     LeapsWithoutEvents,
     RenumbersEvents,
     LeapsForKnownApps,
+    IgnoresRoom,
+    MakesRoomPerApp,
+    CountsRewrittenTwice,
+    RefusesAtTheEdge,
+    RefusesWhoTakesNothing,
+    CountsWhatIsGone,
+    RacesForRoom,
     LosesEverything,
     LosesLogs,
     LosesLeases,
@@ -224,6 +231,15 @@ pub(super) fn faults(case: &str) -> &'static [Fault] {
             RenumbersEvents,
             LeapsForKnownApps,
         ],
+        "commit_keeps_to_the_room" => &[
+            IgnoresRoom,
+            MakesRoomPerApp,
+            CountsRewrittenTwice,
+            RefusesAtTheEdge,
+            RefusesWhoTakesNothing,
+            CountsWhatIsGone,
+        ],
+        "commits_at_once_share_the_room" => &[IgnoresRoom, RacesForRoom],
         "everything_survives_reopening" => {
             &[LosesEverything, LosesLogs, LosesLeases, ClaimsToBeDurable, DeniesToBeDurable]
         }

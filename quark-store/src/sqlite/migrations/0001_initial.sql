@@ -118,6 +118,10 @@ CREATE TABLE quark_instances (
     slot TEXT NOT NULL,
     state TEXT NOT NULL,
     endpoint TEXT NOT NULL,
+    -- What it may use: thousandths of a processor, bytes, processes.
+    cpu_millis INTEGER NOT NULL,
+    memory_bytes INTEGER NOT NULL,
+    pids INTEGER NOT NULL,
     PRIMARY KEY (app, name)
 ) STRICT, WITHOUT ROWID;
 
