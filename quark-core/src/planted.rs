@@ -178,6 +178,14 @@ mod list {
         UnseenIsWell = "unseen-is-well",
         /// The watch over a new version ends at its first good look.
         BakedAtOnce = "baked-at-once",
+        /// What dies again and again is started again and again.
+        RestartsWithoutEnd = "restarts-without-end",
+        /// What was unwell a while ago is restarted without another look.
+        RestartsTheWell = "restarts-the-well",
+        /// The engine goes back from what is not well to what nobody has asked for its health.
+        RollsBackToTheDead = "rolls-back-to-the-dead",
+        /// What falls ill while it serves is restarted, and nobody is told.
+        IllnessNotTold = "illness-not-told",
     }
 
     #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::deployment::{Conclusion, StepName};
+use crate::deployment::{Conclusion, RestartReason, StepName};
 
 /// Something that can be counted or measured. Closed, so that labels stay
 /// bounded: no app, deployment or user is ever one.
@@ -49,6 +49,11 @@ pub enum Metric {
     RequestsCut(u64),
     /// Log lines that were dropped because the store could not keep up.
     LogLinesDropped(u64),
+    /// What is live was started again.
+    Restarted {
+        /// Why.
+        reason: RestartReason,
+    },
 }
 
 impl Metric {

@@ -14,6 +14,7 @@ mod approval;
 mod bake;
 mod event;
 mod id;
+mod liveness;
 mod record;
 mod slot;
 mod state;
@@ -25,6 +26,7 @@ pub use approval::{Answer, Approval, ApprovalOutcome, ApprovalVerdict};
 pub use bake::{Bake, BakeOutcome};
 pub use event::{Event, EventKind, LogLine, LogStream};
 pub use id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, OwnerId, Version};
+pub use liveness::{Liveness, RestartReason};
 pub use record::{
     AppRecord, CancelRequest, Deployment, DeploymentKind, Failure, IdempotencyKey, Instance, InstanceState, Occupant,
     Revision, Serving, Standby, TeamId, Trigger,

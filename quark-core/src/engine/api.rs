@@ -121,6 +121,7 @@ impl DeploymentEngine {
     /// not fit the app, [`ErrorKind::Conflict`] if the app is being removed.
     pub async fn deploy(&self, name: &AppName, request: DeployRequest) -> Result<Deployment> {
         self.shared.refuse_in_safe_mode()?;
+        request.check()?;
         let app = self.app(name).await?;
         if let Some(known) = self.known(&app, request.key.as_ref(), DeploymentKind::Deploy.as_str()).await? {
             return Ok(known);
@@ -164,6 +165,15 @@ impl DeploymentEngine {
     /// `nothing_to_roll_back_to`, `deployment_not_of_app`, `not_a_release`, `already_live` or
     /// `rollback_under_way`.
     pub async fn rollback(&self, name: &AppName, request: RollbackRequest) -> Result<Deployment> {
+        self.go_back(name, request, Trigger::Request).await
+    }
+
+    pub(super) async fn go_back(
+        &self,
+        name: &AppName,
+        request: RollbackRequest,
+        trigger: Trigger,
+    ) -> Result<Deployment> {
         self.shared.refuse_in_safe_mode()?;
         let app = self.app(name).await?;
         if let Some(known) = self.known(&app, request.key.as_ref(), "rollback").await? {
@@ -213,7 +223,7 @@ impl DeploymentEngine {
         }
         deployment.revision = target.revision;
         deployment.artifact = target.artifact;
-        deployment.key = request.key;
+        (deployment.key, deployment.trigger) = (request.key, trigger);
         self.submit(deployment).await
     }
 
@@ -429,6 +439,7 @@ impl DeploymentEngine {
             key: None,
             approval: None,
             bake: None,
+            liveness: None,
             created_at: self.shared.now(),
             started_at: None,
             finished_at: None,

@@ -15,6 +15,7 @@
 //! - `explain` says what is, what should be, why and what comes next (pure);
 //! - `bake` watches what was promoted, and has it rolled back if it is not well
 //!   (`analysis`, pure, says what is wrong with how users are served);
+//! - `liveness` asks what is live for its health for as long as it serves;
 //! - `person`: what only people decide, about `stuck` deployments, `safe_mode`
 //!   and whether a version may serve (`approval`).
 
@@ -31,6 +32,7 @@ mod driver;
 mod explain;
 mod hold;
 mod lease;
+mod liveness;
 mod log;
 mod meanwhile;
 mod person;

@@ -28,11 +28,13 @@ const BUCKETS: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300
 /// | `quark_safe_mode` | gauge | | 1 while the engine touches nothing until a person has looked: alert |
 /// | `quark_requests_cut_total` | counter | | requests still open when an old version had drained for as long as it may |
 /// | `quark_log_lines_dropped_total` | counter | | lines that came faster than they could be kept |
+/// | `quark_restarts_total` | counter | `reason` | processes of what is live that were started again: `exited` or `unhealthy` |
 ///
 /// The names are public API. `kind` is `deploy`, `rollback` or `remove`,
 /// `conclusion` one of [`Conclusion`](crate::Conclusion), `step` one of
-/// [`StepName`](crate::StepName), `outcome` is `succeeded` or `failed`: no label
-/// grows with the number of apps.
+/// [`StepName`](crate::StepName), `outcome` is `succeeded` or `failed`, `reason` one
+/// of [`RestartReason`](crate::deployment::RestartReason): no label grows with the
+/// number of apps.
 #[derive(Debug)]
 pub struct PrometheusMetrics {
     registry: Registry,
@@ -48,6 +50,7 @@ pub struct PrometheusMetrics {
     safe_mode: IntGauge,
     cut: IntCounter,
     dropped: IntCounter,
+    restarts: IntCounterVec,
 }
 
 impl PrometheusMetrics {
@@ -96,6 +99,11 @@ impl PrometheusMetrics {
             safe_mode: gauge("quark_safe_mode", "Whether the engine touches nothing until a person has looked.")?,
             cut: counter("quark_requests_cut_total", "Requests that were open at the end of a drain.")?,
             dropped: counter("quark_log_lines_dropped_total", "Log lines that could not be kept.")?,
+            restarts: counters(
+                "quark_restarts_total",
+                "Processes of what is live that were started again.",
+                &["reason"],
+            )?,
             registry,
         })
     }
@@ -141,6 +149,7 @@ impl MetricsSink for PrometheusMetrics {
             Metric::SafeMode(on) => self.safe_mode.set(on.into()),
             Metric::RequestsCut(count) => self.cut.inc_by(count),
             Metric::LogLinesDropped(count) => self.dropped.inc_by(count),
+            Metric::Restarted { reason } => self.restarts.with_label_values(&[reason.as_str()]).inc(),
         }
     }
 }

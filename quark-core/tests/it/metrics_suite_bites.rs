@@ -107,6 +107,7 @@ impl Table {
             Metric::SafeMode(on) => state("safe_mode", on.into()),
             Metric::RequestsCut(number) => total("cut", number),
             Metric::LogLinesDropped(number) => total("dropped", number),
+            Metric::Restarted { reason } => one("restarted", kind_of(reason.as_str()), ""),
             other => panic!("the suite knows a metric that this does not: {other:?}"),
         }
     }
@@ -203,6 +204,7 @@ mod prometheus {
                 Metric::SafeMode(_) => plain("quark_safe_mode"),
                 Metric::RequestsCut(_) => plain("quark_requests_cut_total"),
                 Metric::LogLinesDropped(_) => plain("quark_log_lines_dropped_total"),
+                Metric::Restarted { reason } => plain(&format!("quark_restarts_total{{reason=\"{reason}\"}}")),
                 other => Err(format!("{other:?} is not in the table")),
             }
         }
