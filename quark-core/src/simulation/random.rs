@@ -9,7 +9,7 @@ use super::people;
 use super::scenario::duration;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::{AppName, ApprovalPolicy, BakePolicy};
+use crate::app::{AppName, ApprovalPolicy, BakePolicy, LivenessAction, LivenessPolicy};
 use crate::deployment::{DeploymentId, State, SupersedePolicy};
 use crate::engine::{DeployRequest, RollbackRequest};
 
@@ -23,6 +23,8 @@ struct Wanted {
     approval: Option<ApprovalPolicy>,
     /// How long a version of it is watched once it serves.
     bake: Option<BakePolicy>,
+    /// What is done about a version of it that falls ill while it serves.
+    liveness: Option<LivenessPolicy>,
 }
 
 /// What somebody wants.
@@ -60,7 +62,8 @@ pub(super) async fn play(world: &World) -> Result<()> {
         let is_image = world.with_chance(|chance| chance.one_in(4));
         let approval = world.with_chance(|chance| chance.one_in(5).then(|| policy(chance)));
         let bake = world.with_chance(|chance| chance.one_in(3).then(|| watch(chance)));
-        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval, bake };
+        let liveness = world.with_chance(|chance| chance.one_in(3).then(|| upkeep(chance)));
+        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval, bake, liveness };
         create(world, &wanted).await?;
         names.push(wanted);
     }
@@ -201,6 +204,16 @@ fn watch(chance: &mut Chance) -> BakePolicy {
         .with_failures(failures)
 }
 
+/// What is done about what falls ill, and how often.
+fn upkeep(chance: &mut Chance) -> LivenessPolicy {
+    let actions = [LivenessAction::Restart, LivenessAction::RollBack, LivenessAction::Alert];
+    let few = |chance: &mut Chance| u32::try_from(chance.between(1, 3)).unwrap_or(1);
+    LivenessPolicy::that(chance.pick(&actions).copied().unwrap_or_default())
+        .with_interval(Duration::from_secs(chance.between(1, 8)))
+        .with_failures(few(chance))
+        .with_restarts(few(chance), Duration::from_secs(chance.between(60, 240)))
+}
+
 /// An app with some policy for what a newer deployment means to earlier ones.
 async fn create(world: &World, wanted: &Wanted) -> Result<()> {
     let name = wanted.app.as_str();
@@ -209,6 +222,7 @@ async fn create(world: &World, wanted: &Wanted) -> Result<()> {
     let mut app = if wanted.is_image { world.image_app(name)? } else { world.app(name)? };
     app.approval.clone_from(&wanted.approval);
     app.bake.clone_from(&wanted.bake);
+    app.liveness.clone_from(&wanted.liveness);
     world.create(app.with_supersede(policy.unwrap_or_default())).await.map(|_| ())
 }
 
@@ -228,7 +242,7 @@ fn newest(world: &World, app: &AppName, wanted: impl Fn(State) -> bool) -> Optio
 /// Half of what people push is good.
 fn program(chance: &mut Chance) -> Program {
     let soon = chance.up_to(Duration::from_secs(60));
-    match chance.below(20) {
+    match chance.below(23) {
         0..=8 => Program::Good,
         9 => Program::FailsUsersAfter(soon),
         10 | 11 => Program::WarmsUp(u32::try_from(chance.between(1, 12)).unwrap_or(1)),
@@ -240,6 +254,9 @@ fn program(chance: &mut Chance) -> Program {
         17 => Program::IgnoresStop,
         18 => Program::SickensAfter(soon),
         19 => Program::DiesAfter(soon),
+        20 => Program::KeepsSickening(soon),
+        21 => Program::KeepsDying(soon),
+        22 => Program::Ails(soon),
         _ => Program::Good,
     }
 }

@@ -9,7 +9,7 @@ use super::chance::Chance;
 use super::ledger::Ledger;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::{AppName, ApprovalPolicy, BakePolicy};
+use crate::app::{AppName, ApprovalPolicy, BakePolicy, LivenessAction, LivenessPolicy};
 use crate::deployment::{Conclusion, DeploymentId, State};
 use crate::engine::{ApprovalRequest, DeploymentEngine};
 
@@ -26,7 +26,8 @@ pub enum Scenario {
     FirstDeploy,
     /// A second version in place of the first.
     Update,
-    /// Back to the first version while it still runs.
+    /// Back to the first version while it still runs; then, after other versions with other settings, to one that does
+    /// not run any more.
     Rollback,
     /// A version that never becomes healthy, after a good one.
     GoodToBad,
@@ -54,11 +55,13 @@ pub enum Scenario {
     Approval,
     /// Versions that are watched once they serve: one falls ill, one dies, one fails its users, one is well.
     Bake,
+    /// Versions that fall ill long after they were promoted: one is gone back from, one is restarted.
+    Liveness,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Random,
         Self::FirstDeploy,
         Self::Update,
@@ -76,6 +79,7 @@ impl Scenario {
         Self::SharedPorts,
         Self::Approval,
         Self::Bake,
+        Self::Liveness,
     ];
 
     /// Its name in reports and on the command line.
@@ -99,6 +103,7 @@ impl Scenario {
             Self::SharedPorts => "shared-ports",
             Self::Approval => "approval",
             Self::Bake => "bake",
+            Self::Liveness => "liveness",
         }
     }
 
@@ -131,6 +136,7 @@ impl Scenario {
             Self::SharedPorts => shared_ports(world).await,
             Self::Approval => approval(world).await,
             Self::Bake => bake(world).await,
+            Self::Liveness => liveness(world).await,
         }
     }
 
@@ -141,7 +147,7 @@ impl Scenario {
             Self::Random => return Ok(()),
             Self::FirstDeploy => &[Succeeded],
             Self::Update => &[Succeeded, Succeeded],
-            Self::Rollback => &[Succeeded, Succeeded, Succeeded],
+            Self::Rollback => &[Succeeded; 6],
             Self::GoodToBad => &[Succeeded, Failed],
             Self::BadToBad => &[Failed, Failed],
             Self::BadToGood => &[Failed, Succeeded],
@@ -155,6 +161,8 @@ impl Scenario {
             Self::SharedPorts => &[Succeeded, Succeeded, Succeeded, Succeeded],
             Self::Approval => &[Succeeded, Cancelled, Cancelled],
             Self::Bake => &[Succeeded, RolledBack, RolledBack, RolledBack, Succeeded],
+            // The last is the engine's own.
+            Self::Liveness => &[Succeeded; 4],
         };
         let ended: Vec<_> = ledger.deployments().filter_map(|entry| entry.conclusion).collect();
         if ended == expected {
@@ -190,8 +198,22 @@ async fn story(world: &World, programs: &[Program]) -> Result<()> {
 
 async fn rollback(world: &World) -> Result<()> {
     story(world, &[Program::Good, Program::Good]).await?;
-    let id = world.roll_back(&AppName::parse("shop")?).await?;
+    let app = AppName::parse("shop")?;
+    let id = world.roll_back(&app).await?;
     world.ended(id).await;
+    // Nothing of what is said about it stays as it was.
+    for number in 1..=2 {
+        world.change(&app, number).await?;
+        world.release(&app, Program::Good).await?;
+    }
+    let second = world.with_ledger(|ledger| {
+        let mut all = ledger.deployments_of(&app);
+        all.find(|entry| entry.sequence == 2).map(|entry| entry.id)
+    });
+    if let Some(second) = second {
+        let id = world.roll_back_to(&app, second).await?;
+        world.ended(id).await;
+    }
     Ok(())
 }
 
@@ -265,6 +287,22 @@ async fn bake(world: &World) -> Result<()> {
     for program in [Program::Good].into_iter().chain(bad).chain([Program::Good]) {
         world.release(&app, program).await?;
     }
+    Ok(())
+}
+
+async fn liveness(world: &World) -> Result<()> {
+    let app = |name, action| {
+        let policy = LivenessPolicy::that(action).with_interval(Duration::from_secs(3)).with_failures(2);
+        world.app(name).map(|app| app.with_liveness(policy.with_restarts(2, Duration::from_secs(40))))
+    };
+    // By then it was seen to be well.
+    let soon = Duration::from_secs(12);
+    let shop = world.create(app("shop", LivenessAction::RollBack)?).await?;
+    world.release(&shop, Program::Good).await?;
+    let cart = world.create(app("cart", LivenessAction::Restart)?).await?;
+    world.release(&cart, Program::KeepsSickening(soon)).await?;
+    world.release(&shop, Program::KeepsSickening(soon)).await?;
+    world.sleep(Duration::from_secs(45)).await;
     Ok(())
 }
 

@@ -33,6 +33,9 @@
 //! | `baked-through` | what is watched once it serves counts as well after its time, and if it was found well at the end |
 //! | `back-for-cause` | the engine rolls back what does not run, or was found unwell as often in a row as its policy asks for; once at most |
 //! | `back-to-the-well` | it rolls back to what it has just found well |
+//! | `restarted-for-cause` | what is live and runs is not restarted when it was just found well |
+//! | `few-restarts` | what is live is restarted no more often than its policy allows, whatever it needs that for |
+//! | `left-for-cause` | the engine goes back from what is live, and people were told is not well, to what it has just found well; once at most |
 //! | `safe-mode` | a store that went back in time is noticed, and nothing is touched until a person resumes |
 //! | `counted-once` | each deployment that has ended is counted once at most; exactly once if nothing went wrong |
 //! | `no-panic` | no task panics |
@@ -46,6 +49,7 @@ mod approval;
 mod bake;
 mod doubt;
 mod leases;
+mod liveness;
 mod needed;
 mod records;
 mod releases;
@@ -140,5 +144,8 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(bake::BackForCause::default()),
         Box::new(bake::BackToTheWell::default()),
         Box::new(doubt::SafeMode::default()),
+        Box::new(liveness::RestartedForCause::default()),
+        Box::new(liveness::FewRestarts::default()),
+        Box::new(liveness::LeftForCause::default()),
     ]
 }
