@@ -186,6 +186,14 @@ mod list {
         StandbyNotCounted = "standby-not-counted",
         /// What holds room is counted twice.
         RoomCountedTwice = "room-counted-twice",
+        /// What dies again and again is started again and again.
+        RestartsWithoutEnd = "restarts-without-end",
+        /// What was unwell a while ago is restarted without another look.
+        RestartsTheWell = "restarts-the-well",
+        /// The engine goes back from what is not well to what nobody has asked for its health.
+        RollsBackToTheDead = "rolls-back-to-the-dead",
+        /// What falls ill while it serves is restarted, and nobody is told.
+        IllnessNotTold = "illness-not-told",
     }
 
     #[cfg(test)]

@@ -90,6 +90,7 @@ async fn first_commit(store: &SqliteStore, name: &str) -> Result<Commit> {
         approval: None,
         bake: None,
         expects: None,
+        liveness: None,
         created_at: at,
         started_at: None,
         finished_at: None,

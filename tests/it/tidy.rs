@@ -10,7 +10,7 @@ const LONGEST: usize = 500;
 const SAMPLES: [&str; 2] = ["quark-core/src/testing/sample_app/main.rs", "tests/fixtures/"];
 
 /// Where a test waits by the clock, and why no event can be waited for.
-const WAITS: [(&str, &str); 8] = [
+const WAITS: [(&str, &str); 9] = [
     ("quark-core/tests/it/fault_matrix/stage/world.rs", "a clock on time that passes only when nobody works"),
     ("quark-core/tests/it/runtime_suite_bites.rs", "a runtime whose fault is that it waits for the whole grace time"),
     ("quark-docker/tests/it/world.rs", "asks the daemon again until it has what is expected"),
@@ -19,6 +19,7 @@ const WAITS: [(&str, &str); 8] = [
     ("quark-local/tests/it/proxy/limits.rs", "a client that is slow on purpose"),
     ("quark-local/tests/it/stage.rs", "asks again until what is expected is there"),
     ("tests/it/crashes/host.rs", "asks the server again until the standby is gone"),
+    ("tests/it/crashes/exactly.rs", "asks the engine again until the standby is gone"),
 ];
 
 /// The folder of the whole repository.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppName, ApprovalPolicy, Argv, BakePolicy, Domain, EnvKey, EnvVars, HealthCheck, RelativePath, Resources, Secret,
-    Source,
+    AppName, ApprovalPolicy, Argv, BakePolicy, Domain, EnvKey, EnvVars, HealthCheck, LivenessPolicy, RelativePath,
+    Resources, Secret, Source,
 };
 use crate::deployment::SupersedePolicy;
 use crate::{Error, Result};
@@ -66,6 +66,10 @@ pub struct App {
     /// itself if it is not well; not at all if it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<BakePolicy>,
+    /// How a version is asked for its health for as long as it serves, and what
+    /// is done if it is not well; it is not asked if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<LivenessPolicy>,
 }
 
 /// How long the parts of a replacement may take.
@@ -127,6 +131,7 @@ impl App {
             supersede: SupersedePolicy::default(),
             approval: None,
             bake: None,
+            liveness: None,
         })
     }
 
@@ -195,6 +200,13 @@ impl App {
         self
     }
 
+    /// Sets how a version is asked for its health for as long as it serves.
+    #[must_use]
+    pub fn with_liveness(mut self, policy: LivenessPolicy) -> Self {
+        self.liveness = Some(policy);
+        self
+    }
+
     /// Adds a variable.
     ///
     /// # Errors
@@ -239,6 +251,9 @@ impl App {
             policy.check()?;
         }
         if let Some(policy) = &self.bake {
+            policy.check()?;
+        }
+        if let Some(policy) = &self.liveness {
             policy.check()?;
         }
         self.health.check()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::deployment::{Conclusion, Shortage, StepName};
+use crate::deployment::{Conclusion, RestartReason, Shortage, StepName};
 
 /// Something that can be counted or measured. Closed, so that labels stay
 /// bounded: no app, deployment or user is ever one.
@@ -57,6 +57,11 @@ pub enum Metric {
     AdmissionRefused {
         /// What is short.
         reason: Shortage,
+    },
+    /// What is live was started again.
+    Restarted {
+        /// Why.
+        reason: RestartReason,
     },
 }
 

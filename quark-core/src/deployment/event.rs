@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::approval::ApprovalOutcome;
 use super::bake::BakeOutcome;
 use super::id::{DeploymentId, Generation};
+use super::liveness::RestartReason;
 use super::record::Failure;
 use super::slot::Slot;
 use super::state::{Conclusion, State};
@@ -125,6 +126,29 @@ pub enum EventKind {
         /// The route's generation.
         generation: Generation,
     },
+    /// It is live, and was found unwell so often in a row that something is done.
+    Unhealthy {
+        /// How often.
+        times: u32,
+        /// Why.
+        failure: Failure,
+    },
+    /// It is live, and its process is started again.
+    Restarted {
+        /// Why.
+        reason: RestartReason,
+        /// How many restarts count just now, this one included.
+        count: u32,
+    },
+    /// It is live, and has needed as many restarts as it may have: the next one waits.
+    CrashLoop {
+        /// How many.
+        restarts: u32,
+        /// When it may be restarted again.
+        until: Timestamp,
+    },
+    /// It is live, and well again.
+    Recovered,
     /// Its instances were taken away.
     Retired,
     /// A person ended it although not all of it could be taken away.

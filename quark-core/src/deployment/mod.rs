@@ -15,6 +15,7 @@ mod bake;
 mod event;
 mod expectation;
 mod id;
+mod liveness;
 mod record;
 mod reservation;
 mod slot;
@@ -28,6 +29,7 @@ pub use bake::{Bake, BakeOutcome};
 pub use event::{Event, EventKind, LogLine, LogStream};
 pub use expectation::Expectation;
 pub use id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, OwnerId, Version};
+pub use liveness::{Liveness, RestartReason};
 pub use record::{
     AppRecord, CancelRequest, Deployment, DeploymentKind, Failure, IdempotencyKey, Instance, InstanceState, Occupant,
     Revision, Serving, Standby, TeamId, Trigger,

@@ -9,6 +9,7 @@ use super::approval::Approval;
 use super::bake::Bake;
 use super::expectation::Expectation;
 use super::id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, Version};
+use super::liveness::Liveness;
 use super::slot::Slot;
 use super::state::{Conclusion, State};
 use super::step::StepName;
@@ -230,6 +231,9 @@ pub struct Deployment {
     /// any more when its turn comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expects: Option<Expectation>,
+    /// What was seen of it while it is live, if that was worth a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<Liveness>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When a worker took it.
@@ -293,6 +297,9 @@ pub enum Trigger {
     /// head of the branch any more and a deployment of the head is known:
     /// pushes are told late, twice and out of order.
     Push,
+    /// What is live was not well, and its policy says that the version before
+    /// shall take its place.
+    Unwell,
 }
 
 checked_text! {

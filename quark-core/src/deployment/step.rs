@@ -45,6 +45,8 @@ pub enum StepName {
     Mend,
     /// Remove a container that nothing refers to.
     Collect,
+    /// Stop what is live and not well, and start it again.
+    Restart,
 }
 
 impl StepName {
@@ -67,6 +69,7 @@ impl StepName {
             Self::Unroute => "unroute",
             Self::Mend => "mend",
             Self::Collect => "collect",
+            Self::Restart => "restart",
         }
     }
 }

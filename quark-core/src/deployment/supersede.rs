@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Deployment, DeploymentKind};
+use super::record::{Deployment, DeploymentKind, Trigger};
 use super::state::State;
 
 /// What happens to unfinished deployments of an app when a newer one is asked for.
@@ -40,9 +40,13 @@ impl SupersedePolicy {
     /// What becomes of `earlier`, which has not ended, because of `newer`. A
     /// rollback or a removal outranks every policy: it is what a person asks
     /// for when something is wrong. Nothing but a removal or another rollback
-    /// outranks them.
+    /// outranks them; what the engine wants by itself outranks nothing.
     #[must_use]
     pub fn verdict(self, newer: &Deployment, earlier: &Deployment) -> Superseding {
+        if newer.trigger == Trigger::Unwell {
+            // It ends nothing that somebody has asked for meanwhile.
+            return Superseding::Stays;
+        }
         let policy = if newer.kind == DeploymentKind::Deploy { self } else { Self::Coalesce };
         match (&earlier.kind, &newer.kind) {
             (DeploymentKind::Remove, _) => return Superseding::Stays,

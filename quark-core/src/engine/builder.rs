@@ -14,7 +14,7 @@ use super::config::EngineConfig;
 use super::places::Places;
 use super::safe_mode::SafeMode;
 use super::shared::Shared;
-use super::{reconcile, recovery, sweep, worker};
+use super::{liveness, reconcile, recovery, sweep, worker};
 use crate::app::Domain;
 use crate::backend::{
     AnalysisSource, ContainerRuntime, HostGauge, ImageBuilder, MetricsSink, NoMetrics, Prober, Queue, Router,
@@ -218,6 +218,7 @@ impl DeploymentEngineBuilder {
         // Boxed, so that whoever starts an engine does not carry all of it.
         let settled = Box::pin(recovery::recover(&shared)).await?;
         shared.spawn(reconcile::watch(Arc::clone(&shared), settled));
+        shared.spawn(liveness::watch(Arc::clone(&shared)));
         shared.spawn(sweep::count_waiting(Arc::clone(&shared)));
         shared.spawn(worker::work(Arc::clone(&shared)));
         Ok(DeploymentEngine::new(shared))

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::liveness::wish;
 use super::retry;
 use super::wish::plan_outdated;
 use crate::app::Source;
@@ -12,7 +13,7 @@ use crate::backend::Snapshot;
 use crate::clock::Timestamp;
 use crate::deployment::{
     Approval, ApprovalOutcome, ApprovalVerdict, CancelRequest, Conclusion, Deployment, DeploymentKind, Failure,
-    Instance, State, StepName, StepPhase, StepRecord,
+    Instance, State, StepName, StepPhase, StepRecord, Trigger,
 };
 use crate::planted::planted;
 use crate::{Error, ErrorKind};
@@ -289,7 +290,8 @@ pub(super) fn last(snapshot: &Snapshot, step: StepName) -> Option<&StepRecord> {
 /// Why a deployment must not be begun, if it must not.
 fn needless(snapshot: &Snapshot) -> Option<Failure> {
     let already = is_live_already(snapshot).then(|| already_live(&snapshot.deployment));
-    already.or_else(|| outdated(snapshot))
+    let left = || is_left_already(snapshot).then(left_already);
+    already.or_else(left).or_else(|| outdated(snapshot))
 }
 
 /// Why a deployment that was planned is not what was planned any more, if it is not.
@@ -315,6 +317,23 @@ fn already_live(deployment: &Deployment) -> Failure {
         _ => "it is live by now".to_owned(),
     };
     let error = Error::new(ErrorKind::Conflict, message).with_code("already_live");
+    Failure { step: None, ..Failure::from_error(StepName::Promote, &error) }
+}
+
+/// Whether the engine wanted to go back from something else than what is live by now.
+fn is_left_already(snapshot: &Snapshot) -> bool {
+    let deployment = &snapshot.deployment;
+    if deployment.trigger != Trigger::Unwell {
+        return false;
+    }
+    let live = snapshot.app.as_ref().and_then(|app| app.serving.live.as_ref());
+    let of_live = live.map(|live| wish(live.deployment));
+    of_live.as_deref() != deployment.key.as_ref().map(|key| key.as_str())
+}
+
+fn left_already() -> Failure {
+    let error = Error::new(ErrorKind::Conflict, "what it was to go back from is not live any more")
+        .with_code("not_live_any_more");
     Failure { step: None, ..Failure::from_error(StepName::Promote, &error) }
 }
 
@@ -372,7 +391,7 @@ fn run(snapshot: &Snapshot, step: StepName) -> Decision {
 pub(super) mod tests {
     use super::*;
     use crate::App;
-    use crate::deployment::{DeploymentId, Fence, Revision, TeamId, Trigger, Version};
+    use crate::deployment::{AppRecord, DeploymentId, Fence, Revision, TeamId, Trigger, Version};
 
     const BEGAN: Timestamp = Timestamp::from_micros(1_600_000_000_000_000);
 
@@ -406,11 +425,39 @@ pub(super) mod tests {
             approval: None,
             bake: None,
             expects: None,
+            liveness: None,
             created_at: BEGAN,
             started_at: Some(BEGAN),
             finished_at: None,
         };
         Snapshot { deployment, app: None, steps: Vec::new(), instances: Vec::new() }
+    }
+
+    /// By then something else may be live, which nobody has called ill.
+    #[test]
+    fn the_engine_goes_back_only_from_what_it_has_found_unwell() {
+        let mut snapshot = admitted(DeploymentKind::Rollback { to: DeploymentId::generate() });
+        let ill = DeploymentId::generate();
+        snapshot.deployment.trigger = Trigger::Unwell;
+        snapshot.deployment.key = Some(crate::deployment::IdempotencyKey::parse(wish(ill)).unwrap());
+        let release = &snapshot.deployment.release;
+        let mut app = AppRecord {
+            team: TeamId::default(),
+            spec: App::clone(release),
+            serving: crate::deployment::Serving::default(),
+            version: Version::default(),
+            created_at: BEGAN,
+            updated_at: BEGAN,
+            removed_at: None,
+        };
+        let live = |deployment| crate::deployment::Occupant { deployment, slot: crate::Slot::Blue, restores: None };
+        app.serving.live = Some(live(ill));
+        snapshot.app = Some(app.clone());
+        assert!(matches!(decide(&snapshot, BEGAN), Decision::Go(_, None)));
+        app.serving.live = Some(live(DeploymentId::generate()));
+        snapshot.app = Some(app);
+        let Decision::Go(State::Unwinding, Some(failure)) = decide(&snapshot, BEGAN) else { panic!("it goes back") };
+        assert_eq!(failure.code, "not_live_any_more");
     }
 
     /// Half a removal is no state to be in.

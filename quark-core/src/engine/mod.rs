@@ -18,6 +18,7 @@
 //! - `admission` asks whether the machine has room (`host_policy`, pure, says how much that is);
 //! - `bake` watches what was promoted, and has it rolled back if it is not well
 //!   (`analysis`, pure, says what is wrong with how users are served);
+//! - `liveness` asks what is live for its health for as long as it serves;
 //! - `person`: what only people decide, about `stuck` deployments, `safe_mode`
 //!   and whether a version may serve (`approval`).
 
@@ -36,6 +37,7 @@ mod explain;
 mod hold;
 mod host_policy;
 mod lease;
+mod liveness;
 mod log;
 mod meanwhile;
 mod person;

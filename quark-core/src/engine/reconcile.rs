@@ -13,6 +13,7 @@ use super::driver::Driver;
 use super::hold::Hold;
 use super::route::take_away;
 use super::shared::{NO_ANSWER, Shared};
+use super::step::may_start;
 use crate::Result;
 use crate::app::AppName;
 use crate::backend::{Call, EffectiveRoute, ObservedContainer, Snapshot, container_runtime::label};
@@ -118,7 +119,7 @@ async fn mend(shared: &Arc<Shared>, app: &AppRecord, containers: &[ObservedConta
         return Ok(false);
     }
     let mut hold = Hold::take(shared, &deployment.app, deployment.id, None).await?;
-    let done = mend_under(&hold.driver(&deployment), &deployment).await;
+    let done = Box::pin(mend_under(&hold.driver(&deployment), &deployment)).await;
     hold.release(done).await
 }
 
@@ -166,8 +167,19 @@ async fn journal(shared: &Shared, app: &AppRecord) -> Result<Option<Deployment>>
     }
 }
 
-/// What is not as it shall be now, with the eyes of the holder of the lease.
+/// What is not as it shall be now and may be mended now, with the eyes of the
+/// holder of the lease.
 pub(super) async fn found(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<Drift>> {
+    let mut found = compare(shared, snapshot).await?;
+    if !may_start(&snapshot.deployment, shared.now()) {
+        // It has been started so often that the next time waits.
+        found.retain(|drift| !matches!(drift, Drift::Stopped(_)));
+    }
+    Ok(found)
+}
+
+/// What is not as it shall be now, with the eyes of the holder of the lease.
+pub(super) async fn compare(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<Drift>> {
     let Some(app) = &snapshot.app else { return Ok(Vec::new()) };
     if app.serving.live.as_ref().is_some_and(|live| live.deployment != snapshot.deployment.id) {
         // Another one is live by now; the next pass looks at that.

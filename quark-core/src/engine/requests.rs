@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::{BranchName, CommitSha, ImageRef};
 use crate::deployment::{DeploymentId, IdempotencyKey, Trigger};
+use crate::{Error, Result};
 
 /// Which version of an app to deploy: the head of its branch or its image
 /// unless something else is said.
@@ -40,6 +41,14 @@ impl DeployRequest {
     #[must_use]
     pub fn push(commit: CommitSha, key: IdempotencyKey) -> Self {
         Self { trigger: Trigger::Push, key: Some(key), ..Self::commit(commit) }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        if self.trigger == Trigger::Unwell {
+            let text = "only the engine itself wants something because what is live is not well";
+            return Err(Error::invalid("trigger", "invalid_trigger", text));
+        }
+        Ok(())
     }
 
     /// The same wish under a key.

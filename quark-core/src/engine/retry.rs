@@ -82,7 +82,7 @@ fn patience(step: StepName) -> u32 {
         // It asks again and again by itself until its deadline.
         StepName::Probe => 1,
         // The next look at the world tries again.
-        StepName::Mend | StepName::Collect => 1,
+        StepName::Mend | StepName::Collect | StepName::Restart => 1,
         StepName::RollBack | StepName::Revert | StepName::Undo | StepName::Unroute => 8,
         // Nobody waits for a retirement, so it never gives up.
         StepName::Drain | StepName::Retire => u32::MAX,

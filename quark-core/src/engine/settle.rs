@@ -95,7 +95,7 @@ pub(super) fn succeed(draft: &mut Draft, mut record: StepRecord, output: StepOut
         StepName::Revert if is_live(draft.snapshot()) => baked(draft, BakeOutcome::Held, now),
         StepName::Revert | StepName::Unroute => draft.go(State::Unwinding),
         StepName::Undo => undone(draft, now),
-        StepName::Drain | StepName::Mend | StepName::Collect => {}
+        StepName::Drain | StepName::Mend | StepName::Collect | StepName::Restart => {}
         StepName::Retire => {
             vacate(draft, false);
             draft.tell(EventKind::Retired);
@@ -136,7 +136,7 @@ pub(super) fn fail(draft: &mut Draft, mut record: StepRecord, failure: Failure, 
     draft.step(record.clone());
     let again = retry::is_worth_it(&draft.snapshot().steps, &record);
     // Upkeep says nothing about the deployment in whose journal it is written.
-    let upkeep = matches!(step, StepName::Mend | StepName::Collect);
+    let upkeep = matches!(step, StepName::Mend | StepName::Collect | StepName::Restart);
     if again || upkeep || draft.snapshot().deployment.state.is_terminal() {
         return;
     }

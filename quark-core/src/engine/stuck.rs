@@ -39,7 +39,7 @@ pub struct Leftovers {
 
 /// The step that could not be done. What serves is mended in the same journal.
 fn failed(snapshot: &Snapshot) -> Option<&StepRecord> {
-    let upkeep = |step: &StepRecord| matches!(step.name, StepName::Mend | StepName::Collect);
+    let upkeep = |step: &StepRecord| matches!(step.name, StepName::Mend | StepName::Collect | StepName::Restart);
     snapshot.steps.iter().rev().find(|step| step.phase == StepPhase::Failed && !upkeep(step))
 }
 

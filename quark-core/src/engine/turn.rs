@@ -11,7 +11,7 @@ use super::settle;
 use super::stuck::give_up;
 use crate::Result;
 use crate::backend::Snapshot;
-use crate::deployment::{BakeOutcome, Deployment, DeploymentKind, State};
+use crate::deployment::{BakeOutcome, Deployment, DeploymentKind, State, Trigger};
 
 /// How long a deployment waits before it looks again, when the one before it
 /// waits for a person, which can take days, or is watched.
@@ -78,7 +78,9 @@ impl Driver {
     /// Another deployment of the app comes first.
     pub(super) async fn wait_for_turn(&self, draft: &mut Draft) -> Result<Option<Burst>> {
         *draft = self.read(draft.snapshot().deployment.id).await?;
-        if draft.snapshot().deployment.kind != DeploymentKind::Deploy && self.make_way(draft).await? {
+        let own = &draft.snapshot().deployment;
+        let outranks = own.kind != DeploymentKind::Deploy && own.trigger != Trigger::Unwell;
+        if outranks && self.make_way(draft).await? {
             *draft = self.read(draft.snapshot().deployment.id).await?;
             return Ok(None);
         }

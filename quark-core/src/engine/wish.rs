@@ -69,6 +69,23 @@ impl DeploymentEngine {
         self.submit(Deployment { expects, ..deployment }).await
     }
 
+    /// Writes a rollback down that `trigger` made somebody want.
+    pub(super) async fn go_back(
+        &self,
+        name: &AppName,
+        request: RollbackRequest,
+        trigger: Trigger,
+    ) -> Result<Deployment> {
+        self.shared.refuse_in_safe_mode()?;
+        let app = self.app(name).await?;
+        let wish = Wish::Rollback(request);
+        if let Some(known) = self.known(&app, &wish).await? {
+            return Ok(known);
+        }
+        let deployment = self.drafted(&app, wish).await?;
+        self.submit(Deployment { trigger, ..deployment }).await
+    }
+
     /// The deployment that a wish leads to, not written down.
     pub(super) async fn drafted(&self, app: &AppRecord, wish: Wish) -> Result<Deployment> {
         match wish {
@@ -79,6 +96,7 @@ impl DeploymentEngine {
     }
 
     async fn deploys(&self, app: &AppRecord, request: DeployRequest) -> Result<Deployment> {
+        request.check()?;
         self.check(&app.spec)?;
         self.shared.refuse_what_never_fits(app.spec.resources).await?;
         let mut deployment = self.draft(app, DeploymentKind::Deploy, request.by.as_deref());
@@ -200,6 +218,7 @@ impl DeploymentEngine {
             key: None,
             approval: None,
             bake: None,
+            liveness: None,
             expects: None,
             created_at: self.shared.now(),
             started_at: None,

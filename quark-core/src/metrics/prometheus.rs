@@ -35,6 +35,13 @@ const BUCKETS: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300
 /// `conclusion` one of [`Conclusion`](crate::Conclusion), `step` one of
 /// [`StepName`](crate::StepName), `outcome` is `succeeded` or `failed`, `reason` one of
 /// [`Shortage`](crate::deployment::Shortage): no label grows with the number of apps.
+/// | `quark_restarts_total` | counter | `reason` | processes of what is live that were started again: `exited` or `unhealthy` |
+///
+/// The names are public API. `kind` is `deploy`, `rollback` or `remove`,
+/// `conclusion` one of [`Conclusion`](crate::Conclusion), `step` one of
+/// [`StepName`](crate::StepName), `outcome` is `succeeded` or `failed`, `reason` one
+/// of [`RestartReason`](crate::deployment::RestartReason): no label grows with the
+/// number of apps.
 #[derive(Debug)]
 pub struct PrometheusMetrics {
     registry: Registry,
@@ -52,6 +59,7 @@ pub struct PrometheusMetrics {
     promotion_failed: IntCounter,
     dropped: IntCounter,
     refused: IntCounterVec,
+    restarts: IntCounterVec,
 }
 
 impl PrometheusMetrics {
@@ -105,6 +113,11 @@ impl PrometheusMetrics {
             )?,
             dropped: counter("quark_log_lines_dropped_total", "Log lines that could not be kept.")?,
             refused: counters("quark_admissions_refused_total", "What the machine had no room for.", &["reason"])?,
+            restarts: counters(
+                "quark_restarts_total",
+                "Processes of what is live that were started again.",
+                &["reason"],
+            )?,
             registry,
         })
     }
@@ -152,6 +165,7 @@ impl MetricsSink for PrometheusMetrics {
             Metric::PromotionRequestsFailed(count) => self.promotion_failed.inc_by(count),
             Metric::LogLinesDropped(count) => self.dropped.inc_by(count),
             Metric::AdmissionRefused { reason } => self.refused.with_label_values(&[reason.as_str()]).inc(),
+            Metric::Restarted { reason } => self.restarts.with_label_values(&[reason.as_str()]).inc(),
         }
     }
 }

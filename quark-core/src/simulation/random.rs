@@ -9,7 +9,7 @@ use super::people;
 use super::scenario::duration;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::{AppName, ApprovalPolicy, BakePolicy, Resources};
+use crate::app::{AppName, ApprovalPolicy, BakePolicy, LivenessAction, LivenessPolicy, Resources};
 use crate::deployment::{DeploymentId, State, SupersedePolicy};
 use crate::engine::{self, DeployRequest, RollbackRequest};
 
@@ -25,6 +25,8 @@ struct Wanted {
     bake: Option<BakePolicy>,
     /// How many times as much it may use as is usual.
     size: u64,
+    /// What is done about a version of it that falls ill while it serves.
+    liveness: Option<LivenessPolicy>,
 }
 
 /// What somebody wants.
@@ -65,7 +67,8 @@ pub(super) async fn play(world: &World) -> Result<()> {
         let approval = world.with_chance(|chance| chance.one_in(5).then(|| policy(chance)));
         let bake = world.with_chance(|chance| chance.one_in(3).then(|| watch(chance)));
         let size = if world.is_tight() { world.with_chance(|chance| chance.between(1, 2)) } else { 1 };
-        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval, bake, size };
+        let liveness = world.with_chance(|chance| chance.one_in(3).then(|| upkeep(chance)));
+        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval, bake, size, liveness };
         create(world, &wanted).await?;
         names.push(wanted);
     }
@@ -242,6 +245,16 @@ fn watch(chance: &mut Chance) -> BakePolicy {
         .with_failures(failures)
 }
 
+/// What is done about what falls ill, and how often.
+fn upkeep(chance: &mut Chance) -> LivenessPolicy {
+    let actions = [LivenessAction::Restart, LivenessAction::RollBack, LivenessAction::Alert];
+    let few = |chance: &mut Chance| u32::try_from(chance.between(1, 3)).unwrap_or(1);
+    LivenessPolicy::that(chance.pick(&actions).copied().unwrap_or_default())
+        .with_interval(Duration::from_secs(chance.between(1, 8)))
+        .with_failures(few(chance))
+        .with_restarts(few(chance), Duration::from_secs(chance.between(60, 240)))
+}
+
 /// An app with some policy for what a newer deployment means to earlier ones.
 async fn create(world: &World, wanted: &Wanted) -> Result<()> {
     let name = wanted.app.as_str();
@@ -254,6 +267,7 @@ async fn create(world: &World, wanted: &Wanted) -> Result<()> {
         let usual = app.resources;
         app.resources = Resources::new(usual.cpu_millis(), usual.memory_bytes() * wanted.size, usual.pids())?;
     }
+    app.liveness.clone_from(&wanted.liveness);
     world.create(app.with_supersede(policy.unwrap_or_default())).await.map(|_| ())
 }
 
@@ -273,7 +287,7 @@ fn newest(world: &World, app: &AppName, wanted: impl Fn(State) -> bool) -> Optio
 /// Half of what people push is good.
 fn program(chance: &mut Chance) -> Program {
     let soon = chance.up_to(Duration::from_secs(60));
-    match chance.below(20) {
+    match chance.below(23) {
         0..=8 => Program::Good,
         9 => Program::FailsUsersAfter(soon),
         10 | 11 => Program::WarmsUp(u32::try_from(chance.between(1, 12)).unwrap_or(1)),
@@ -285,6 +299,9 @@ fn program(chance: &mut Chance) -> Program {
         17 => Program::IgnoresStop,
         18 => Program::SickensAfter(soon),
         19 => Program::DiesAfter(soon),
+        20 => Program::KeepsSickening(soon),
+        21 => Program::KeepsDying(soon),
+        22 => Program::Ails(soon),
         _ => Program::Good,
     }
 }

@@ -9,7 +9,7 @@ use super::chance::Chance;
 use super::ledger::Ledger;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::{AppName, ApprovalPolicy, BakePolicy, Resources};
+use crate::app::{AppName, ApprovalPolicy, BakePolicy, LivenessAction, LivenessPolicy, Resources};
 use crate::deployment::{Conclusion, DeploymentId, State};
 use crate::engine::{ApprovalRequest, DeploymentEngine};
 
@@ -26,7 +26,8 @@ pub enum Scenario {
     FirstDeploy,
     /// A second version in place of the first.
     Update,
-    /// Back to the first version while it still runs.
+    /// Back to the first version while it still runs; then, after other versions with other settings, to one that does
+    /// not run any more.
     Rollback,
     /// A version that never becomes healthy, after a good one.
     GoodToBad,
@@ -56,11 +57,13 @@ pub enum Scenario {
     Bake,
     /// The machine has room for three versions: a hog is refused, others go on, room is freed and used again.
     Admission,
+    /// Versions that fall ill long after they were promoted: one is gone back from, one is restarted.
+    Liveness,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Random,
         Self::FirstDeploy,
         Self::Update,
@@ -79,6 +82,7 @@ impl Scenario {
         Self::Approval,
         Self::Bake,
         Self::Admission,
+        Self::Liveness,
     ];
 
     /// Its name in reports and on the command line.
@@ -103,6 +107,7 @@ impl Scenario {
             Self::Approval => "approval",
             Self::Bake => "bake",
             Self::Admission => "admission",
+            Self::Liveness => "liveness",
         }
     }
 
@@ -141,6 +146,7 @@ impl Scenario {
             Self::Approval => approval(world).await,
             Self::Bake => bake(world).await,
             Self::Admission => admission(world).await,
+            Self::Liveness => liveness(world).await,
         }
     }
 
@@ -151,7 +157,7 @@ impl Scenario {
             Self::Random => return Ok(()),
             Self::FirstDeploy => &[Succeeded],
             Self::Update => &[Succeeded, Succeeded],
-            Self::Rollback => &[Succeeded, Succeeded, Succeeded],
+            Self::Rollback => &[Succeeded; 6],
             Self::GoodToBad => &[Succeeded, Failed],
             Self::BadToBad => &[Failed, Failed],
             Self::BadToGood => &[Failed, Succeeded],
@@ -166,6 +172,8 @@ impl Scenario {
             Self::Approval => &[Succeeded, Cancelled, Cancelled],
             Self::Bake => &[Succeeded, RolledBack, RolledBack, RolledBack, Succeeded],
             Self::Admission => &[Succeeded, Succeeded, Failed, Succeeded, Failed, Succeeded, Succeeded],
+            // The last is the engine's own.
+            Self::Liveness => &[Succeeded; 4],
         };
         let ended: Vec<_> = ledger.deployments().filter_map(|entry| entry.conclusion).collect();
         if ended == expected {
@@ -201,8 +209,22 @@ async fn story(world: &World, programs: &[Program]) -> Result<()> {
 
 async fn rollback(world: &World) -> Result<()> {
     story(world, &[Program::Good, Program::Good]).await?;
-    let id = world.roll_back(&AppName::parse("shop")?).await?;
+    let app = AppName::parse("shop")?;
+    let id = world.roll_back(&app).await?;
     world.ended(id).await;
+    // Nothing of what is said about it stays as it was.
+    for number in 1..=2 {
+        world.change(&app, number).await?;
+        world.release(&app, Program::Good).await?;
+    }
+    let second = world.with_ledger(|ledger| {
+        let mut all = ledger.deployments_of(&app);
+        all.find(|entry| entry.sequence == 2).map(|entry| entry.id)
+    });
+    if let Some(second) = second {
+        let id = world.roll_back_to(&app, second).await?;
+        world.ended(id).await;
+    }
     Ok(())
 }
 
@@ -301,6 +323,21 @@ async fn admission(world: &World) -> Result<()> {
     // What stands by needs no more room.
     let id = world.roll_back(&beta).await?;
     world.ended(id).await;
+    Ok(())
+}
+async fn liveness(world: &World) -> Result<()> {
+    let app = |name, action| {
+        let policy = LivenessPolicy::that(action).with_interval(Duration::from_secs(3)).with_failures(2);
+        world.app(name).map(|app| app.with_liveness(policy.with_restarts(2, Duration::from_secs(40))))
+    };
+    // By then it was seen to be well.
+    let soon = Duration::from_secs(12);
+    let shop = world.create(app("shop", LivenessAction::RollBack)?).await?;
+    world.release(&shop, Program::Good).await?;
+    let cart = world.create(app("cart", LivenessAction::Restart)?).await?;
+    world.release(&cart, Program::KeepsSickening(soon)).await?;
+    world.release(&shop, Program::KeepsSickening(soon)).await?;
+    world.sleep(Duration::from_secs(45)).await;
     Ok(())
 }
 

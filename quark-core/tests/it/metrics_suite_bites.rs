@@ -112,6 +112,7 @@ impl Table {
             Metric::AdmissionRefused { reason } => {
                 one("refused", if self.fault == Fault::MixesReasons { "" } else { reason.as_str() }, "")
             }
+            Metric::Restarted { reason } => one("restarted", kind_of(reason.as_str()), ""),
             other => panic!("the suite knows a metric that this does not: {other:?}"),
         }
     }
@@ -212,6 +213,7 @@ mod prometheus {
                 Metric::AdmissionRefused { reason } => {
                     plain(&format!("quark_admissions_refused_total{{reason=\"{reason}\"}}"))
                 }
+                Metric::Restarted { reason } => plain(&format!("quark_restarts_total{{reason=\"{reason}\"}}")),
                 other => Err(format!("{other:?} is not in the table")),
             }
         }

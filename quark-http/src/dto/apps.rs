@@ -11,7 +11,7 @@ use quark_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ApprovalBody, BakeBody};
+use super::{ApprovalBody, BakeBody, LivenessBody};
 
 /// What an app shall be. Everything but name and source has a default.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -56,6 +56,10 @@ pub struct CreateApp {
     /// itself if it is not well; not at all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<BakeBody>,
+    /// How a version is asked for its health for as long as it serves, and what
+    /// is done if it is not well; it is not asked by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<LivenessBody>,
 }
 
 /// What a newer deployment means for those of the same app that have not ended.
@@ -191,6 +195,7 @@ impl CreateApp {
         }
         app.approval = self.approval.map(Into::into);
         app.bake = self.bake.map(Into::into);
+        app.liveness = self.liveness.map(Into::into);
         app.check()?;
         Ok(app)
     }
@@ -291,6 +296,8 @@ pub struct AppView {
     pub approval: Option<ApprovalBody>,
     /// How long a version is watched after it was promoted.
     pub bake: Option<BakeBody>,
+    /// How a version is asked for its health for as long as it serves.
+    pub liveness: Option<LivenessBody>,
     /// What serves.
     pub live: Option<OccupantView>,
     /// The version before, kept warm for an instant rollback.
@@ -306,7 +313,19 @@ pub struct AppView {
 impl From<AppRecord> for AppView {
     fn from(record: AppRecord) -> Self {
         let App {
-            name, source, domains, port, env, resources, health, timing, supersede: policy, approval, bake, ..
+            name,
+            source,
+            domains,
+            port,
+            env,
+            resources,
+            health,
+            timing,
+            supersede: policy,
+            approval,
+            bake,
+            liveness,
+            ..
         } = record.spec;
         Self {
             name: name.into(),
@@ -336,6 +355,7 @@ impl From<AppRecord> for AppView {
             supersede: supersede(policy),
             approval: approval.map(Into::into),
             bake: bake.map(Into::into),
+            liveness: liveness.map(Into::into),
             live: record.serving.live.map(Into::into),
             standby: record.serving.standby.map(|standby| standby.occupant.into()),
             version: record.version.0,

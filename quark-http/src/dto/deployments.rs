@@ -7,7 +7,7 @@ use quark_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::BakeView;
+use super::{BakeView, LivenessView};
 
 /// Which version to deploy; the head of the app's branch if nothing is said.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -39,6 +39,8 @@ pub enum TriggerBody {
     /// The branch moved. Pushes are told late, twice and out of order: one that
     /// is older than what the branch points at does not go live.
     Push,
+    /// What is live was not well, and the engine goes back from it. Not for requests.
+    Unwell,
 }
 
 impl From<TriggerBody> for Trigger {
@@ -46,6 +48,7 @@ impl From<TriggerBody> for Trigger {
         match body {
             TriggerBody::Request => Self::Request,
             TriggerBody::Push => Self::Push,
+            TriggerBody::Unwell => Self::Unwell,
         }
     }
 }
@@ -55,6 +58,7 @@ pub(super) fn trigger(trigger: Trigger) -> Option<TriggerBody> {
     match trigger {
         Trigger::Request => Some(TriggerBody::Request),
         Trigger::Push => Some(TriggerBody::Push),
+        Trigger::Unwell => Some(TriggerBody::Unwell),
         _ => None,
     }
 }
@@ -156,6 +160,8 @@ pub struct DeploymentView {
     pub failure: Option<FailureView>,
     /// What was seen of it since it was promoted, if it is watched.
     pub bake: Option<BakeView>,
+    /// What was seen of it while it is live, if that was worth a word.
+    pub liveness: Option<LivenessView>,
     /// Whether somebody asked it to stop.
     pub cancel_requested: bool,
     /// The newer deployment because of which it was asked to stop.
@@ -191,6 +197,7 @@ impl From<Deployment> for DeploymentView {
             slot: deployment.slot.map(|slot| slot.to_string()),
             failure: deployment.failure.map(Into::into),
             bake: deployment.bake.map(Into::into),
+            liveness: deployment.liveness.map(Into::into),
             cancel_requested: deployment.cancel.is_some(),
             superseded_by: deployment.cancel.and_then(|cancel| cancel.superseded_by).map(|newer| newer.to_string()),
             trigger: trigger(deployment.trigger),

@@ -8,6 +8,7 @@ mod deployments;
 mod explanation;
 mod garbage;
 mod leftovers;
+mod liveness;
 mod plan;
 
 pub use approvals::{AnswerApproval, AnswerView, ApprovalBody, ApprovalList, DecisionBody, PendingApprovalView};
@@ -21,6 +22,7 @@ pub use deployments::{
 pub use explanation::{ExplanationView, FindingView, NextView, ServedView, StandbyView, WorkView};
 pub use garbage::{GarbageView, OrphanView};
 pub use leftovers::{InstanceView, LeftoversView};
+pub use liveness::{LivenessActionBody, LivenessBody, LivenessView};
 pub use plan::{ApplyPlan, EarlierView, ExpectationBody, PlanView, PlannedStepView, WishBody};
 
 /// Whether the engine only looks, because its store seems to have gone back in

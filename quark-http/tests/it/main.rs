@@ -11,6 +11,7 @@
 mod answers;
 mod approvals;
 mod bake;
+mod liveness;
 mod plans;
 mod refusals;
 mod safe_mode;

@@ -12,7 +12,8 @@ use super::sql::statements;
 macro_rules! select {
     () => {
         "SELECT id, app, team, sequence, kind, release, revision, artifact, slot, state, conclusion, failure,
-                approval, bake, expects, cancel_requested_by, cancel_requested_at, cancel_superseded_by, fence, version, created_by,
+                approval, bake, expects, liveness, cancel_requested_by, cancel_requested_at, cancel_superseded_by,
+                fence, version, created_by,
                 trigger_kind, idempotency_key, created_at, started_at, finished_at
          FROM quark_deployments "
     };
@@ -25,7 +26,7 @@ macro_rules! update {
         concat!(
             "UPDATE quark_deployments
              SET revision = ?2, artifact = ?3, slot = ?4, state = ?5, conclusion = ?6, failure = ?7, approval = ?8,
-                 bake = ?9, fence = ?10, version = ?11, started_at = ?12, finished_at = ?13",
+                 bake = ?9, liveness = ?10, fence = ?11, version = ?12, started_at = ?13, finished_at = ?14",
             $more,
             " WHERE id = ?1"
         )
@@ -36,11 +37,12 @@ statements! {
     /// Not the wish to cancel: no new deployment has one.
     INSERT = "INSERT INTO quark_deployments (
             id, app, team, sequence, kind, release, revision, artifact, slot, state, stage, conclusion, failure, approval,
-            bake, expects, fence, version, created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            bake, expects, liveness, fence, version, created_by, trigger_kind, idempotency_key, created_at, started_at,
+            finished_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     UPDATE = update!("");
     /// Rare, and apart: it writes to indexes as well.
-    UPDATE_WITH_STAGE = update!(", stage = ?14");
+    UPDATE_WITH_STAGE = update!(", stage = ?15");
     SET_WISH = "UPDATE quark_deployments
         SET cancel_requested_by = ?2, cancel_requested_at = ?3, cancel_superseded_by = ?4, conclusion = ?5,
             version = ?6, finished_at = ?7, state = ?8, stage = ?9
@@ -84,6 +86,7 @@ pub(super) struct Documents {
     failure: Option<String>,
     approval: Option<String>,
     bake: Option<String>,
+    liveness: Option<String>,
 }
 
 impl Documents {
@@ -94,6 +97,7 @@ impl Documents {
             failure: rows::optional_document("failure", deployment.failure.as_ref())?,
             approval: rows::optional_document("approval", deployment.approval.as_ref())?,
             bake: rows::optional_document("bake", deployment.bake.as_ref())?,
+            liveness: rows::optional_document("liveness", deployment.liveness.as_ref())?,
         })
     }
 }
@@ -115,6 +119,7 @@ fn read(columns: &mut Columns<'_>) -> Result<Deployment> {
         approval: columns.optional_document()?,
         bake: columns.optional_document()?,
         expects: columns.optional_document()?,
+        liveness: columns.optional_document()?,
         cancel: read_wish(columns)?,
         fence: Fence(columns.number()?),
         version: Version(columns.number()?),
@@ -155,6 +160,7 @@ pub(super) fn insert(connection: &Connection, deployment: &Deployment, documents
         documents.approval,
         documents.bake,
         expects,
+        documents.liveness,
         rows::integer("fence", deployment.fence.0)?,
         rows::integer("version", deployment.version.0)?,
         deployment.created_by.as_str(),
@@ -185,6 +191,7 @@ pub(super) fn update(
         documents.failure,
         documents.approval,
         documents.bake,
+        documents.liveness,
         rows::integer("fence", deployment.fence.0)?,
         rows::integer("version", version.0)?,
         deployment.started_at.map(|at| at.as_micros()),

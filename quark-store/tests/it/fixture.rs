@@ -93,6 +93,7 @@ pub(crate) fn deployment(app: &str, at: Timestamp) -> Deployment {
         approval: None,
         bake: None,
         expects: None,
+        liveness: None,
         created_at: at,
         started_at: None,
         finished_at: None,

@@ -91,6 +91,11 @@ impl Docker {
         assert_eq!(status, 204, "{body}");
     }
 
+    /// All that Docker knows of the container of a version.
+    pub(super) fn inspect_version(&self, version: &str) -> serde_json::Value {
+        self.read(&format!("/containers/{}/json", self.of(version).id))
+    }
+
     /// Kills the container of a version.
     pub(super) fn kill_version(&self, version: &str) {
         let (status, body) = self.call("POST", &format!("/containers/{}/kill", self.of(version).id)).unwrap();

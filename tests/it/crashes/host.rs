@@ -67,11 +67,14 @@ impl Host {
             "name": "shop",
             "source": { "type": "git", "repository": scene.repository(), "branch": "main" },
             // One probe may take as long as a busy machine needs.
-            "health": { "path": "/healthz", "interval_ms": 50, "timeout_ms": 30_000, "deadline_ms": 60_000 },
+            "health": { "path": "/healthz", "interval_ms": 50, "timeout_ms": 30_000, "deadline_ms": scenario.deadline() },
             "timing": { "grace_ms": scenario.grace(), "drain_ms": 10_000 },
         });
         if let Some(bake) = scenario.bake() {
             app["bake"] = bake;
+        }
+        if let Some(liveness) = scenario.liveness() {
+            app["liveness"] = liveness;
         }
         self.api.ask("POST", "/api/v1/apps", &app.to_string()).await;
     }
@@ -171,6 +174,22 @@ impl Host {
         while !self.api.ask("GET", "/api/v1/apps/shop", "").await["standby"].is_null() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Waits until what is live was restarted, and was found well since.
+    pub(super) async fn restarted(&self) {
+        let recovers = async {
+            loop {
+                let liveness = self.newest().await["liveness"].take();
+                let restarted = liveness["restarts"].as_array().is_some_and(|restarts| !restarts.is_empty());
+                if restarted && liveness["unwell_since"].is_null() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let recovered = tokio::time::timeout(PATIENCE, recovers).await;
+        assert!(recovered.is_ok(), "it does not become well: {}", self.said.last());
     }
 
     async fn newest(&self) -> Value {

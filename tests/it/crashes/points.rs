@@ -169,6 +169,12 @@ points! {
     before_collecting:                  "intent:collect",   Collect, "1", "1, 1";
     after_collecting:                   "outcome:collect",  Collect, "1", "1";
     after_the_outcome_of_collecting:    "after:collect",    Collect, "1", "1";
+
+    // A version that falls ill long after it was promoted, and has nothing beside it.
+    before_the_intent_to_restart:       "before:restart",   Restart, "1", "1";
+    before_restarting:                  "intent:restart",   Restart, "1", "1";
+    after_restarting:                   "outcome:restart",  Restart, "1", "1";
+    after_the_outcome_of_restarting:    "after:restart",    Restart, "1", "1";
 }
 
 /// The points that are also tried without Docker.
@@ -202,6 +208,8 @@ without_docker! {
     while_probing: "intent:probe", Replace;
     before_taking_back: "intent:roll_back", TakeBack;
     after_taking_back: "outcome:roll_back", TakeBack;
+    before_restarting: "intent:restart", Restart;
+    after_restarting: "outcome:restart", Restart;
     before_the_promotion: "intent:promote", Replace;
     after_the_promotion: "outcome:promote", Replace;
     before_draining: "intent:drain", Retire;

@@ -40,6 +40,8 @@ pub(super) enum Scenario {
     Mend,
     /// An engine starts, and finds a container that nothing refers to.
     Collect,
+    /// Version 1 is not well any more, and is restarted in its place.
+    Restart,
 }
 
 /// What an engine is asked for.
@@ -83,6 +85,26 @@ impl Scenario {
         (self == Self::TakeBack).then(|| json!({ "duration_ms": 120_000, "interval_ms": 200, "failures": 1 }))
     }
 
+    /// How the app is asked for its health while it serves, if it is.
+    pub(super) fn liveness(self) -> Option<Value> {
+        (self == Self::Restart).then(|| json!({ "interval_ms": 1_000, "failures": 1, "restarts": 100 }))
+    }
+
+    /// How long a process may take to become healthy, in milliseconds.
+    pub(super) fn deadline(self) -> u32 {
+        // So long it may also be unwell right after an engine was started.
+        if self == Self::Restart { 5_000 } else { 60_000 }
+    }
+
+    /// Whether what serves when the engine has died at `point` is well.
+    pub(super) fn serves_well(self, point: &str, serves: &str) -> bool {
+        match self {
+            Self::TakeBack => serves == self.end().serves,
+            Self::Restart => !matches!(point, "before:restart" | "intent:restart"),
+            _ => true,
+        }
+    }
+
     /// Whether something is taken away after the end of the deployment.
     pub(super) fn retires(self) -> bool {
         matches!(self, Self::Retire | Self::TakeBack)
@@ -105,7 +127,7 @@ impl Scenario {
 
     /// Whether users are served from beginning to end.
     pub(super) fn serves_throughout(self) -> bool {
-        !matches!(self, Self::First | Self::Remove)
+        !matches!(self, Self::First | Self::Remove | Self::Restart)
     }
 
     /// How long the slowest requests take, in milliseconds: longer than an
@@ -139,6 +161,7 @@ impl Scenario {
             Self::TakeBack => vec![Deploy(Version::Two), BAKES, Sicken],
             Self::Remove => vec![Remove],
             Self::Mend | Self::Collect => Vec::new(),
+            Self::Restart => vec![Sicken],
         }
     }
 
@@ -192,6 +215,7 @@ impl Scenario {
             Self::Remove => ("succeeded", "-", "-", &[]),
             Self::Mend => ("succeeded", "2", "1, 2", &["2", "1", "2"]),
             Self::Collect => ("succeeded", "1", "1", &["1"]),
+            Self::Restart => ("succeeded", "1", "1", &[]),
         };
         End { conclusion, serves, containers, seen }
     }

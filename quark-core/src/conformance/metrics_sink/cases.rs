@@ -7,7 +7,7 @@ use crate::backend::Metric;
 use crate::conformance::CaseResult;
 use crate::conformance::crowd::{CROWD, at_once};
 use crate::conformance::outcome::ensure;
-use crate::deployment::{Conclusion, Shortage, StepName};
+use crate::deployment::{Conclusion, RestartReason, Shortage, StepName};
 
 /// Exact as a float, so that its sums are.
 const TOOK: Duration = Duration::from_millis(1500);
@@ -38,6 +38,8 @@ fn every() -> Vec<(Metric, f64)> {
         (Metric::RequestsCut(3), 3.0),
         (Metric::PromotionRequestsFailed(4), 4.0),
         (Metric::LogLinesDropped(70), 70.0),
+        (Metric::Restarted { reason: RestartReason::Exited }, 1.0),
+        (Metric::Restarted { reason: RestartReason::Unhealthy }, 1.0),
         (Metric::ActiveDeployments(2), 2.0),
         (Metric::QueueDepth(4), 4.0),
         (Metric::QueuedDeployments(5), 5.0),

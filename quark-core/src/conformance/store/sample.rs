@@ -10,8 +10,8 @@ use crate::app::{
 use crate::clock::Timestamp;
 use crate::deployment::{
     Answer, Approval, Bake, BakeOutcome, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint,
-    Expectation, Failure, Fence, Generation, IdempotencyKey, Instance, InstanceState, Occupant, Revision, Serving,
-    Slot, Standby, State, StepName, StepOutput, StepPhase, StepRecord, TeamId, Traffic, Trigger, Version,
+    Expectation, Failure, Fence, Generation, IdempotencyKey, Instance, InstanceState, Liveness, Occupant, Revision,
+    Serving, Slot, Standby, State, StepName, StepOutput, StepPhase, StepRecord, TeamId, Traffic, Trigger, Version,
 };
 use crate::error::{ErrorClass, ErrorKind};
 use crate::{EnvKey, Result, Secret};
@@ -66,6 +66,7 @@ pub(super) fn deployment(app: &App, at: Timestamp) -> Result<Deployment> {
         approval: None,
         bake: None,
         expects: Some(Expectation { version: Version(3), live: Some(id), standby: None }),
+        liveness: None,
         created_at: at,
         started_at: None,
         finished_at: None,
@@ -97,6 +98,18 @@ pub(super) fn bake() -> Result<Bake> {
         domains: vec![Domain::parse("before.test")?],
         outcome: Some(BakeOutcome::Held),
     })
+}
+
+/// What was seen of a version while it is live, with nothing left out.
+pub(super) fn liveness() -> Liveness {
+    Liveness {
+        restarts: vec![moment(65), moment(66)],
+        unwell_since: Some(moment(67)),
+        failure: Some(failure()),
+        looping_since: Some(moment(68)),
+        rollback: Some(DeploymentId::generate()),
+        held: Some(failure()),
+    }
 }
 
 /// Why something failed, with nothing left out.

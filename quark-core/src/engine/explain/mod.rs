@@ -1,6 +1,7 @@
 //! What an app is, what it should be, why it is not, and what comes next: a
 //! pure function of what the store says and what the world shows.
 
+mod alive;
 mod gather;
 mod model;
 pub(super) mod text;
@@ -218,6 +219,7 @@ fn findings(facts: &Facts, explanation: &Explanation) -> Vec<Finding> {
     if explanation.standby.as_ref().is_some_and(|standby| standby.runs == Some(false)) {
         found.push(Finding::StandbyDead);
     }
+    found.extend(live.into_iter().flat_map(|live| alive::findings(live, facts.at)));
     found
 }
 
@@ -274,6 +276,7 @@ fn next(facts: &Facts, explanation: &Explanation) -> Vec<Next> {
             next.push(Next::RollBack { sequence });
         }
     }
+    next.extend(facts.live.iter().flat_map(|live| alive::next(&live.deployment, facts.at)));
     let failed = |finding: &Finding| {
         matches!(finding, Finding::LastFailed { .. } | Finding::LastRolledBack { .. } | Finding::Held { .. })
     };

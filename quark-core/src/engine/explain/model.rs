@@ -1,5 +1,7 @@
 //! What an explanation says, as data.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::text;
@@ -256,6 +258,32 @@ pub enum Finding {
     },
     /// The standby does not run: a rollback to it has to start it anew.
     StandbyDead,
+    /// What is live is not well.
+    Unhealthy {
+        /// Its number.
+        sequence: u64,
+        /// Since when that is known.
+        since: Timestamp,
+        /// How many restarts count just now.
+        restarts: u32,
+        /// What is wrong with it.
+        failure: Failure,
+        /// Why the engine did not go back from it, if its policy says that it shall.
+        held: Option<Failure>,
+    },
+    /// What is live has needed more restarts than it may have.
+    CrashLoop {
+        /// Its number.
+        sequence: u64,
+        /// Since when.
+        since: Timestamp,
+        /// How many restarts count just now.
+        restarts: u32,
+        /// How many there may be.
+        most: u32,
+        /// In which time.
+        window: Duration,
+    },
 }
 
 /// What happens next, or could.
@@ -309,6 +337,18 @@ pub enum Next {
         /// The number of the version.
         sequence: u64,
     },
+    /// The engine restarts what is live, if it needs that then.
+    Restart {
+        /// Its number.
+        sequence: u64,
+        /// When.
+        at: Timestamp,
+    },
+    /// A person could look why what is live is not well, and deploy a better version.
+    LookAfterLive {
+        /// Its number.
+        sequence: u64,
+    },
 }
 
 impl Finding {
@@ -332,6 +372,8 @@ impl Finding {
             Self::Held { .. } => "held",
             Self::AddressTaken { .. } => "address_taken",
             Self::StandbyDead => "standby_dead",
+            Self::Unhealthy { .. } => "unhealthy",
+            Self::CrashLoop { .. } => "crash_loop",
         }
     }
 }
@@ -352,6 +394,8 @@ impl Next {
             Self::Deploy => "deploy",
             Self::BringBack => "bring_back",
             Self::RollBack { .. } => "roll_back",
+            Self::Restart { .. } => "restart",
+            Self::LookAfterLive { .. } => "look_after_live",
         }
     }
 
@@ -359,7 +403,7 @@ impl Next {
     #[must_use]
     pub fn at(&self) -> Option<Timestamp> {
         match self {
-            Self::Retire { at, .. } => Some(*at),
+            Self::Retire { at, .. } | Self::Restart { at, .. } => Some(*at),
             _ => None,
         }
     }
@@ -373,6 +417,6 @@ impl Next {
     /// Whether it happens by itself.
     #[must_use]
     pub fn is_automatic(&self) -> bool {
-        matches!(self, Self::GoOn { .. } | Self::Begin { .. } | Self::Mend | Self::Retire { .. })
+        matches!(self, Self::GoOn { .. } | Self::Begin { .. } | Self::Mend | Self::Retire { .. } | Self::Restart { .. })
     }
 }

@@ -213,6 +213,21 @@ impl fmt::Display for Finding {
                 write!(f, "something else has the address of {slot}; the next deployment there gets another one")
             }
             Self::StandbyDead => f.write_str("the standby does not run"),
+            Self::Unhealthy { sequence, restarts, failure, held, .. } => {
+                write!(f, "#{sequence} is live and not well: {failure}")?;
+                if *restarts > 0 {
+                    write!(f, "; restarted {restarts} {}", if *restarts == 1 { "time" } else { "times" })?;
+                }
+                match held {
+                    Some(why) => write!(f, "; the engine did not go back from it: {}", why.message),
+                    None => Ok(()),
+                }
+            }
+            Self::CrashLoop { sequence, restarts, most, window, .. } => write!(
+                f,
+                "#{sequence} is live and in a crash loop: {restarts} restarts count just now, {most} in {} are allowed",
+                span(*window)
+            ),
         }
     }
 }
@@ -240,6 +255,13 @@ impl fmt::Display for At<'_, Next> {
             Next::Deploy => f.write_str("deploy a version"),
             Next::BringBack => f.write_str("bring back what does not answer; nothing can be deployed until it does"),
             Next::RollBack { sequence } => write!(f, "roll back to #{sequence}"),
+            Next::Restart { sequence, at } if at > now => {
+                write!(f, "the engine may restart #{sequence} again in {}", span(at.since(*now)))
+            }
+            Next::Restart { sequence, .. } => write!(f, "the engine restarts #{sequence} at its next look"),
+            Next::LookAfterLive { sequence } => {
+                write!(f, "look into the log of #{sequence}, mend what makes it unwell and deploy that")
+            }
         }
     }
 }

@@ -2,13 +2,25 @@
 //! are made again, those that have stopped are started, the route is put back.
 
 use super::clear::runs;
+use super::restart::is_counted;
 use super::{StepContext, app, create};
-use crate::backend::{Call, Snapshot};
-use crate::deployment::StepOutput;
+use crate::backend::{Call, Metric, Snapshot};
+use crate::deployment::{RestartReason, StepOutput};
 use crate::engine::drift::Drift;
-use crate::engine::reconcile::found;
+use crate::engine::reconcile::compare;
 use crate::engine::route::route;
+use crate::engine::shared::Shared;
 use crate::{Error, ErrorKind, Result};
+
+/// What this step is for. What has died is started if this very intent has
+/// counted that, and waits otherwise.
+async fn found(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<Drift>> {
+    let mut found = compare(shared, snapshot).await?;
+    if !is_counted(snapshot) {
+        found.retain(|drift| !matches!(drift, Drift::Stopped(_)));
+    }
+    Ok(found)
+}
 
 pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<StepOutput> {
     let shared = &context.shared;
@@ -24,6 +36,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
                     None => shared.runtime.create(call, &spec).await?.id,
                 };
                 shared.runtime.start(call, &id).await?;
+                shared.metrics.record(Metric::Restarted { reason: RestartReason::Exited });
                 done.push(format!("started {name}"));
             }
             Drift::Routed => {

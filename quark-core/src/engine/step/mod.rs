@@ -9,6 +9,7 @@ mod fetch;
 mod mend;
 mod probe;
 mod promote;
+mod restart;
 mod roll_back;
 mod start;
 mod undo;
@@ -28,7 +29,8 @@ use crate::deployment::{AppRecord, DeploymentId, Instance, StepName, StepOutput}
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
-pub(super) use probe::{LAST_LOOKS, is_down, still_healthy, still_reached};
+pub(super) use probe::{LAST_LOOKS, Sight, glance, is_down, still_healthy, still_reached};
+pub(super) use restart::may_start;
 pub(super) use roll_back::can_go_back;
 
 /// The code of an error of the store while a step was only planned.
@@ -70,6 +72,8 @@ pub(super) async fn plan(context: &StepContext, draft: &mut Draft, step: StepNam
         // The way back.
         StepName::RollBack | StepName::Revert if !resumed => reserve_generations(draft, 1),
         StepName::Drain | StepName::Clear => clear::plan(context, draft).await?,
+        StepName::Mend => restart::plan_mend(context, draft).await?,
+        StepName::Restart => restart::plan(context, draft),
         _ => {}
     }
     Ok(())
@@ -105,6 +109,7 @@ pub(super) async fn run(
         StepName::Unroute => undo::unroute(context, snapshot, call).await,
         StepName::Mend => mend::run(context, snapshot, call).await,
         StepName::Collect => collect::run(context, snapshot, call).await,
+        StepName::Restart => restart::run(context, snapshot, call).await,
     }
 }
 
@@ -124,6 +129,7 @@ pub(super) fn limit(step: StepName, release: &App) -> Duration {
         StepName::Drain => timing.drain + Duration::from_secs(30),
         StepName::Clear => timing.drain + timing.stop + Duration::from_secs(60),
         StepName::Mend => Duration::from_secs(60),
+        StepName::Restart => timing.stop + Duration::from_secs(60),
         StepName::Undo | StepName::Retire | StepName::Collect => timing.drain + timing.stop + Duration::from_secs(30),
     }
 }
@@ -182,6 +188,7 @@ pub(super) fn is_cleanup(step: StepName) -> bool {
             | StepName::Unroute
             | StepName::Mend
             | StepName::Collect
+            | StepName::Restart
     )
 }
 

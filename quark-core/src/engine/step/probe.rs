@@ -13,8 +13,9 @@ use crate::backend::{
     container_runtime::port_taken,
 };
 use crate::clock::Timestamp;
-use crate::deployment::{Instance, Slot, StepOutput};
+use crate::deployment::{Instance, Slot, StepOutput, Trigger};
 use crate::engine::decide::is_warm;
+use crate::engine::shared::Shared;
 use crate::planted::planted;
 use crate::{Error, ErrorClass, ErrorKind, Result};
 
@@ -36,7 +37,7 @@ pub(super) async fn run(
     call: &Call,
     deadline: Timestamp,
 ) -> Result<StepOutput> {
-    if planted!(SwitchBeforeHealth) {
+    if planted!(SwitchBeforeHealth) || is_blind(snapshot) {
         return Ok(StepOutput::default());
     }
     let mut slot = snapshot.deployment.slot;
@@ -56,6 +57,11 @@ pub(super) async fn run(
     let took = context.shared.clock.monotonic().saturating_sub(began);
     context.log.say(&format!("healthy after {} ms", took.as_millis()));
     Ok(StepOutput { note: Some(format!("healthy after {} ms", took.as_millis())), ..StepOutput::default() })
+}
+
+/// The mistake of [`planted`](crate::planted): what is gone back to is not looked at.
+fn is_blind(snapshot: &Snapshot) -> bool {
+    planted!(RollsBackToTheDead) && snapshot.deployment.trigger == Trigger::Unwell
 }
 
 async fn wait_until_healthy(
@@ -84,7 +90,7 @@ async fn wait_until_healthy(
                     row = 0;
                     process = observed.started_at;
                 }
-                look(context, instance, &observed, host, check).await
+                look(&context.shared, instance, &observed, host, check).await
             }
             Ok(None) => return Err(gone(instance)),
             Err(error) => Err(error),
@@ -120,19 +126,19 @@ async fn wait_until_healthy(
 
 /// One look; `None` if the instance is well.
 async fn look(
-    context: &StepContext,
+    shared: &Shared,
     instance: &Instance,
     observed: &ObservedContainer,
     host: Option<&Domain>,
     check: &crate::app::HealthCheck,
 ) -> Result<Option<Unwell>> {
-    match context.shared.runtime.listening(&observed.id, &instance.endpoint).await? {
+    match shared.runtime.listening(&observed.id, &instance.endpoint).await? {
         Listening::Foreign { who } => return Err(port_taken(&instance.endpoint, &who)),
         Listening::Nothing { elsewhere } => return Ok(Some(Unwell::NotListening(elsewhere))),
         Listening::Ours | Listening::Unknown => {}
     }
     let target = ProbeTarget { endpoint: &instance.endpoint, host, check };
-    Ok(context.shared.prober.probe(target).await.err().map(Unwell::Answer))
+    Ok(shared.prober.probe(target).await.err().map(Unwell::Answer))
 }
 
 /// `when` says whether it was before or after it was healthy.
@@ -175,7 +181,7 @@ fn gone(instance: &Instance) -> Error {
 /// One last look before users are sent there: it may have died, or the machine
 /// may have been restarted, since it was found healthy.
 pub(in crate::engine) async fn still_healthy(context: &StepContext, snapshot: &Snapshot) -> Result<()> {
-    if planted!(SwitchBeforeHealth, OldVersionProbed) {
+    if planted!(SwitchBeforeHealth, OldVersionProbed) || is_blind(snapshot) {
         return Ok(());
     }
     match snapshot.deployment.slot {
@@ -224,19 +230,44 @@ pub(super) async fn healthy_in(context: &StepContext, snapshot: &Snapshot, slot:
         if let ContainerState::Exited { code, out_of_memory } = observed.state {
             return Err(exited(context, release, &observed.id, code, out_of_memory, "after").await);
         }
-        let mut unwell = look(context, instance, &observed, host, check).await?;
+        let mut unwell = look(&context.shared, instance, &observed, host, check).await?;
         for _ in 1..LAST_LOOKS {
             if unwell.is_none() {
                 break;
             }
             context.shared.clock.sleep(check.interval).await;
-            unwell = look(context, instance, &observed, host, check).await?;
+            unwell = look(&context.shared, instance, &observed, host, check).await?;
         }
         if let Some(unwell) = unwell {
             return Err(not_healthy_any_more(release, instance, unwell));
         }
     }
     Ok(())
+}
+
+/// What one look at an instance shows that serves.
+#[derive(Debug)]
+pub(in crate::engine) enum Sight {
+    /// It runs, since that time, and is well; or why it is not.
+    Runs(Option<Timestamp>, Result<()>),
+    /// It does not run, or is not there.
+    Down,
+}
+
+/// Looks once at an instance, whose release this is. An error says nothing about it.
+pub(in crate::engine) async fn glance(shared: &Shared, instance: &Instance, release: &App) -> Result<Sight> {
+    let Some(observed) = shared.runtime.inspect(&instance.name).await? else { return Ok(Sight::Down) };
+    if observed.state != ContainerState::Running {
+        return Ok(Sight::Down);
+    }
+    let (check, host) = (&release.health, release.domains.first());
+    let unwell = look(shared, instance, &observed, host, check).await?;
+    let seen = match unwell.map(|unwell| not_healthy_any_more(release, instance, unwell)) {
+        None => Ok(()),
+        Some(error) if error.kind() == ErrorKind::Unhealthy => Err(error),
+        Some(error) => return Err(error),
+    };
+    Ok(Sight::Runs(observed.started_at, seen))
 }
 
 /// It was healthy, and is not any more.

@@ -36,6 +36,9 @@
 //! | `room-kept` | what is reserved together never comes to more than there is room for |
 //! | `refused-makes-nothing` | of what was refused for lack of room nothing is made |
 //! | `refused-for-cause` | what is refused because of what is reserved would not have fitted at some moment since its last write |
+//! | `restarted-for-cause` | what is live and runs is not restarted when it was just found well |
+//! | `few-restarts` | what is live is restarted no more often than its policy allows, whatever it needs that for |
+//! | `left-for-cause` | the engine goes back from what is live, and people were told is not well, to what it has just found well; once at most |
 //! | `safe-mode` | a store that went back in time is noticed, and nothing is touched until a person resumes |
 //! | `as-planned` | a plan is followed if what it was made from is still so, or not at all |
 //! | `counted-once` | each deployment that has ended is counted once at most; exactly once if nothing went wrong |
@@ -50,6 +53,7 @@ mod approval;
 mod bake;
 mod doubt;
 mod leases;
+mod liveness;
 mod needed;
 mod plan;
 mod records;
@@ -150,5 +154,8 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(room::RoomKept),
         Box::new(room::RefusedMakesNothing::default()),
         Box::new(room::RefusedForCause::default()),
+        Box::new(liveness::RestartedForCause::default()),
+        Box::new(liveness::FewRestarts::default()),
+        Box::new(liveness::LeftForCause::default()),
     ]
 }

@@ -1,7 +1,7 @@
 //! What must hold of what is live when it dies: something answers for it, and
 //! it comes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Invariant;
@@ -103,6 +103,8 @@ pub(super) struct MendedSoon {
     down: BTreeMap<AppName, (DeploymentId, Duration)>,
     /// Since when a deployment is in a state.
     since: BTreeMap<DeploymentId, (State, Duration)>,
+    /// What has been restarted so that the next time may wait.
+    waits: BTreeSet<DeploymentId>,
 }
 
 /// What is live of an app and does not run.
@@ -161,6 +163,9 @@ impl Invariant for MendedSoon {
                 if self.since.get(&id).is_none_or(|(known, _)| *known != state) {
                     self.since.insert(id, (state, when.at));
                 }
+                if commit.deployment.liveness.as_ref().is_some_and(|liveness| !liveness.restarts.is_empty()) {
+                    self.waits.insert(id);
+                }
                 self.look(ledger, when.at);
             }
             Change::ContainerSeen(_) | Change::ContainerRemoved(_) => self.look(ledger, when.at),
@@ -174,7 +179,7 @@ impl Invariant for MendedSoon {
         for (name, (id, since)) in self.down.iter().filter(|_| when.at > calm) {
             // Somebody may have asked for its removal since: then it is not brought back to life.
             let app = ledger.apps().find(|app| app.name == *name);
-            if app.and_then(|app| dead(ledger, app)) != Some(*id) {
+            if app.and_then(|app| dead(ledger, app)) != Some(*id) || self.waits.contains(id) {
                 continue;
             }
             self.check(ledger, name, *id, calm.max(*since), when.at)?;

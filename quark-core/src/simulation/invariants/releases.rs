@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Invariant;
 use super::records::promoted;
-use crate::app::{App, Artifact};
+use crate::app::{App, Artifact, EnvKey, Secret};
 use crate::backend::ContainerSpec;
 use crate::clock::Timestamp;
 use crate::deployment::{ContainerName, Deployment, DeploymentId, DeploymentKind, Revision, State, StepName, Trigger};
@@ -69,11 +69,15 @@ impl ExactRelease {
 
     fn started(&self, ledger: &Ledger, spec: &ContainerSpec) -> Verdict {
         let Some(known) = self.known.get(&spec.deployment) else { return Ok(()) };
+        // Some more say which instance it is.
+        let own = |(key, _): &(&EnvKey, &Secret)| !key.as_str().starts_with("QUARK_");
+        let (then, now) = (known.app.env.iter().filter(own), spec.env.iter().filter(own));
         let differs = [
             (known.artifact.as_ref() != Some(&spec.artifact), "image"),
             (known.app.port != spec.port, "port"),
             (known.app.command != spec.command, "command"),
             (known.app.resources != spec.resources, "resources"),
+            (!then.eq(now), "environment"),
         ];
         match differs.into_iter().find(|(differs, _)| *differs) {
             Some((_, what)) => Err(format!("a container of {} has another {what}", ledger.label(spec.deployment))),

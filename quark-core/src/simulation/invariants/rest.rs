@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::backend::{ContainerState, Labels};
+use crate::backend::{ContainerState, Labels, ProbeTarget};
 use crate::deployment::{AppRecord, Conclusion, DeploymentId, EventKind, State};
 use crate::engine::Finding;
 use crate::simulation::world::World;
@@ -75,12 +75,30 @@ async fn nothing_to_explain(world: &World) -> Result<(), String> {
                     | Finding::AddressTaken { .. }
             )
         };
-        let wrong = explained.findings.iter().find(|finding| !history(finding));
+        let is_ill = is_ill(world, &app).await;
+        let told = |finding: &&Finding| matches!(finding, Finding::Unhealthy { .. });
+        let is_told = explained.findings.iter().any(|finding| told(&finding));
+        if is_ill == Some(true) && !is_told {
+            return Err(format!("what is live of {} is not well, and nobody is told", app.spec.name));
+        }
+        let known = |finding: &&Finding| history(finding) || is_ill == Some(true) && told(finding);
+        let wrong = explained.findings.iter().find(|finding| !known(finding));
         if let Some(wrong) = wrong {
             return Err(format!("all is well with {}, and the engine says: {wrong:?}", app.spec.name));
         }
     }
     Ok(())
+}
+
+/// Whether what is live is not well, if its policy says that somebody asks.
+async fn is_ill(world: &World, app: &AppRecord) -> Option<bool> {
+    let live = app.serving.live.as_ref()?;
+    let snapshot = world.backends().store.snapshot(live.deployment).await.ok()??;
+    let release = &snapshot.deployment.release;
+    release.liveness.as_ref()?;
+    let endpoint = &snapshot.instances.iter().find(|instance| instance.slot == live.slot)?.endpoint;
+    let target = ProbeTarget { endpoint, host: release.domains.first(), check: &release.health };
+    Some(world.backends().prober.probe(target).await.is_err())
 }
 
 async fn app_is_right(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Invariant;
 use crate::app::AppName;
-use crate::deployment::{ContainerName, DeploymentKind, Endpoint, State};
+use crate::deployment::{ContainerName, DeploymentKind, Endpoint, State, StepName, StepPhase};
 use crate::simulation::change::{Change, Circumstances};
 use crate::simulation::executor::ProcessId;
 use crate::simulation::faults::Op;
@@ -83,17 +83,31 @@ impl Invariant for Protected {
         match change {
             // What the world does to a container is no engine's fault.
             _ if when.process == ProcessId::WORLD => Ok(()),
+            Change::Asked { op: Op::RuntimeStop, container: Some(name), .. } if is_restarted(ledger, name, when) => {
+                Ok(())
+            }
             Change::Asked { op: Op::RuntimeStop | Op::RuntimeRemove, container: Some(name), .. }
             | Change::ContainerRemoved(name) => Self::check(ledger, name, when),
             Change::ContainerSeen(observed) => {
                 let known = ledger.container(&observed.name);
                 let ran = known.is_some_and(|known| known.is_running() && !known.harmed);
                 let ends = observed.state != crate::backend::ContainerState::Running;
-                if ran && ends { Self::check(ledger, &observed.name, when) } else { Ok(()) }
+                let restarted = is_restarted(ledger, &observed.name, when);
+                if ran && ends && !restarted { Self::check(ledger, &observed.name, when) } else { Ok(()) }
             }
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a container is of what is live, which is being restarted because it
+/// was not well.
+fn is_restarted(ledger: &Ledger, name: &ContainerName, when: &Circumstances) -> bool {
+    let Some(app) = ledger.container(name).and_then(|container| ledger.app(&container.app)) else { return false };
+    let Some(live) = &app.serving.live else { return false };
+    let is_live = app.instances.get(name).is_some_and(|row| row.slot == live.slot);
+    let phase = ledger.deployment(live.deployment).and_then(|entry| entry.phase(StepName::Restart));
+    is_live && phase.is_some_and(|phase| phase != StepPhase::Done || when.straggles)
 }
 
 /// A container is started once, unless something has harmed it.
@@ -111,7 +125,9 @@ impl Invariant for StartedOnce {
         let again = known.started_at.is_some() && known.started_at != observed.started_at;
         // An order that arrives a second time, or after an old answer, may start
         // what has ended meanwhile.
-        if again && !known.harmed && !known.misled && !when.straggles && when.process != ProcessId::WORLD {
+        let restarted = is_restarted(ledger, &observed.name, when);
+        if again && !restarted && !known.harmed && !known.misled && !when.straggles && when.process != ProcessId::WORLD
+        {
             return Err(format!("{} was started again", ledger.label(known.deployment)));
         }
         Ok(())

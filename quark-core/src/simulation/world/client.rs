@@ -7,7 +7,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::{Program, World};
-use crate::app::{App, AppName, BranchName, CommitSha, HealthCheck, ImageRef, RepositoryUrl, Source, Timing};
+use crate::app::{
+    App, AppName, Argv, BranchName, CommitSha, HealthCheck, ImageRef, RepositoryUrl, Resources, Source, Timing,
+};
 use crate::deployment::{Conclusion, DeploymentId, IdempotencyKey, State};
 use crate::engine::{ApprovalRequest, DeployRequest, DeploymentEngine, PendingApproval, RollbackRequest};
 use crate::error::ErrorClass;
@@ -212,12 +214,50 @@ impl World {
     ///
     /// What the engine says.
     pub async fn roll_back(&self, app: &AppName) -> Result<DeploymentId> {
-        let (app, request) = (app.clone(), RollbackRequest { key: Some(self.key()?), ..RollbackRequest::default() });
+        self.bring_back(app, None).await
+    }
+
+    /// Asks for an earlier deployment to be brought back, however often it takes.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub async fn roll_back_to(&self, app: &AppName, to: DeploymentId) -> Result<DeploymentId> {
+        self.bring_back(app, Some(to)).await
+    }
+
+    async fn bring_back(&self, app: &AppName, to: Option<DeploymentId>) -> Result<DeploymentId> {
+        let request = RollbackRequest { to, key: Some(self.key()?), ..RollbackRequest::default() };
+        let app = app.clone();
         let asked = move |engine: DeploymentEngine| -> BoxFuture<'static, Result<DeploymentId>> {
             let (app, request) = (app.clone(), request.clone());
             Box::pin(async move { Ok(engine.rollback(&app, request).await?.id) })
         };
         self.insist(asked).await
+    }
+
+    /// Says something else about an app from now on, another thing for each number.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub async fn change(&self, app: &AppName, number: u16) -> Result<()> {
+        let app = app.clone();
+        let asked = move |engine: DeploymentEngine| -> BoxFuture<'static, Result<()>> {
+            let name = app.clone();
+            Box::pin(async move {
+                let record = engine.app(&name).await?;
+                let mut changed = record.spec.with_port(9000 + number).with_command(Argv::new(["serve", "again"])?);
+                changed = changed.with_resources(Resources::new(100 + u32::from(number), 64 << 20, 50)?);
+                changed = changed.with_env("SETTING", format!("setting-number-{number}"))?;
+                engine.update_app(changed, record.version).await.map(|_| ())
+            })
+        };
+        match self.insist(asked).await {
+            // An answer was lost: it is said.
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+            answer => answer,
+        }
     }
 
     /// Asks a deployment to stop, however often it takes.

@@ -121,22 +121,64 @@ impl World {
     }
 
     async fn fulfil(&self, id: DeploymentId, fate: Fate) {
-        let (Fate::Dies(after) | Fate::Sickens(after) | Fate::FailsUsers(after)) = fate;
-        self.sleep(after).await;
-        if let Fate::FailsUsers(_) = fate {
-            return self.fail_users(id).await;
-        }
-        let containers: Vec<ContainerName> = self.with_ledger(|ledger| {
-            ledger.containers().filter(|it| it.deployment == id && it.is_running()).map(|it| it.name.clone()).collect()
-        });
-        for name in containers {
-            match fate {
-                Fate::Sickens(_) => {
-                    self.inner.sim.change(ProcessId::WORLD, &Change::ContainerHarmed(&name));
-                    self.inner.memory.runtime.set_health(&name, Health::Status(500));
-                }
-                _ => self.kill(&name).await,
+        match fate {
+            Fate::FailsUsers(after) => {
+                self.sleep(after).await;
+                self.fail_users(id).await;
             }
+            Fate::Dies(after) => {
+                self.sleep(after).await;
+                self.kill_all(id).await;
+            }
+            Fate::Sickens(after) => {
+                self.sleep(after).await;
+                self.set_health(id, Health::Status(500));
+            }
+            Fate::Ails(after) => {
+                self.sleep(after).await;
+                self.set_health(id, Health::Status(500));
+                self.sleep(after).await;
+                self.set_health(id, Health::Healthy);
+            }
+            // Each start is followed by that, as long as things may go wrong.
+            Fate::KeepsSickening(after) | Fate::KeepsDying(after) => {
+                while self.serves_in_trouble(id) {
+                    self.sleep(after).await;
+                    match fate {
+                        _ if !self.serves_in_trouble(id) => return,
+                        Fate::KeepsDying(_) => self.kill_all(id).await,
+                        _ => self.set_health(id, Health::Status(500)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a deployment is live, and things may still go wrong.
+    fn serves_in_trouble(&self, id: DeploymentId) -> bool {
+        self.with_ledger(|ledger| {
+            let app = ledger.deployment(id).and_then(|entry| ledger.app(&entry.app));
+            let live = app.and_then(|app| app.serving.live.as_ref());
+            live.is_some_and(|live| live.deployment == id) && ledger.healed_at().is_none()
+        })
+    }
+
+    fn running_of(&self, id: DeploymentId) -> Vec<ContainerName> {
+        self.with_ledger(|ledger| {
+            ledger.containers().filter(|it| it.deployment == id && it.is_running()).map(|it| it.name.clone()).collect()
+        })
+    }
+
+    async fn kill_all(&self, id: DeploymentId) {
+        for name in self.running_of(id) {
+            self.kill(&name).await;
+        }
+    }
+
+    fn set_health(&self, id: DeploymentId, health: Health) {
+        for name in self.running_of(id) {
+            self.inner.sim.change(ProcessId::WORLD, &Change::ContainerHarmed(&name));
+            self.inner.memory.runtime.set_health(&name, health);
         }
     }
 

@@ -31,6 +31,13 @@ pub enum Program {
     /// It is well when it is asked, and fails every fifth request of a user from
     /// that long after it was promoted.
     FailsUsersAfter(Duration),
+    /// It is well, and answers 500 from that long after each of its starts.
+    KeepsSickening(Duration),
+    /// It is well, and dies that long after each of its starts.
+    KeepsDying(Duration),
+    /// It is well, answers 500 from that long after it was promoted, and is well
+    /// again after as long.
+    Ails(Duration),
 }
 
 /// What becomes of a program once it serves.
@@ -39,6 +46,9 @@ pub(crate) enum Fate {
     Dies(Duration),
     Sickens(Duration),
     FailsUsers(Duration),
+    KeepsSickening(Duration),
+    KeepsDying(Duration),
+    Ails(Duration),
 }
 
 impl Program {
@@ -48,6 +58,7 @@ impl Program {
             Self::BuildFails => return Err("error: expected `;`, found `}`"),
             Self::IgnoresStop => return Ok(Behaviour::healthy().ignoring_stop()),
             Self::Good | Self::DiesAfter(_) | Self::SickensAfter(_) | Self::FailsUsersAfter(_) => Health::Healthy,
+            Self::KeepsSickening(_) | Self::KeepsDying(_) | Self::Ails(_) => Health::Healthy,
             Self::Unhealthy => Health::Status(500),
             Self::Exits => Health::ExitsAtOnce(1),
             Self::Hangs => Health::Hangs,
@@ -63,6 +74,9 @@ impl Program {
             Self::DiesAfter(after) => Some(Fate::Dies(after)),
             Self::SickensAfter(after) => Some(Fate::Sickens(after)),
             Self::FailsUsersAfter(after) => Some(Fate::FailsUsers(after)),
+            Self::KeepsSickening(after) => Some(Fate::KeepsSickening(after)),
+            Self::KeepsDying(after) => Some(Fate::KeepsDying(after)),
+            Self::Ails(after) => Some(Fate::Ails(after)),
             _ => None,
         }
     }

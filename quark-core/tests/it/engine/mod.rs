@@ -16,6 +16,7 @@ mod hooked;
 mod hooked_store;
 mod idempotency;
 mod journal;
+mod liveness;
 mod logs;
 mod mend;
 mod mortal;

@@ -2,7 +2,7 @@
 //! is not true of the engine as it is.
 
 use quark_core::planted::Bug;
-use quark_core::simulation::{Fault, Happening, Hunt, Profile, Report, Runner, Simulation};
+use quark_core::simulation::{Fault, Happening, Hunt, Profile, Report, Runner, Scenario, Simulation};
 
 /// The invariant that shows a planted bug, by a seed of the first thousand.
 fn shown_by(bug: Bug) -> &'static str {
@@ -35,6 +35,29 @@ fn a_deadline_that_moves_is_seen() {
 #[test]
 fn a_rollback_with_other_settings_is_seen() {
     assert_eq!(shown_by(Bug::TodaysSettings), "exact-release");
+}
+
+/// Also by the story that goes back, without any chance in it.
+#[test]
+fn a_rollback_over_other_settings_needs_no_luck_to_be_seen() {
+    let run = Simulation::new(0).with_scenario(Scenario::Rollback).with_planted(Bug::TodaysSettings).run();
+    assert_eq!(run.violation().expect("it was not seen").invariant, "exact-release");
+}
+
+#[test]
+fn restarts_without_end_or_cause_are_seen() {
+    assert_eq!(shown_by(Bug::RestartsWithoutEnd), "few-restarts");
+    assert_eq!(shown_by(Bug::RestartsTheWell), "restarted-for-cause");
+}
+
+#[test]
+fn going_back_to_what_nobody_has_asked_for_its_health_is_seen() {
+    assert_eq!(shown_by(Bug::RollsBackToTheDead), "left-for-cause");
+}
+
+#[test]
+fn an_illness_that_nobody_is_told_of_is_seen() {
+    assert_eq!(shown_by(Bug::IllnessNotTold), "converges");
 }
 
 #[test]

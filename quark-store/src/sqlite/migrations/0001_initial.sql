@@ -66,6 +66,8 @@ CREATE TABLE quark_deployments (
     bake TEXT,
     -- What it was planned from, if it was planned. Written once.
     expects TEXT,
+    -- What was seen of it while it is live, if that was worth a word.
+    liveness TEXT,
     cancel_requested_by TEXT,
     cancel_requested_at INTEGER,
     -- The newer deployment because of which the wish was made.
