@@ -178,6 +178,14 @@ mod list {
         UnseenIsWell = "unseen-is-well",
         /// The watch over a new version ends at its first good look.
         BakedAtOnce = "baked-at-once",
+        /// A hook that was begun is begun again by whoever goes on with it.
+        HookRunAgain = "hook-run-again",
+        /// A hook that has failed counts as one that went well.
+        FailedHookIgnored = "failed-hook-ignored",
+        /// The container of a hook is left.
+        HookLeftBehind = "hook-left-behind",
+        /// The hook before the promotion is not run.
+        HookSkipped = "hook-skipped",
     }
 
     #[cfg(test)]

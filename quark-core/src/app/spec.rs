@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppName, ApprovalPolicy, Argv, BakePolicy, Domain, EnvKey, EnvVars, HealthCheck, RelativePath, Resources, Secret,
-    Source,
+    AppName, ApprovalPolicy, Argv, BakePolicy, Domain, EnvKey, EnvVars, HealthCheck, Hooks, RelativePath, Resources,
+    Secret, Source,
 };
 use crate::deployment::SupersedePolicy;
 use crate::{Error, Result};
@@ -66,6 +66,9 @@ pub struct App {
     /// itself if it is not well; not at all if it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<BakePolicy>,
+    /// Programs that run beside it at fixed points of a deployment.
+    #[serde(default, skip_serializing_if = "Hooks::is_empty")]
+    pub hooks: Hooks,
 }
 
 /// How long the parts of a replacement may take.
@@ -127,6 +130,7 @@ impl App {
             supersede: SupersedePolicy::default(),
             approval: None,
             bake: None,
+            hooks: Hooks::default(),
         })
     }
 
@@ -195,6 +199,22 @@ impl App {
         self
     }
 
+    /// Sets the programs that run at fixed points of a deployment.
+    ///
+    /// ```
+    /// use quark_core::app::{App, Argv, Hook, HookPoint, Hooks, Source};
+    /// let migrate = Hook::new(Argv::new(["./manage", "migrate"])?);
+    /// let app = App::new("shop", Source::git("https://github.com/acme/shop", "main")?)?
+    ///     .with_hooks(Hooks::default().with(HookPoint::PreDeploy, migrate));
+    /// app.check()?;
+    /// # Ok::<(), quark_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_hooks(mut self, hooks: Hooks) -> Self {
+        self.hooks = hooks;
+        self
+    }
+
     /// Adds a variable.
     ///
     /// # Errors
@@ -241,6 +261,7 @@ impl App {
         if let Some(policy) = &self.bake {
             policy.check()?;
         }
+        self.hooks.check()?;
         self.health.check()
     }
 }

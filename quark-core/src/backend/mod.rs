@@ -30,8 +30,8 @@ pub mod store;
 pub use analysis_source::{AnalysisSource, Traffic};
 pub use call::Call;
 pub use container_runtime::{
-    ContainerId, ContainerRuntime, ContainerSpec, ContainerState, CreatedContainer, Labels, Listening, LogChunk,
-    LogSelection, ObservedContainer, RuntimeCapabilities, StopOutcome,
+    ContainerId, ContainerRuntime, ContainerSpec, ContainerState, CreatedContainer, InstanceSpec, Labels, Listening,
+    LogChunk, LogSelection, ObservedContainer, Purpose, RuntimeCapabilities, StopOutcome,
 };
 pub use image_builder::{BuildKey, BuildRequest, ImageBuilder};
 pub use log_sink::{LogSink, NoLog};

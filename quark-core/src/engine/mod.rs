@@ -15,6 +15,7 @@
 //! - `explain` says what is, what should be, why and what comes next (pure);
 //! - `bake` watches what was promoted, and has it rolled back if it is not well
 //!   (`analysis`, pure, says what is wrong with how users are served);
+//! - `hooks` says which programs of a version are due beside it (pure);
 //! - `person`: what only people decide, about `stuck` deployments, `safe_mode`
 //!   and whether a version may serve (`approval`).
 
@@ -30,6 +31,7 @@ mod drift;
 mod driver;
 mod explain;
 mod hold;
+mod hooks;
 mod lease;
 mod log;
 mod meanwhile;

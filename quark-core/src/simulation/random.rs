@@ -9,9 +9,10 @@ use super::people;
 use super::scenario::duration;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::{AppName, ApprovalPolicy, BakePolicy};
+use crate::app::{AppName, ApprovalPolicy, Argv, BakePolicy, Hook, HookPoint, Hooks};
 use crate::deployment::{DeploymentId, State, SupersedePolicy};
 use crate::engine::{DeployRequest, RollbackRequest};
+use crate::memory::HookRun;
 
 /// An app that people want something of.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ struct Wanted {
     approval: Option<ApprovalPolicy>,
     /// How long a version of it is watched once it serves.
     bake: Option<BakePolicy>,
+    /// The programs that run beside its deployments.
+    hooks: Hooks,
 }
 
 /// What somebody wants.
@@ -60,7 +63,8 @@ pub(super) async fn play(world: &World) -> Result<()> {
         let is_image = world.with_chance(|chance| chance.one_in(4));
         let approval = world.with_chance(|chance| chance.one_in(5).then(|| policy(chance)));
         let bake = world.with_chance(|chance| chance.one_in(3).then(|| watch(chance)));
-        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval, bake };
+        let hooks = world.with_chance(|chance| if chance.one_in(3) { hooks(chance) } else { Ok(Hooks::default()) })?;
+        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval, bake, hooks };
         create(world, &wanted).await?;
         names.push(wanted);
     }
@@ -201,6 +205,32 @@ fn watch(chance: &mut Chance) -> BakePolicy {
         .with_failures(failures)
 }
 
+/// Some hooks, with little time.
+fn hooks(chance: &mut Chance) -> Result<Hooks> {
+    let mut hooks = Hooks::default();
+    for point in HookPoint::ALL {
+        if chance.one_in(2) {
+            let timeout = Duration::from_secs(chance.between(3, 20));
+            hooks = hooks.with(point, Hook::new(Argv::new(["./hook"])?).with_timeout(timeout));
+        }
+    }
+    Ok(hooks)
+}
+
+/// A hook that takes a while, fails or hangs.
+fn hooked(chance: &mut Chance) -> Program {
+    let point = chance.pick(&HookPoint::ALL).copied().unwrap_or(HookPoint::PreDeploy);
+    let code = if chance.one_in(3) { 1 } else { 0 };
+    Program::Hooked(
+        point,
+        match chance.below(4) {
+            0 => HookRun::Hangs,
+            1 => HookRun::Ends(code),
+            _ => HookRun::Takes(chance.up_to(Duration::from_secs(15)), code),
+        },
+    )
+}
+
 /// An app with some policy for what a newer deployment means to earlier ones.
 async fn create(world: &World, wanted: &Wanted) -> Result<()> {
     let name = wanted.app.as_str();
@@ -209,6 +239,7 @@ async fn create(world: &World, wanted: &Wanted) -> Result<()> {
     let mut app = if wanted.is_image { world.image_app(name)? } else { world.app(name)? };
     app.approval.clone_from(&wanted.approval);
     app.bake.clone_from(&wanted.bake);
+    app.hooks.clone_from(&wanted.hooks);
     world.create(app.with_supersede(policy.unwrap_or_default())).await.map(|_| ())
 }
 
@@ -229,7 +260,8 @@ fn newest(world: &World, app: &AppName, wanted: impl Fn(State) -> bool) -> Optio
 fn program(chance: &mut Chance) -> Program {
     let soon = chance.up_to(Duration::from_secs(60));
     match chance.below(20) {
-        0..=8 => Program::Good,
+        0..=6 => Program::Good,
+        7 | 8 => hooked(chance),
         9 => Program::FailsUsersAfter(soon),
         10 | 11 => Program::WarmsUp(u32::try_from(chance.between(1, 12)).unwrap_or(1)),
         12 => Program::Unhealthy,

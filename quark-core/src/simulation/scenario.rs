@@ -9,9 +9,10 @@ use super::chance::Chance;
 use super::ledger::Ledger;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::{AppName, ApprovalPolicy, BakePolicy};
+use crate::app::{AppName, ApprovalPolicy, Argv, BakePolicy, Hook, HookPoint, Hooks};
 use crate::deployment::{Conclusion, DeploymentId, State};
 use crate::engine::{ApprovalRequest, DeploymentEngine};
+use crate::memory::HookRun;
 
 /// What people want in a run.
 ///
@@ -54,11 +55,13 @@ pub enum Scenario {
     Approval,
     /// Versions that are watched once they serve: one falls ill, one dies, one fails its users, one is well.
     Bake,
+    /// Versions with programs that run beside their deployments: they take a while, fail, or hang.
+    Hooks,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Random,
         Self::FirstDeploy,
         Self::Update,
@@ -76,6 +79,7 @@ impl Scenario {
         Self::SharedPorts,
         Self::Approval,
         Self::Bake,
+        Self::Hooks,
     ];
 
     /// Its name in reports and on the command line.
@@ -99,6 +103,7 @@ impl Scenario {
             Self::SharedPorts => "shared-ports",
             Self::Approval => "approval",
             Self::Bake => "bake",
+            Self::Hooks => "hooks",
         }
     }
 
@@ -131,6 +136,7 @@ impl Scenario {
             Self::SharedPorts => shared_ports(world).await,
             Self::Approval => approval(world).await,
             Self::Bake => bake(world).await,
+            Self::Hooks => hooks(world).await,
         }
     }
 
@@ -155,6 +161,7 @@ impl Scenario {
             Self::SharedPorts => &[Succeeded, Succeeded, Succeeded, Succeeded],
             Self::Approval => &[Succeeded, Cancelled, Cancelled],
             Self::Bake => &[Succeeded, RolledBack, RolledBack, RolledBack, Succeeded],
+            Self::Hooks => &[Succeeded, Failed, Failed, Succeeded],
         };
         let ended: Vec<_> = ledger.deployments().filter_map(|entry| entry.conclusion).collect();
         if ended == expected {
@@ -263,6 +270,21 @@ async fn bake(world: &World) -> Result<()> {
     let soon = Duration::from_secs(3);
     let bad = [Program::SickensAfter(soon), Program::DiesAfter(soon), Program::FailsUsersAfter(soon)];
     for program in [Program::Good].into_iter().chain(bad).chain([Program::Good]) {
+        world.release(&app, program).await?;
+    }
+    Ok(())
+}
+
+async fn hooks(world: &World) -> Result<()> {
+    let hook = Hook::new(Argv::new(["./hook"])?).with_timeout(Duration::from_secs(5));
+    let hooks = HookPoint::ALL.into_iter().fold(Hooks::default(), |hooks, point| hooks.with(point, hook.clone()));
+    let app = world.create(world.app("shop")?.with_hooks(hooks)).await?;
+    for program in [
+        Program::Hooked(HookPoint::PreDeploy, HookRun::Takes(Duration::from_secs(2), 0)),
+        Program::Hooked(HookPoint::PreDeploy, HookRun::Ends(3)),
+        Program::Hooked(HookPoint::PrePromote, HookRun::Hangs),
+        Program::Hooked(HookPoint::PostPromote, HookRun::Takes(Duration::from_secs(3), 1)),
+    ] {
         world.release(&app, program).await?;
     }
     Ok(())

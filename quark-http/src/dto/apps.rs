@@ -11,7 +11,7 @@ use quark_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ApprovalBody, BakeBody};
+use super::{ApprovalBody, BakeBody, HooksBody};
 
 /// What an app shall be. Everything but name and source has a default.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -56,6 +56,9 @@ pub struct CreateApp {
     /// itself if it is not well; not at all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<BakeBody>,
+    /// Programs that run at fixed points of a deployment; none by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<HooksBody>,
 }
 
 /// What a newer deployment means for those of the same app that have not ended.
@@ -191,6 +194,9 @@ impl CreateApp {
         }
         app.approval = self.approval.map(Into::into);
         app.bake = self.bake.map(Into::into);
+        if let Some(hooks) = self.hooks {
+            app.hooks = hooks.into_hooks()?;
+        }
         app.check()?;
         Ok(app)
     }
@@ -291,6 +297,8 @@ pub struct AppView {
     pub approval: Option<ApprovalBody>,
     /// How long a version is watched after it was promoted.
     pub bake: Option<BakeBody>,
+    /// Programs that run at fixed points of a deployment.
+    pub hooks: HooksBody,
     /// What serves.
     pub live: Option<OccupantView>,
     /// The version before, kept warm for an instant rollback.
@@ -306,7 +314,19 @@ pub struct AppView {
 impl From<AppRecord> for AppView {
     fn from(record: AppRecord) -> Self {
         let App {
-            name, source, domains, port, env, resources, health, timing, supersede: policy, approval, bake, ..
+            name,
+            source,
+            domains,
+            port,
+            env,
+            resources,
+            health,
+            timing,
+            supersede: policy,
+            approval,
+            bake,
+            hooks,
+            ..
         } = record.spec;
         Self {
             name: name.into(),
@@ -336,6 +356,7 @@ impl From<AppRecord> for AppView {
             supersede: supersede(policy),
             approval: approval.map(Into::into),
             bake: bake.map(Into::into),
+            hooks: hooks.into(),
             live: record.serving.live.map(Into::into),
             standby: record.serving.standby.map(|standby| standby.occupant.into()),
             version: record.version.0,

@@ -7,6 +7,7 @@ mod bake;
 mod deployments;
 mod explanation;
 mod garbage;
+mod hooks;
 mod leftovers;
 
 pub use approvals::{AnswerApproval, AnswerView, ApprovalBody, ApprovalList, DecisionBody, PendingApprovalView};
@@ -19,6 +20,7 @@ pub use deployments::{
 };
 pub use explanation::{ExplanationView, FindingView, NextView, ServedView, StandbyView, WorkView};
 pub use garbage::{GarbageView, OrphanView};
+pub use hooks::{HookBody, HooksBody};
 pub use leftovers::{InstanceView, LeftoversView};
 
 /// Whether the engine only looks, because its store seems to have gone back in

@@ -63,6 +63,7 @@ impl Host {
         if let Some(bake) = scenario.bake() {
             app["bake"] = bake;
         }
+        app["hooks"] = scenario.hooks();
         self.api.ask("POST", "/api/v1/apps", &app.to_string()).await;
     }
 

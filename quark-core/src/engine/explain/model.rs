@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::text;
-use crate::app::{AppName, CommitSha, ImageRef};
+use crate::app::{AppName, CommitSha, HookPoint, ImageRef};
 use crate::clock::Timestamp;
 use crate::deployment::{ContainerName, DeploymentId, DeploymentKind, Failure, Slot, State, StepName};
 
@@ -247,6 +247,15 @@ pub enum Finding {
     },
     /// The standby does not run: a rollback to it has to start it anew.
     StandbyDead,
+    /// A hook of what is live failed; that serves on.
+    HookFailed {
+        /// The number of the deployment.
+        sequence: u64,
+        /// Which hook.
+        hook: HookPoint,
+        /// Why.
+        failure: Failure,
+    },
 }
 
 /// What happens next, or could.
@@ -323,6 +332,7 @@ impl Finding {
             Self::Held { .. } => "held",
             Self::AddressTaken { .. } => "address_taken",
             Self::StandbyDead => "standby_dead",
+            Self::HookFailed { .. } => "hook_failed",
         }
     }
 }

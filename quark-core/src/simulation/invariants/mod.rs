@@ -33,6 +33,8 @@
 //! | `baked-through` | what is watched once it serves counts as well after its time, and if it was found well at the end |
 //! | `back-for-cause` | the engine rolls back what does not run, or was found unwell as often in a row as its policy asks for; once at most |
 //! | `back-to-the-well` | it rolls back to what it has just found well |
+//! | `hook-once` | a hook is started once, unless the world has harmed it |
+//! | `hooks-in-order` | nothing is started before its first hook went well, nor promoted before its second; the others run once it serves, and once it is gone |
 //! | `safe-mode` | a store that went back in time is noticed, and nothing is touched until a person resumes |
 //! | `counted-once` | each deployment that has ended is counted once at most; exactly once if nothing went wrong |
 //! | `no-panic` | no task panics |
@@ -45,6 +47,7 @@
 mod approval;
 mod bake;
 mod doubt;
+mod hooks;
 mod leases;
 mod needed;
 mod records;
@@ -140,5 +143,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(bake::BackForCause::default()),
         Box::new(bake::BackToTheWell::default()),
         Box::new(doubt::SafeMode::default()),
+        Box::new(hooks::HookOnce::default()),
+        Box::new(hooks::HooksInOrder::default()),
     ]
 }

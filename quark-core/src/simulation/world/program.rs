@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::memory::{Behaviour, Health};
+use crate::app::HookPoint;
+use crate::memory::{Behaviour, Health, HookRun};
 
 /// What the program of a commit does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub enum Program {
     /// It is well when it is asked, and fails every fifth request of a user from
     /// that long after it was promoted.
     FailsUsersAfter(Duration),
+    /// It is well, and its hook at this point runs like this.
+    Hooked(HookPoint, HookRun),
 }
 
 /// What becomes of a program once it serves.
@@ -47,6 +50,9 @@ impl Program {
         let health = match self {
             Self::BuildFails => return Err("error: expected `;`, found `}`"),
             Self::IgnoresStop => return Ok(Behaviour::healthy().ignoring_stop()),
+            Self::Hooked(point, run) => {
+                return Ok(Behaviour::healthy().printing(["starting"]).printing_environment().running_hook(point, run));
+            }
             Self::Good | Self::DiesAfter(_) | Self::SickensAfter(_) | Self::FailsUsersAfter(_) => Health::Healthy,
             Self::Unhealthy => Health::Status(500),
             Self::Exits => Health::ExitsAtOnce(1),
