@@ -124,7 +124,7 @@ impl Driver {
     }
 
     /// Nobody else mends what is live while it is watched.
-    async fn mend_meanwhile(&self, draft: &mut Draft) -> Result<()> {
+    pub(super) async fn mend_meanwhile(&self, draft: &mut Draft) -> Result<()> {
         match found(&self.shared, draft.snapshot()).await {
             Ok(drift) if !drift.is_empty() => {
                 tracing::warn!(app = %draft.snapshot().deployment.app, found = ?drift, "what is watched is not as it shall be");

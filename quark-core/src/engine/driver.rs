@@ -186,7 +186,16 @@ impl Driver {
             Decision::Settle(outcome) => draft.decided(outcome, now),
             Decision::Bake => return self.bake(draft).await,
             Decision::Vacate => settle::retired(draft),
-            Decision::Finish(conclusion) => draft.finish(conclusion, now),
+            Decision::Finish(conclusion) => {
+                if draft.snapshot().deployment.state == State::Baking {
+                    // An engine that died has left what serves to whoever goes on.
+                    self.mend_meanwhile(draft).await?;
+                    if draft.snapshot().deployment.state != State::Baking {
+                        return Ok(None);
+                    }
+                }
+                draft.finish(conclusion, now);
+            }
         }
         Ok(None)
     }
