@@ -154,6 +154,7 @@ fn doing(step: StepName) -> &'static str {
         StepName::Promote => "switching",
         StepName::RollBack => "going back to the version before",
         StepName::Undo => "taking away what was made",
+        StepName::PreDeploy | StepName::PrePromote | StepName::PostPromote => "running a hook",
         StepName::Unroute => "taking the route away",
         _ => "working",
     }

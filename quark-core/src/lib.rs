@@ -69,8 +69,8 @@ mod workspace;
 
 pub use app::{
     App, AppName, ApprovalPolicy, Argv, Artifact, BakePolicy, BranchName, CommitSha, Domain, EnvKey, EnvVars,
-    HealthCheck, HealthPath, ImageRef, LivenessAction, LivenessPolicy, RelativePath, RepositoryUrl, Resources, Secret,
-    Source, Timing,
+    HealthCheck, HealthPath, Hook, HookPoint, Hooks, ImageRef, LivenessAction, LivenessPolicy, RelativePath,
+    RepositoryUrl, Resources, Secret, Source, Timing,
 };
 pub use backend::{
     AnalysisSource, ContainerRuntime, HostGauge, ImageBuilder, MetricsSink, Prober, Queue, Router, SourceFetcher, Store,

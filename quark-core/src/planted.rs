@@ -194,6 +194,14 @@ mod list {
         RollsBackToTheDead = "rolls-back-to-the-dead",
         /// What falls ill while it serves is restarted, and nobody is told.
         IllnessNotTold = "illness-not-told",
+        /// A hook that was begun is begun again by whoever goes on with it.
+        HookRunAgain = "hook-run-again",
+        /// A hook that has failed counts as one that went well.
+        FailedHookIgnored = "failed-hook-ignored",
+        /// The container of a hook is left.
+        HookLeftBehind = "hook-left-behind",
+        /// The hook before the promotion is not run.
+        HookSkipped = "hook-skipped",
     }
 
     #[cfg(test)]

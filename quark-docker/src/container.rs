@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use quark_core::backend::container_runtime::label;
 use quark_core::backend::{ContainerId, ContainerState, Labels, ObservedContainer};
 use quark_core::{ContainerName, Timestamp};
 use serde::Deserialize;
@@ -69,6 +70,11 @@ impl Container {
     /// Whether somebody is removing it at this moment.
     pub(crate) fn is_being_removed(&self) -> bool {
         self.state.status == "removing"
+    }
+
+    /// Whether it is a hook that was started and has ended: it is not started again.
+    pub(crate) fn is_over(&self) -> bool {
+        self.label(label::HOOK).is_some() && matches!(self.observed_state(), ContainerState::Exited { .. })
     }
 
     /// The id of its first process, as the daemon sees it, while it runs.

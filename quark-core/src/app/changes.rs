@@ -67,6 +67,7 @@ impl App {
             approval,
             bake,
             liveness,
+            hooks,
         } = self;
         let mut changes = Vec::new();
         let mut field = |name: &str, differs: bool| {
@@ -87,6 +88,7 @@ impl App {
         field("approval", *approval != before.approval);
         field("bake", *bake != before.bake);
         field("liveness", *liveness != before.liveness);
+        field("hooks", *hooks != before.hooks);
         let keys: BTreeSet<&EnvKey> = env.iter().chain(before.env.iter()).map(|(key, _)| key).collect();
         for key in keys {
             let find = |app: &Self| app.env.iter().find(|(known, _)| *known == key).map(|(_, value)| value.clone());

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppName, ApprovalPolicy, Argv, BakePolicy, Domain, EnvKey, EnvVars, HealthCheck, LivenessPolicy, RelativePath,
-    Resources, Secret, Source,
+    AppName, ApprovalPolicy, Argv, BakePolicy, Domain, EnvKey, EnvVars, HealthCheck, Hooks, LivenessPolicy,
+    RelativePath, Resources, Secret, Source,
 };
 use crate::deployment::SupersedePolicy;
 use crate::{Error, Result};
@@ -70,6 +70,9 @@ pub struct App {
     /// is done if it is not well; it is not asked if it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness: Option<LivenessPolicy>,
+    /// Programs that run beside it at fixed points of a deployment.
+    #[serde(default, skip_serializing_if = "Hooks::is_empty")]
+    pub hooks: Hooks,
 }
 
 /// How long the parts of a replacement may take.
@@ -132,6 +135,7 @@ impl App {
             approval: None,
             bake: None,
             liveness: None,
+            hooks: Hooks::default(),
         })
     }
 
@@ -206,6 +210,21 @@ impl App {
         self.liveness = Some(policy);
         self
     }
+    /// Sets the programs that run at fixed points of a deployment.
+    ///
+    /// ```
+    /// use quark_core::app::{App, Argv, Hook, HookPoint, Hooks, Source};
+    /// let migrate = Hook::new(Argv::new(["./manage", "migrate"])?);
+    /// let app = App::new("shop", Source::git("https://github.com/acme/shop", "main")?)?
+    ///     .with_hooks(Hooks::default().with(HookPoint::PreDeploy, migrate));
+    /// app.check()?;
+    /// # Ok::<(), quark_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_hooks(mut self, hooks: Hooks) -> Self {
+        self.hooks = hooks;
+        self
+    }
 
     /// Adds a variable.
     ///
@@ -256,6 +275,7 @@ impl App {
         if let Some(policy) = &self.liveness {
             policy.check()?;
         }
+        self.hooks.check()?;
         self.health.check()
     }
 }

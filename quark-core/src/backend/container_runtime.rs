@@ -9,7 +9,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::call::Call;
-use crate::app::{AppName, Argv, Artifact, EnvVars, ImageRef, Resources};
+use crate::app::{AppName, Argv, Artifact, EnvVars, HookPoint, ImageRef, Resources};
 use crate::clock::Timestamp;
 use crate::deployment::{ContainerName, DeploymentId, Endpoint, Fence, LogStream, Slot};
 use crate::{Error, ErrorKind, Result};
@@ -30,6 +30,9 @@ pub mod label {
     pub const SPEC: &str = "quark.spec";
     /// The lease under which it was made.
     pub const FENCE: &str = "quark.fence";
+    /// The hook that it runs, where it is no instance. Such a container has
+    /// neither slot nor replica.
+    pub const HOOK: &str = "quark.hook";
 }
 
 /// Labels by name.
@@ -46,10 +49,6 @@ pub struct ContainerSpec {
     pub app: AppName,
     /// The deployment that makes it.
     pub deployment: DeploymentId,
-    /// The number of the replica.
-    pub replica: u16,
-    /// The slot that it is made for.
-    pub slot: Slot,
     /// The lease under which it is made. For people who look at what is there;
     /// not a part of the hash, so that a later lease adopts the container.
     pub fence: Fence,
@@ -59,12 +58,34 @@ pub struct ContainerSpec {
     pub command: Option<Argv>,
     /// Its variables.
     pub env: EnvVars,
+    /// What it may use.
+    pub resources: Resources,
+    /// What it is there for.
+    pub purpose: Purpose,
+}
+
+/// What a container is there for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a runtime must know what to do with each")]
+pub enum Purpose {
+    /// It is an instance of the app: it listens, and users are sent to it.
+    Instance(InstanceSpec),
+    /// It does one thing and ends. It has no address and no port, nothing is sent
+    /// to it, and it is started once.
+    Hook(HookPoint),
+}
+
+/// What makes a container an instance of its app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceSpec {
+    /// The number of the replica.
+    pub replica: u16,
+    /// The slot that it is made for.
+    pub slot: Slot,
     /// The port it listens on inside, where there is an inside.
     pub port: u16,
     /// Where the router reaches it.
     pub endpoint: Endpoint,
-    /// What it may use.
-    pub resources: Resources,
 }
 
 impl ContainerSpec {
@@ -73,14 +94,23 @@ impl ContainerSpec {
     #[must_use]
     pub fn hash(&self) -> String {
         #[derive(Serialize)]
-        struct Hashed<'a>(&'a str, &'a Artifact, &'a Option<Argv>, &'a EnvVars, u16, &'a Endpoint, Resources);
+        struct Hashed<'a>(
+            &'a str,
+            &'a Artifact,
+            &'a Option<Argv>,
+            &'a EnvVars,
+            Option<u16>,
+            Option<&'a Endpoint>,
+            Resources,
+        );
+        let instance = self.instance();
         let hashed = Hashed(
             self.name.as_str(),
             &self.artifact,
             &self.command,
             &self.env,
-            self.port,
-            &self.endpoint,
+            instance.map(|instance| instance.port),
+            instance.map(|instance| &instance.endpoint),
             self.resources,
         );
         // Serialising plain structures to memory cannot fail; an empty text
@@ -89,21 +119,47 @@ impl ContainerSpec {
         hex::encode(Sha256::digest(text.as_bytes()))
     }
 
+    /// What makes it an instance, if it is one.
+    #[must_use]
+    pub fn instance(&self) -> Option<&InstanceSpec> {
+        match &self.purpose {
+            Purpose::Instance(instance) => Some(instance),
+            Purpose::Hook(_) => None,
+        }
+    }
+
+    /// Where the router reaches it, if it is an instance.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        self.instance().map(|instance| &instance.endpoint)
+    }
+
+    /// Has it reached elsewhere, if it is an instance.
+    #[must_use]
+    pub fn at(mut self, endpoint: Endpoint) -> Self {
+        if let Purpose::Instance(instance) = &mut self.purpose {
+            instance.endpoint = endpoint;
+        }
+        self
+    }
+
     /// The labels that the container gets.
     #[must_use]
     pub fn labels(&self) -> Labels {
-        [
+        let common = [
             (label::INSTALLATION, self.installation.clone()),
             (label::APP, self.app.to_string()),
             (label::DEPLOYMENT, self.deployment.to_string()),
-            (label::REPLICA, self.replica.to_string()),
-            (label::SLOT, self.slot.to_string()),
             (label::FENCE, self.fence.0.to_string()),
             (label::SPEC, self.hash()),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+        ];
+        let own = match &self.purpose {
+            Purpose::Instance(instance) => {
+                vec![(label::REPLICA, instance.replica.to_string()), (label::SLOT, instance.slot.to_string())]
+            }
+            Purpose::Hook(point) => vec![(label::HOOK, point.to_string())],
+        };
+        common.into_iter().chain(own).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 
@@ -235,6 +291,9 @@ pub struct RuntimeCapabilities {
 /// - What a container prints can be read by `logs`, each line once and in order, also after it has exited.
 /// - A container outlives the runtime object that started it, and another object finds it.
 /// - Variables arrive as given, also with line breaks, and nothing of the engine's own environment does.
+/// - A hook runs to its end and is not started again: neither by the runtime, nor by a `start` that comes
+///   late or twice, which succeeds. Its exit code can be seen.
+/// - A hook listens nowhere: it is started though the endpoints of its app are taken, and `PORT` is not set.
 #[async_trait]
 pub trait ContainerRuntime: std::fmt::Debug + Send + Sync + 'static {
     /// What this runtime can do beyond the contract.

@@ -32,8 +32,8 @@ pub mod store;
 pub use analysis_source::{AnalysisSource, Traffic};
 pub use call::Call;
 pub use container_runtime::{
-    ContainerId, ContainerRuntime, ContainerSpec, ContainerState, CreatedContainer, Labels, Listening, LogChunk,
-    LogSelection, ObservedContainer, RuntimeCapabilities, StopOutcome,
+    ContainerId, ContainerRuntime, ContainerSpec, ContainerState, CreatedContainer, InstanceSpec, Labels, Listening,
+    LogChunk, LogSelection, ObservedContainer, Purpose, RuntimeCapabilities, StopOutcome,
 };
 pub use host_gauge::{HostCapacity, HostGauge};
 pub use image_builder::{BuildKey, BuildRequest, ImageBuilder};

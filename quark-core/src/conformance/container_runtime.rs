@@ -10,6 +10,7 @@ mod bench;
 mod creating;
 mod finding;
 mod fixture;
+mod hooks;
 mod output;
 mod starting;
 mod stopping;
@@ -21,6 +22,7 @@ pub use creating::{
 };
 pub use finding::{containers_outlive_their_runtime, list_yields_what_carries_all_labels, unknown_names_are_none};
 pub use fixture::{ProgramKind, RuntimeFixture, Taken};
+pub use hooks::{a_hook_is_no_instance, a_hook_runs_to_its_end_once, a_hook_tells_how_it_ended};
 pub use output::{following_ends_with_the_container, output_is_read_in_order, variables_arrive_as_given};
 pub use starting::{
     a_missing_program_is_told, a_taken_endpoint_is_told, starting_twice_starts_once, what_listens_is_ours,
@@ -61,6 +63,9 @@ macro_rules! __for_each_container_runtime_case {
             output_is_read_in_order,
             following_ends_with_the_container,
             variables_arrive_as_given,
+            a_hook_runs_to_its_end_once,
+            a_hook_tells_how_it_ended,
+            a_hook_is_no_instance,
         ] }
     };
 }

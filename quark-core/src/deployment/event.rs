@@ -10,7 +10,7 @@ use super::record::Failure;
 use super::slot::Slot;
 use super::state::{Conclusion, State};
 use super::step::StepName;
-use crate::app::AppName;
+use crate::app::{AppName, HookPoint};
 use crate::clock::Timestamp;
 
 /// Something that happened to a deployment. Sequence numbers grow over the
@@ -162,6 +162,22 @@ pub enum EventKind {
         conclusion: Conclusion,
         /// Why, if it failed.
         failure: Option<Failure>,
+    },
+    /// A hook was begun.
+    HookStarted {
+        /// Which.
+        hook: HookPoint,
+    },
+    /// A hook has ended, was stopped, or could not be run.
+    HookEnded {
+        /// Which.
+        hook: HookPoint,
+        /// Whether it did what it was for.
+        succeeded: bool,
+        /// How its program ended, if it did by itself.
+        exit_code: Option<i32>,
+        /// From its beginning to its end, in milliseconds.
+        took_ms: u64,
     },
 }
 

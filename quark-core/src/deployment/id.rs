@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::app::{AppName, checked_text};
+use crate::app::{AppName, HookPoint, checked_text};
 use crate::{Error, Result};
 
 /// One attempt to change what runs. A UUID of version 7: it sorts by time.
@@ -60,7 +60,8 @@ impl FromStr for DeploymentId {
 }
 
 checked_text! {
-    /// The name of a container: `qk-<app>-<deployment>-<replica>`. A name is
+    /// The name of a container: `qk-<app>-<deployment>-<replica>`, or with the
+    /// name of a hook in the place of the replica. A name is
     /// used for one deployment only, so that a stale order can never hit a
     /// container of another one.
     ContainerName, check_container_name
@@ -71,6 +72,12 @@ impl ContainerName {
     #[must_use]
     pub fn of(app: &AppName, deployment: DeploymentId, replica: u16) -> Self {
         Self(format!("qk-{app}-{}-{replica}", deployment.0.simple()))
+    }
+
+    /// The name of the container of a hook that a deployment runs.
+    #[must_use]
+    pub fn of_hook(app: &AppName, deployment: DeploymentId, hook: HookPoint) -> Self {
+        Self(format!("qk-{app}-{}-{}", deployment.0.simple(), hook.as_str().replace('_', "-")))
     }
 }
 
@@ -211,5 +218,9 @@ mod tests {
         let name = ContainerName::of(&AppName::parse("shop").unwrap(), DeploymentId::generate(), 0);
         assert_eq!(ContainerName::parse(name.as_str()).unwrap(), name);
         assert!(ContainerName::parse("qk-a;b").is_err());
+        let hook =
+            ContainerName::of_hook(&AppName::parse("shop").unwrap(), DeploymentId::generate(), HookPoint::PreDeploy);
+        assert_eq!(ContainerName::parse(hook.as_str()).unwrap(), hook);
+        assert!(hook.as_str().ends_with("-pre-deploy"));
     }
 }

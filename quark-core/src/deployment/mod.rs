@@ -3,7 +3,7 @@
 //! ```text
 //! queued → admitted → fetching → building → preparing → starting → probing → promoting → completed
 //!                          if people must agree: probing → awaiting_approval → probing
-//!         if it is watched once it serves: promoting → baking → completed
+//!         if it is watched once it serves, or has a hook for then: promoting → baking → completed
 //!             baking, when it is not well → rolling_back → completed
 //!                                           rolling_back, if it cannot be done → reverting → completed
 //!             any of them before promoting, on failure or cancel → unwinding → completed

@@ -32,7 +32,7 @@ pub enum State {
     /// The route is being pointed at it.
     #[serde(alias = "switching")]
     Promoting,
-    /// It serves, and is watched for a while.
+    /// It serves, and is watched for a while, or its hook for then runs.
     Baking,
     /// It serves and is not well: users are being sent back to the version before.
     RollingBack,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::Fence;
 use super::record::Failure;
-use crate::app::{Artifact, CommitSha};
+use crate::app::{Artifact, CommitSha, HookPoint};
 use crate::clock::Timestamp;
 
 /// What is done to the world, in the order of a deployment. The names are
@@ -47,6 +47,16 @@ pub enum StepName {
     Collect,
     /// Stop what is live and not well, and start it again.
     Restart,
+    /// Run the hook before anything of the version is created.
+    PreDeploy,
+    /// Run the hook before the version serves.
+    PrePromote,
+    /// Run the hook once the version serves.
+    PostPromote,
+    /// Run the hook once the version before was taken away.
+    PostRetire,
+    /// Remove the containers of hooks that have ended.
+    Tidy,
 }
 
 impl StepName {
@@ -70,6 +80,28 @@ impl StepName {
             Self::Mend => "mend",
             Self::Collect => "collect",
             Self::Restart => "restart",
+            Self::PreDeploy => "pre_deploy",
+            Self::PrePromote => "pre_promote",
+            Self::PostPromote => "post_promote",
+            Self::PostRetire => "post_retire",
+            Self::Tidy => "tidy",
+        }
+    }
+
+    /// The hook that the step runs, if it runs one.
+    #[must_use]
+    pub fn hook(self) -> Option<HookPoint> {
+        HookPoint::ALL.into_iter().find(|point| Self::from(*point) == self)
+    }
+}
+
+impl From<HookPoint> for StepName {
+    fn from(point: HookPoint) -> Self {
+        match point {
+            HookPoint::PreDeploy => Self::PreDeploy,
+            HookPoint::PrePromote => Self::PrePromote,
+            HookPoint::PostPromote => Self::PostPromote,
+            HookPoint::PostRetire => Self::PostRetire,
         }
     }
 }
@@ -109,6 +141,9 @@ pub struct StepOutput {
     /// What people may want to know, such as the time it took to become healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// How the program of a hook ended, if it did by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
 }
 
 /// One step of one deployment. `(deployment, name, attempt)` is unique; all

@@ -8,13 +8,14 @@ use std::time::Duration;
 use super::analysis::complaint;
 use super::draft::Draft;
 use super::driver::{Burst, Driver};
+use super::hooks;
 use super::reconcile::found;
 use super::settle::{self, Seen};
 use super::shared::Shared;
 use super::step::{self, StepContext};
-use crate::app::{BakePolicy, HealthCheck};
+use crate::app::{BakePolicy, HealthCheck, HookPoint};
 use crate::backend::Snapshot;
-use crate::deployment::{Bake, Failure, Slot, State, StepName, Traffic};
+use crate::deployment::{Bake, Conclusion, Deployment, DeploymentKind, Failure, Slot, State, StepName, Traffic};
 use crate::error::ErrorKind;
 use crate::planted::planted;
 use crate::{Error, Result};
@@ -67,6 +68,45 @@ impl Driver {
         Ok(Some(Burst::Parked(self.shared.now().after(policy.interval))))
     }
 
+    /// Goes on with the hook of a version that serves, and looks after that
+    /// version meanwhile: it is parked between two looks.
+    pub(super) async fn run_hook_and_watch(&self, draft: &mut Draft) -> Result<Option<Burst>> {
+        let ran = self.step(draft, StepName::PostPromote).await?;
+        let again = match ran {
+            Some(Burst::Parked(again)) if hooks::is_due(draft.snapshot(), HookPoint::PostPromote) => again,
+            _ => return Ok(ran),
+        };
+        let watched = draft.snapshot().deployment.bake.is_some();
+        let burst = if watched {
+            self.bake(draft).await?
+        } else {
+            match self.put_down(draft).await? {
+                Some(instead) => return Ok(instead),
+                None => self.mend_meanwhile(draft).await?,
+            }
+            Some(Burst::Parked(again))
+        };
+        Ok(match burst {
+            Some(Burst::Parked(at)) => Some(Burst::Parked(at.min(again))),
+            other => other,
+        })
+    }
+
+    /// Whether what is live has a hook for the end of this version.
+    pub(super) async fn has_hook_for_retired(&self, snapshot: &Snapshot) -> Result<bool> {
+        // What was rolled back by itself was never in the place of another.
+        if snapshot.deployment.conclusion == Some(Conclusion::RolledBack) {
+            return Ok(false);
+        }
+        let live = snapshot.app.as_ref().and_then(|app| app.serving.live.as_ref());
+        let Some(live) = live.filter(|live| live.deployment != snapshot.deployment.id) else { return Ok(false) };
+        let live = self.shared.store.deployment(live.deployment).await?;
+        let has_hook = |live: Deployment| {
+            live.kind == DeploymentKind::Deploy && live.release.hooks.at(HookPoint::PostRetire).is_some()
+        };
+        Ok(live.is_some_and(has_hook))
+    }
+
     /// Keeps what users got from the version before, while that is known.
     async fn note_traffic_before(&self, draft: &mut Draft) {
         let snapshot = draft.snapshot();
@@ -85,7 +125,7 @@ impl Driver {
     }
 
     /// Nobody else mends what is live while it is watched.
-    async fn mend_meanwhile(&self, draft: &mut Draft) -> Result<()> {
+    pub(super) async fn mend_meanwhile(&self, draft: &mut Draft) -> Result<()> {
         match found(&self.shared, draft.snapshot()).await {
             Ok(drift) if !drift.is_empty() => {
                 tracing::warn!(app = %draft.snapshot().deployment.app, found = ?drift, "what is watched is not as it shall be");

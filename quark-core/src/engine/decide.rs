@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use super::liveness::wish;
-use super::retry;
 use super::wish::plan_outdated;
-use crate::app::Source;
+use super::{hooks, retry};
+use crate::app::{HookPoint, Source};
 use crate::backend::Snapshot;
 use crate::clock::Timestamp;
 use crate::deployment::{
@@ -53,6 +53,8 @@ pub(super) enum Decision {
     Settle(ApprovalOutcome),
     /// Look how it does since it was promoted.
     Bake,
+    /// Nothing is left of the standby.
+    Vacate,
     /// End.
     Finish(Conclusion),
     /// Nothing before this time.
@@ -83,13 +85,20 @@ pub(super) fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
         },
         State::Fetching => run(snapshot, StepName::Fetch),
         State::Building => run(snapshot, StepName::Build),
+        State::Preparing | State::Probing | State::Baking if tidies(snapshot) => run(snapshot, StepName::Tidy),
+        State::Preparing if hooks::is_due(snapshot, HookPoint::PreDeploy) => run(snapshot, StepName::PreDeploy),
         State::Preparing if slot_is_occupied(snapshot) => run(snapshot, StepName::Clear),
         State::Preparing => run(snapshot, StepName::Create),
         State::Starting => run(snapshot, StepName::Start),
+        State::Probing if is_probed(snapshot) && hooks::is_due(snapshot, HookPoint::PrePromote) => {
+            run(snapshot, StepName::PrePromote)
+        }
         State::Probing => run(snapshot, StepName::Probe),
         State::AwaitingApproval => approval(deployment, now),
         State::Promoting if deployment.kind == DeploymentKind::Remove => run(snapshot, StepName::Unroute),
         State::Promoting => run(snapshot, StepName::Promote),
+        State::Baking if hooks::is_due(snapshot, HookPoint::PostPromote) => run(snapshot, StepName::PostPromote),
+        State::Baking if deployment.bake.is_none() => Decision::Finish(Conclusion::Succeeded),
         State::Baking => Decision::Bake,
         State::RollingBack => run(snapshot, StepName::RollBack),
         State::Reverting => run(snapshot, StepName::Revert),
@@ -97,6 +106,17 @@ pub(super) fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
         // Only a person moves a stuck deployment.
         State::Stuck | State::Completed => Decision::Done,
     }
+}
+
+/// Whether the containers of hooks that have ended are removed first.
+fn tidies(snapshot: &Snapshot) -> bool {
+    hooks::is_untidy(snapshot)
+}
+
+/// Whether it was found healthy since it was started: it goes back to where it is
+/// started only when that, or a probe, has failed.
+fn is_probed(snapshot: &Snapshot) -> bool {
+    last(snapshot, StepName::Probe).is_some_and(|record| record.phase == StepPhase::Done)
 }
 
 /// Whether what was decided is the part of a deployment that takes long: to
@@ -203,7 +223,8 @@ pub(super) fn deadline(deployment: &Deployment) -> Option<Timestamp> {
 /// The next step of the retirement of the standby that this deployment left.
 /// `busy` says that another deployment of the app is active: it may be about
 /// to roll back to this very standby.
-pub(super) fn decide_retirement(snapshot: &Snapshot, now: Timestamp, busy: bool) -> Decision {
+/// `hooked` says that what is live has a hook for when this is done.
+pub(super) fn decide_retirement(snapshot: &Snapshot, now: Timestamp, busy: bool, hooked: bool) -> Decision {
     // Who removes the app takes the standby away too, and the route before.
     let app = snapshot.app.as_ref().filter(|app| app.removed_at.is_none());
     let standby = app.and_then(|app| app.serving.standby.as_ref());
@@ -218,8 +239,19 @@ pub(super) fn decide_retirement(snapshot: &Snapshot, now: Timestamp, busy: bool)
             return Decision::Wait(now.after(Duration::from_secs(1)));
         }
     }
-    let drained = last(snapshot, StepName::Drain).is_some_and(|step| step.phase == StepPhase::Done);
-    run(snapshot, if drained { StepName::Retire } else { StepName::Drain })
+    let is_done = |step| last(snapshot, step).is_some_and(|record| record.phase == StepPhase::Done);
+    if !is_done(StepName::Retire) {
+        return run(snapshot, if is_done(StepName::Drain) { StepName::Retire } else { StepName::Drain });
+    }
+    // It stays written down as the standby until its hook is over: that is what
+    // a lost job is rebuilt from.
+    if hooked && !hooks::is_over(snapshot, HookPoint::PostRetire) {
+        return run(snapshot, StepName::PostRetire);
+    }
+    if tidies(snapshot) {
+        return run(snapshot, StepName::Tidy);
+    }
+    Decision::Vacate
 }
 
 /// Where a deployment goes when a step has failed for good.
@@ -237,7 +269,9 @@ pub(super) fn after_failure(snapshot: &Snapshot, step: StepName, failure: &Failu
         // tried again when a person says so.
         StepName::Unroute => State::Stuck,
         // Somebody has pruned the image: make it once more.
-        StepName::Create if failure.code == "image_not_found" && tried("image_not_found") <= 1 => {
+        StepName::Create | StepName::PreDeploy
+            if failure.code == "image_not_found" && tried("image_not_found") <= 1 =>
+        {
             if is_git {
                 State::Fetching
             } else {
@@ -250,6 +284,10 @@ pub(super) fn after_failure(snapshot: &Snapshot, step: StepName, failure: &Failu
         }
         // The standby of a rollback has died: start the release anew.
         StepName::Probe if is_warm(snapshot) => State::Preparing,
+        // It serves: what it does beside that is told, and changes nothing.
+        StepName::PostPromote => State::Baking,
+        // What it has left is collected as garbage.
+        StepName::Tidy => snapshot.deployment.state,
         _ => State::Unwinding,
     }
 }

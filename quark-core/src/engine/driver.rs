@@ -18,7 +18,9 @@ use super::shared::Shared;
 use super::step::{self, StepContext};
 use crate::backend::{Call, ClaimToken, HandBack, JobKind, Lease, Metric, Snapshot};
 use crate::clock::Timestamp;
-use crate::deployment::{DeploymentId, EventKind, Failure, Shortage, StepName, StepOutput, StepPhase, StepRecord};
+use crate::deployment::{
+    DeploymentId, EventKind, Failure, Shortage, State, StepName, StepOutput, StepPhase, StepRecord,
+};
 use crate::planted::planted;
 use crate::platform::Task;
 use crate::{Error, ErrorClass, ErrorKind, Result};
@@ -41,6 +43,8 @@ pub(super) const BUSY: Duration = Duration::from_millis(250);
 
 /// How often what is live is looked after while a step takes long.
 pub(super) const MEANWHILE: Duration = Duration::from_secs(5);
+/// How often a hook is looked at that runs beside what serves.
+const HOOK: Duration = Duration::from_secs(2);
 /// How long to wait for a store that does not answer.
 const AWAY: Duration = Duration::from_millis(500);
 
@@ -98,7 +102,11 @@ impl Driver {
             let now = self.shared.now();
             let decision = match kind {
                 JobKind::Deploy => decide(draft.snapshot(), now),
-                JobKind::Retire => decide_retirement(draft.snapshot(), now, self.is_busy(draft.snapshot()).await?),
+                JobKind::Retire => {
+                    let busy = self.is_busy(draft.snapshot()).await?;
+                    let hooked = self.has_hook_for_retired(draft.snapshot()).await?;
+                    decide_retirement(draft.snapshot(), now, busy, hooked)
+                }
             };
             tracing::debug!(deployment = %id, state = %draft.snapshot().deployment.state, ?decision, "decided");
             if let Some(wait) = self.waits_for_place(&mut place, draft.snapshot(), &decision).await? {
@@ -136,9 +144,10 @@ impl Driver {
         match decision {
             Decision::Done => return Ok(Some(Burst::Finished)),
             Decision::Wait(until) => return Ok(Some(Burst::Parked(until))),
+            Decision::Run(StepName::PostPromote) => return self.run_hook_and_watch(draft).await,
             Decision::Run(step) => return self.step(draft, step).await,
             // Nobody waits for a retirement: it does not hold the app meanwhile.
-            Decision::Retry(StepName::Drain | StepName::Retire, due) if due > now => {
+            Decision::Retry(StepName::Drain | StepName::Retire | StepName::PostRetire, due) if due > now => {
                 return Ok(Some(Burst::Parked(due)));
             }
             Decision::Retry(step, due) => {
@@ -170,7 +179,17 @@ impl Driver {
             Decision::Watch(until) => return self.watch(draft, until).await,
             Decision::Settle(outcome) => draft.decided(outcome, now),
             Decision::Bake => return self.bake(draft).await,
-            Decision::Finish(conclusion) => draft.finish(conclusion, now),
+            Decision::Vacate => settle::retired(draft),
+            Decision::Finish(conclusion) => {
+                if draft.snapshot().deployment.state == State::Baking {
+                    // An engine that died has left what serves to whoever goes on.
+                    self.mend_meanwhile(draft).await?;
+                    if draft.snapshot().deployment.state != State::Baking {
+                        return Ok(None);
+                    }
+                }
+                draft.finish(conclusion, now);
+            }
         }
         Ok(None)
     }
@@ -211,7 +230,16 @@ impl Driver {
             self.refuse(draft, record, &error);
             return Ok(None);
         }
-        draft.tell(EventKind::StepStarted { step, attempt: record.attempt });
+        match step.hook() {
+            // It is gone on with again and again.
+            Some(_) if resumed => {}
+            hook => {
+                draft.tell(EventKind::StepStarted { step, attempt: record.attempt });
+                if let Some(hook) = hook.filter(|_| record.attempt == 1) {
+                    draft.tell(EventKind::HookStarted { hook });
+                }
+            }
+        }
         draft.step(record.clone());
         if step::yields_to_cancel(step) && !planted!(CancelIgnored) {
             // This row decides between a cancel and the promotion.
@@ -269,7 +297,7 @@ impl Driver {
     fn begin(&self, draft: &Draft, step: StepName, now: Timestamp) -> StepRecord {
         let deployment = &draft.snapshot().deployment;
         let mut until = now.after(step::limit(step, &deployment.release));
-        if !step::is_cleanup(step) {
+        if !step::has_its_own_time(step) {
             until = deadline(deployment).map_or(until, |total| until.min(total));
         }
         let mut record = settle::begin(draft, step, until, now);
@@ -287,7 +315,7 @@ impl Driver {
     async fn settle(
         &self,
         draft: &mut Draft,
-        record: StepRecord,
+        mut record: StepRecord,
         outcome: Result<StepOutput>,
         took: Duration,
     ) -> Result<Option<Burst>> {
@@ -305,6 +333,14 @@ impl Driver {
                 // shutdown is not a death, so it does not count as one.
                 draft.step(StepRecord { resumed: record.resumed.saturating_sub(1), ..record });
                 return Ok(Some(Burst::Interrupted));
+            }
+            if error.code() == step::STILL_RUNS {
+                // Nobody has died of it: it is looked at again.
+                draft.step(StepRecord { resumed: record.resumed.saturating_sub(1), ..record });
+                return Ok(Some(Burst::Parked(self.shared.now().after(HOOK))));
+            }
+            if let Some(code) = step::exit_code(error) {
+                record.output = Some(StepOutput { exit_code: Some(code), ..StepOutput::default() });
             }
         }
         self.shared.metrics.record(Metric::StepCompleted { step, succeeded: outcome.is_ok(), took });

@@ -19,6 +19,7 @@
 //! - `bake` watches what was promoted, and has it rolled back if it is not well
 //!   (`analysis`, pure, says what is wrong with how users are served);
 //! - `liveness` asks what is live for its health for as long as it serves;
+//! - `hooks` says which programs of a version are due beside it (pure);
 //! - `person`: what only people decide, about `stuck` deployments, `safe_mode`
 //!   and whether a version may serve (`approval`).
 
@@ -35,6 +36,7 @@ mod drift;
 mod driver;
 mod explain;
 mod hold;
+mod hooks;
 mod host_policy;
 mod lease;
 mod liveness;

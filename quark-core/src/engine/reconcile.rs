@@ -11,6 +11,7 @@ use super::draft::Draft;
 use super::drift::{Drift, Garbage, drift, epoch, orphans};
 use super::driver::Driver;
 use super::hold::Hold;
+use super::hooks;
 use super::route::take_away;
 use super::shared::{NO_ANSWER, Shared};
 use super::step::may_start;
@@ -67,7 +68,7 @@ pub(super) async fn pass(shared: &Arc<Shared>) -> Result<bool> {
     // Read before the store: see `orphans`.
     let containers = shared.ask("the runtime", shared.runtime.list(&shared.labels())).await?;
     let mut unsettled = BTreeSet::new();
-    let mut known = BTreeSet::new();
+    let mut known = hooks_under_way(shared, &containers).await?;
     for app in shared.store.apps().await? {
         known.extend(shared.store.instances(&app.spec.name).await?.into_iter().map(|instance| instance.name));
         if shared.stopping.is_cancelled() || shared.safe_mode.is_on() {
@@ -213,6 +214,21 @@ pub(super) async fn look_at_live(
     Ok((containers, route))
 }
 
+/// The hooks among these containers that belong to what is under way: they are
+/// no sign that the store is wrong.
+async fn hooks_under_way(shared: &Shared, containers: &[ObservedContainer]) -> Result<BTreeSet<crate::ContainerName>> {
+    let mut found = BTreeSet::new();
+    for container in containers.iter().filter(|container| container.labels.contains_key(label::HOOK)) {
+        let id = container.labels.get(label::DEPLOYMENT).and_then(|id| id.parse().ok());
+        let Some(id) = id else { continue };
+        let snapshot = shared.store.snapshot(id).await?;
+        if snapshot.is_some_and(|snapshot| hooks::awaited(&snapshot).contains(&container.name)) {
+            found.insert(container.name.clone());
+        }
+    }
+    Ok(found)
+}
+
 /// Whether a deployment in this state is changing the route, and will go on.
 pub(super) fn is_switching(state: State) -> bool {
     matches!(state, State::Promoting | State::RollingBack | State::Reverting)
@@ -268,7 +284,7 @@ async fn garbage_of(
 pub(super) async fn survey(shared: &Shared) -> Result<Garbage> {
     // Read before the store: see `orphans`.
     let containers = shared.runtime.list(&shared.labels()).await?;
-    let mut known = BTreeSet::new();
+    let mut known = hooks_under_way(shared, &containers).await?;
     for app in shared.store.apps().await? {
         known.extend(shared.store.instances(&app.spec.name).await?.into_iter().map(|instance| instance.name));
     }
@@ -334,7 +350,11 @@ pub(super) async fn strays(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<O
     let id = snapshot.deployment.id.to_string();
     labels.insert(label::DEPLOYMENT.to_owned(), id);
     let containers = shared.runtime.list(&labels).await?;
+    let awaited = hooks::awaited(snapshot);
     let known = |container: &ObservedContainer| {
+        if awaited.contains(&container.name) || planted!(HookLeftBehind) && container.labels.contains_key(label::HOOK) {
+            return true;
+        }
         let same = |instance: &crate::deployment::Instance| {
             instance.name == container.name && instance.state != InstanceState::Removed
         };

@@ -40,7 +40,14 @@ fn is_awaited(steps: &[StepRecord], record: &StepRecord) -> bool {
     let attempts = steps.iter().rev().filter(|other| other.name == record.name);
     let Some(first) = attempts.take_while(is_away).last() else { return false };
     let until = match record.name {
-        StepName::Clear | StepName::Create | StepName::Start | StepName::Promote => first.deadline,
+        StepName::Clear
+        | StepName::Create
+        | StepName::Start
+        | StepName::Promote
+        | StepName::PreDeploy
+        | StepName::PrePromote
+        | StepName::PostPromote
+        | StepName::PostRetire => first.deadline,
         StepName::RollBack | StepName::Revert | StepName::Undo | StepName::Unroute => first.started_at.after(AWAY),
         // A host that does not answer may be one that is not there; the others have a patience of their own.
         _ => return false,
@@ -78,7 +85,15 @@ fn patience(step: StepName) -> u32 {
     match step {
         StepName::Fetch => 4,
         StepName::Build | StepName::Clear => 5,
-        StepName::Create | StepName::Start | StepName::Promote => 3,
+        StepName::Create
+        | StepName::Start
+        | StepName::Promote
+        | StepName::PreDeploy
+        | StepName::PrePromote
+        | StepName::PostPromote
+        | StepName::PostRetire
+        // What it leaves is collected as garbage in the end.
+        | StepName::Tidy => 3,
         // It asks again and again by itself until its deadline.
         StepName::Probe => 1,
         // The next look at the world tries again.

@@ -2,9 +2,9 @@
 
 use super::decide::{after_failure, is_live, last, needs_approval};
 use super::draft::Draft;
-use super::retry;
 use super::route::domains;
-use crate::app::{BakePolicy, Domain};
+use super::{hooks, retry};
+use crate::app::{BakePolicy, Domain, HookPoint};
 use crate::backend::{JobKind, NewJob, Priority};
 use crate::clock::Timestamp;
 use crate::deployment::{
@@ -62,8 +62,9 @@ pub(super) fn succeed(draft: &mut Draft, mut record: StepRecord, output: StepOut
     record.phase = StepPhase::Done;
     record.finished_at = Some(now);
     record.output = Some(output.clone());
-    draft.step(record);
+    draft.step(record.clone());
     draft.tell(EventKind::StepSucceeded { step, reused: output.reused, note: output.note.clone() });
+    hook_ended(draft, &record, true);
     if let Some(commit) = output.commit {
         draft.deployment().revision.commit = Some(commit);
     }
@@ -86,9 +87,14 @@ pub(super) fn succeed(draft: &mut Draft, mut record: StepRecord, output: StepOut
         }
         StepName::Probe => {
             mark_own(draft, InstanceState::Healthy);
-            let asks = needs_approval(&draft.snapshot().deployment);
-            draft.go(if asks { State::AwaitingApproval } else { State::Promoting });
+            if needs_approval(&draft.snapshot().deployment) {
+                draft.go(State::AwaitingApproval);
+            } else if !hooks::is_due(draft.snapshot(), HookPoint::PrePromote) {
+                draft.go(State::Promoting);
+            }
         }
+        // It is probed once more after that: a hook may take long.
+        StepName::PreDeploy | StepName::PrePromote | StepName::PostPromote | StepName::PostRetire | StepName::Tidy => {}
         StepName::Promote => promoted(draft, base, now),
         StepName::RollBack => rolled_back(draft, now),
         // It was to be rolled back, and could not be.
@@ -96,10 +102,7 @@ pub(super) fn succeed(draft: &mut Draft, mut record: StepRecord, output: StepOut
         StepName::Revert | StepName::Unroute => draft.go(State::Unwinding),
         StepName::Undo => undone(draft, now),
         StepName::Drain | StepName::Mend | StepName::Collect | StepName::Restart => {}
-        StepName::Retire => {
-            vacate(draft, false);
-            draft.tell(EventKind::Retired);
-        }
+        StepName::Retire => draft.tell(EventKind::Retired),
     }
 }
 
@@ -135,6 +138,9 @@ pub(super) fn fail(draft: &mut Draft, mut record: StepRecord, failure: Failure, 
     draft.tell(EventKind::StepFailed { step, attempt: record.attempt, failure: failure.clone() });
     draft.step(record.clone());
     let again = retry::is_worth_it(&draft.snapshot().steps, &record);
+    if !again {
+        hook_ended(draft, &record, false);
+    }
     // Upkeep says nothing about the deployment in whose journal it is written.
     let upkeep = matches!(step, StepName::Mend | StepName::Collect | StepName::Restart);
     if again || upkeep || draft.snapshot().deployment.state.is_terminal() {
@@ -152,6 +158,15 @@ pub(super) fn fail(draft: &mut Draft, mut record: StepRecord, failure: Failure, 
         draft.fail(failure);
     }
     draft.go(to);
+}
+
+/// Says how a hook has ended, if the step was one.
+fn hook_ended(draft: &mut Draft, record: &StepRecord, succeeded: bool) {
+    let Some(hook) = record.name.hook() else { return };
+    let took = record.finished_at.unwrap_or(record.started_at).since(record.started_at);
+    let exit_code = record.output.as_ref().and_then(|output| output.exit_code);
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    draft.tell(EventKind::HookEnded { hook, succeeded, exit_code, took_ms });
 }
 
 /// Somebody else has the slot's address, perhaps for good.
@@ -175,6 +190,11 @@ fn mark(draft: &mut Draft, state: InstanceState, which: impl Fn(&Instance) -> bo
     for instance in marked {
         draft.instance(Instance { state, ..instance });
     }
+}
+
+/// Nothing is left of what was retired.
+pub(super) fn retired(draft: &mut Draft) {
+    vacate(draft, false);
 }
 
 /// The slot that is idle is empty now.
@@ -222,6 +242,8 @@ fn promoted(draft: &mut Draft, base: &Domain, now: Timestamp) {
             draft.deployment().bake = Some(bake);
             draft.go(State::Baking);
         }
+        // It is not watched; but it has not ended before its hook has.
+        None if hooks::is_due(draft.snapshot(), HookPoint::PostPromote) => draft.go(State::Baking),
         None => draft.finish(Conclusion::Succeeded, now),
     }
 }
@@ -256,8 +278,9 @@ pub(super) fn seen(draft: &mut Draft, seen: Seen, policy: &BakePolicy, now: Time
         }
         Seen::Nothing => bake.unseen = (bake.unseen + 1).min(Bake::UNSEEN),
     }
-    let ended = now >= bake.ends_at || planted!(BakedAtOnce);
-    let given_up = now >= bake.gives_up_at();
+    let hook_runs = hooks::is_due(draft.snapshot(), HookPoint::PostPromote) || hooks::is_untidy(draft.snapshot());
+    let ended = !hook_runs && (now >= bake.ends_at || planted!(BakedAtOnce));
+    let given_up = !hook_runs && now >= bake.gives_up_at();
     let (is_bad, is_unseen) = (bake.unwell >= policy.failures, bake.unseen >= Bake::UNSEEN);
     if bake != before {
         draft.deployment().bake = Some(bake);
@@ -290,7 +313,9 @@ pub(super) fn baked(draft: &mut Draft, outcome: BakeOutcome, now: Timestamp) {
             standby.retire_at = standby.retire_at.max(until);
         }
     });
-    draft.tell(EventKind::BakeSettled { outcome });
+    if draft.snapshot().deployment.bake.is_some() {
+        draft.tell(EventKind::BakeSettled { outcome });
+    }
     draft.finish(Conclusion::Succeeded, now);
 }
 

@@ -1,5 +1,9 @@
 //! What a program of the memory runtime does once it is started.
 
+use std::time::Duration;
+
+use crate::app::HookPoint;
+
 /// How a started program answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -27,6 +31,18 @@ impl Health {
     }
 }
 
+/// How a hook of a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HookRun {
+    /// It ends with this code as soon as it is started.
+    Ends(i32),
+    /// It ends with this code after a while.
+    Takes(Duration, i32),
+    /// It has to be stopped.
+    Hangs,
+}
+
 /// What a program of the memory runtime does once it is started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Behaviour {
@@ -43,6 +59,8 @@ pub struct Behaviour {
     pub program_missing: bool,
     /// The ports that it listens on instead of its own, for [`Health::NeverListens`].
     pub elsewhere: Vec<u16>,
+    /// How the hook at a point runs; one that is not named ends well at once.
+    pub hooks: Vec<(HookPoint, HookRun)>,
 }
 
 impl Behaviour {
@@ -77,6 +95,19 @@ impl Behaviour {
     pub fn ignoring_stop(mut self) -> Self {
         self.ignores_stop = true;
         self
+    }
+
+    /// Sets how the hook at a point runs.
+    #[must_use]
+    pub fn running_hook(mut self, point: HookPoint, run: HookRun) -> Self {
+        self.hooks.push((point, run));
+        self
+    }
+
+    /// How the hook at a point runs.
+    pub(super) fn hook(&self, point: HookPoint) -> HookRun {
+        let named = self.hooks.iter().rev().find(|(known, _)| *known == point);
+        named.map_or(HookRun::Ends(0), |(_, run)| *run)
     }
 
     /// Makes the program missing in its image.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::behaviour::{Behaviour, Health};
-use crate::backend::{ContainerId, ContainerSpec, ContainerState, Labels, LogChunk, ObservedContainer};
+use super::behaviour::{Behaviour, Health, HookRun};
+use crate::backend::{ContainerId, ContainerSpec, ContainerState, Labels, LogChunk, ObservedContainer, Purpose};
 use crate::clock::Timestamp;
 use crate::deployment::{Endpoint, LogStream};
 
@@ -16,13 +16,15 @@ pub(super) struct Container {
     pub(super) started_at: Option<Timestamp>,
     pub(super) behaviour: Behaviour,
     pub(super) output: Vec<LogChunk>,
+    /// When it ends by itself, and with which code.
+    pub(super) ends: Option<(Timestamp, i32)>,
 }
 
 impl Container {
     pub(super) fn new(id: ContainerId, spec: ContainerSpec) -> Self {
         let labels = spec.labels();
         let (state, behaviour) = (ContainerState::Created, Behaviour::default());
-        Self { id, spec, labels, state, started_at: None, behaviour, output: Vec::new() }
+        Self { id, spec, labels, state, started_at: None, behaviour, output: Vec::new(), ends: None }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -31,7 +33,7 @@ impl Container {
 
     /// Whether its program listens at this endpoint.
     pub(super) fn holds(&self, endpoint: &Endpoint) -> bool {
-        self.is_running() && self.behaviour.health.listens() && self.spec.endpoint == *endpoint
+        self.is_running() && self.behaviour.health.listens() && self.spec.endpoint() == Some(endpoint)
     }
 
     pub(super) fn carries(&self, labels: &Labels) -> bool {
@@ -48,14 +50,36 @@ impl Container {
         }
     }
 
+    /// Whether it is a hook that was started and has ended.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.spec.purpose, Purpose::Hook(_)) && matches!(self.state, ContainerState::Exited { .. })
+    }
+
+    /// Ends its program, if its time has come.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        if let Some((_, code)) = self.ends.filter(|(at, _)| self.is_running() && *at <= now) {
+            self.state = ContainerState::Exited { code: Some(code), out_of_memory: false };
+        }
+    }
+
     /// Begins the life of its program, and ends it where it is a short one.
     pub(super) fn start(&mut self, behaviour: Behaviour, started_at: i64) {
         let at = Timestamp::from_micros(started_at);
         self.started_at = Some(at);
-        self.state = match behaviour.health {
-            Health::ExitsAtOnce(code) => ContainerState::Exited { code: Some(code), out_of_memory: false },
-            _ => ContainerState::Running,
+        let ends = match &self.spec.purpose {
+            Purpose::Instance(_) => match behaviour.health {
+                Health::ExitsAtOnce(code) => Some((at, code)),
+                _ => None,
+            },
+            Purpose::Hook(point) => match behaviour.hook(*point) {
+                HookRun::Ends(code) => Some((at, code)),
+                HookRun::Takes(time, code) => Some((at.after(time), code)),
+                HookRun::Hangs => None,
+            },
         };
+        self.state = ContainerState::Running;
+        self.ends = ends;
+        self.expire(at);
         let mut lines = behaviour.prints.clone();
         if behaviour.prints_environment {
             lines.extend(

@@ -14,7 +14,7 @@ mod source;
 mod store;
 
 pub use analysis::MemoryAnalysis;
-pub use behaviour::{Behaviour, Health};
+pub use behaviour::{Behaviour, Health, HookRun};
 pub use build::{Build, MemoryBuilder};
 pub use container::Held;
 pub use host::MemoryHost;

@@ -135,6 +135,15 @@ impl MemoryRuntime {
         self.end(name, ContainerState::Exited { code: Some(137), out_of_memory: true })
     }
 
+    /// Forgets how the program of a container has ended, as a runtime does whose
+    /// engine has died meanwhile. Whether there was an end to forget.
+    pub fn forget_end(&self, name: &ContainerName) -> bool {
+        self.change(|state| match state.containers.get_mut(name).map(|container| &mut container.state) {
+            Some(ContainerState::Exited { code, .. }) => code.take().is_some(),
+            _ => false,
+        })
+    }
+
     fn end(&self, name: &ContainerName, end: ContainerState) -> bool {
         self.change(|state| match state.containers.get_mut(name) {
             Some(container) if container.is_running() => {
@@ -205,7 +214,12 @@ impl MemoryRuntime {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // A test that panicked while it held the lock has left whole records.
-        self.world.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.world.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.containers.values().any(|container| container.ends.is_some()) {
+            let now = self.world.clock.now();
+            state.containers.values_mut().for_each(|container| container.expire(now));
+        }
+        state
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {

@@ -9,9 +9,12 @@ use super::people;
 use super::scenario::duration;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::{AppName, ApprovalPolicy, BakePolicy, LivenessAction, LivenessPolicy, Resources};
+use crate::app::{
+    AppName, ApprovalPolicy, Argv, BakePolicy, Hook, HookPoint, Hooks, LivenessAction, LivenessPolicy, Resources,
+};
 use crate::deployment::{DeploymentId, State, SupersedePolicy};
 use crate::engine::{self, DeployRequest, RollbackRequest};
+use crate::memory::HookRun;
 
 /// An app that people want something of.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ struct Wanted {
     size: u64,
     /// What is done about a version of it that falls ill while it serves.
     liveness: Option<LivenessPolicy>,
+    /// The programs that run beside its deployments.
+    hooks: Hooks,
 }
 
 /// What somebody wants.
@@ -68,7 +73,8 @@ pub(super) async fn play(world: &World) -> Result<()> {
         let bake = world.with_chance(|chance| chance.one_in(3).then(|| watch(chance)));
         let size = if world.is_tight() { world.with_chance(|chance| chance.between(1, 2)) } else { 1 };
         let liveness = world.with_chance(|chance| chance.one_in(3).then(|| upkeep(chance)));
-        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval, bake, size, liveness };
+        let hooks = world.with_chance(|chance| if chance.one_in(3) { hooks(chance) } else { Ok(Hooks::default()) })?;
+        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval, bake, size, liveness, hooks };
         create(world, &wanted).await?;
         names.push(wanted);
     }
@@ -254,6 +260,31 @@ fn upkeep(chance: &mut Chance) -> LivenessPolicy {
         .with_failures(few(chance))
         .with_restarts(few(chance), Duration::from_secs(chance.between(60, 240)))
 }
+/// Some hooks, with little time.
+fn hooks(chance: &mut Chance) -> Result<Hooks> {
+    let mut hooks = Hooks::default();
+    for point in HookPoint::ALL {
+        if chance.one_in(2) {
+            let timeout = Duration::from_secs(chance.between(3, 20));
+            hooks = hooks.with(point, Hook::new(Argv::new(["./hook"])?).with_timeout(timeout));
+        }
+    }
+    Ok(hooks)
+}
+
+/// A hook that takes a while, fails or hangs.
+fn hooked(chance: &mut Chance) -> Program {
+    let point = chance.pick(&HookPoint::ALL).copied().unwrap_or(HookPoint::PreDeploy);
+    let code = if chance.one_in(3) { 1 } else { 0 };
+    Program::Hooked(
+        point,
+        match chance.below(4) {
+            0 => HookRun::Hangs,
+            1 => HookRun::Ends(code),
+            _ => HookRun::Takes(chance.up_to(Duration::from_secs(15)), code),
+        },
+    )
+}
 
 /// An app with some policy for what a newer deployment means to earlier ones.
 async fn create(world: &World, wanted: &Wanted) -> Result<()> {
@@ -268,6 +299,7 @@ async fn create(world: &World, wanted: &Wanted) -> Result<()> {
         app.resources = Resources::new(usual.cpu_millis(), usual.memory_bytes() * wanted.size, usual.pids())?;
     }
     app.liveness.clone_from(&wanted.liveness);
+    app.hooks.clone_from(&wanted.hooks);
     world.create(app.with_supersede(policy.unwrap_or_default())).await.map(|_| ())
 }
 
@@ -288,7 +320,8 @@ fn newest(world: &World, app: &AppName, wanted: impl Fn(State) -> bool) -> Optio
 fn program(chance: &mut Chance) -> Program {
     let soon = chance.up_to(Duration::from_secs(60));
     match chance.below(23) {
-        0..=8 => Program::Good,
+        0..=6 => Program::Good,
+        7 | 8 => hooked(chance),
         9 => Program::FailsUsersAfter(soon),
         10 | 11 => Program::WarmsUp(u32::try_from(chance.between(1, 12)).unwrap_or(1)),
         12 => Program::Unhealthy,

@@ -9,9 +9,12 @@ use super::chance::Chance;
 use super::ledger::Ledger;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::{AppName, ApprovalPolicy, BakePolicy, LivenessAction, LivenessPolicy, Resources};
+use crate::app::{
+    AppName, ApprovalPolicy, Argv, BakePolicy, Hook, HookPoint, Hooks, LivenessAction, LivenessPolicy, Resources,
+};
 use crate::deployment::{Conclusion, DeploymentId, State};
 use crate::engine::{ApprovalRequest, DeploymentEngine};
+use crate::memory::HookRun;
 
 /// What people want in a run.
 ///
@@ -59,11 +62,13 @@ pub enum Scenario {
     Admission,
     /// Versions that fall ill long after they were promoted: one is gone back from, one is restarted.
     Liveness,
+    /// Versions with programs that run beside their deployments: they take a while, fail, or hang.
+    Hooks,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Random,
         Self::FirstDeploy,
         Self::Update,
@@ -83,6 +88,7 @@ impl Scenario {
         Self::Bake,
         Self::Admission,
         Self::Liveness,
+        Self::Hooks,
     ];
 
     /// Its name in reports and on the command line.
@@ -108,6 +114,7 @@ impl Scenario {
             Self::Bake => "bake",
             Self::Admission => "admission",
             Self::Liveness => "liveness",
+            Self::Hooks => "hooks",
         }
     }
 
@@ -147,6 +154,7 @@ impl Scenario {
             Self::Bake => bake(world).await,
             Self::Admission => admission(world).await,
             Self::Liveness => liveness(world).await,
+            Self::Hooks => hooks(world).await,
         }
     }
 
@@ -174,6 +182,7 @@ impl Scenario {
             Self::Admission => &[Succeeded, Succeeded, Failed, Succeeded, Failed, Succeeded, Succeeded],
             // The last is the engine's own.
             Self::Liveness => &[Succeeded; 4],
+            Self::Hooks => &[Succeeded, Failed, Failed, Succeeded],
         };
         let ended: Vec<_> = ledger.deployments().filter_map(|entry| entry.conclusion).collect();
         if ended == expected {
@@ -338,6 +347,20 @@ async fn liveness(world: &World) -> Result<()> {
     world.release(&cart, Program::KeepsSickening(soon)).await?;
     world.release(&shop, Program::KeepsSickening(soon)).await?;
     world.sleep(Duration::from_secs(45)).await;
+    Ok(())
+}
+async fn hooks(world: &World) -> Result<()> {
+    let hook = Hook::new(Argv::new(["./hook"])?).with_timeout(Duration::from_secs(5));
+    let hooks = HookPoint::ALL.into_iter().fold(Hooks::default(), |hooks, point| hooks.with(point, hook.clone()));
+    let app = world.create(world.app("shop")?.with_hooks(hooks)).await?;
+    for program in [
+        Program::Hooked(HookPoint::PreDeploy, HookRun::Takes(Duration::from_secs(2), 0)),
+        Program::Hooked(HookPoint::PreDeploy, HookRun::Ends(3)),
+        Program::Hooked(HookPoint::PrePromote, HookRun::Hangs),
+        Program::Hooked(HookPoint::PostPromote, HookRun::Takes(Duration::from_secs(3), 1)),
+    ] {
+        world.release(&app, program).await?;
+    }
     Ok(())
 }
 

@@ -9,8 +9,8 @@ use quark_core::backend::{ContainerRuntime, Route, Router};
 use quark_core::conformance::CaseResult;
 use quark_core::conformance::container_runtime::{ProgramKind, RuntimeFixture, Taken};
 use quark_core::conformance::router::{RouterClient, RouterFixture, SlotServer};
-use quark_core::memory::{Behaviour, Health, MemoryRouter, MemoryRuntime};
-use quark_core::{Argv, Artifact, Domain, Endpoint, OwnerId};
+use quark_core::memory::{Behaviour, Health, HookRun, MemoryRouter, MemoryRuntime};
+use quark_core::{Argv, Artifact, Domain, Endpoint, HookPoint, OwnerId};
 use tokio::sync::watch;
 
 /// A memory router, with slots and clients that are records too.
@@ -142,6 +142,9 @@ impl RuntimeFixture for MemoryRuntimeFixture {
             ProgramKind::Serves => serves,
             ProgramKind::IgnoresStop => serves.ignoring_stop(),
             ProgramKind::PrintsAndExits => ends.printing((1..=200).map(|number| format!("line {number}"))),
+            ProgramKind::Fails => Behaviour::with_health(Health::ExitsAtOnce(3))
+                .running_hook(HookPoint::PreDeploy, HookRun::Ends(3))
+                .printing(["line 1"]),
             ProgramKind::PrintsEnvironment => ends.printing_environment(),
             ProgramKind::Missing => serves.missing(),
             _ => return Err(format!("there is no program for {kind:?}")),

@@ -60,6 +60,13 @@ enum Fault {
     LeaksItsEnvironment,
     SplitsVariables,
     DropsEmptyVariables,
+    StartsHooksAgain,
+    CannotMakeHooksAnew,
+    HidesExitCodes,
+    GivesHooksAPort,
+    WantsEndpointsForHooks,
+    LabelsHooksAsInstances,
+    ForgetsTheHook,
 }
 
 #[allow(clippy::enum_glob_use, reason = "a table of names only")]
@@ -85,6 +92,9 @@ fn faults(case: &str) -> &'static [Fault] {
         "output_is_read_in_order" => &[LosesALine, RepeatsALine, SwapsLines, ForgetsAtTheEnd, IgnoresTail],
         "following_ends_with_the_container" => &[FollowsForEver, NeverFollows],
         "variables_arrive_as_given" => &[LeaksItsEnvironment, SplitsVariables, DropsEmptyVariables],
+        "a_hook_runs_to_its_end_once" => &[StartsHooksAgain, CannotMakeHooksAnew],
+        "a_hook_tells_how_it_ended" => &[HidesExitCodes],
+        "a_hook_is_no_instance" => &[GivesHooksAPort, WantsEndpointsForHooks, LabelsHooksAsInstances, ForgetsTheHook],
         _ => &[],
     }
 }
@@ -189,6 +199,17 @@ impl Broken {
                 container.labels.remove("quark.replica");
             }
             Fault::HidesStartTimes => container.started_at = None,
+            Fault::HidesExitCodes => {
+                if let ContainerState::Exited { code, .. } = &mut container.state {
+                    *code = Some(0);
+                }
+            }
+            Fault::LabelsHooksAsInstances => {
+                container.labels.insert("quark.slot".to_owned(), "blue".to_owned());
+            }
+            Fault::ForgetsTheHook => {
+                container.labels.remove("quark.hook");
+            }
             Fault::ShowsMissingProgramsAsRunning if container.started_at.is_none() => {
                 container.state = ContainerState::Running;
                 container.started_at = Some(Timestamp::from_micros(1));
@@ -227,7 +248,17 @@ impl ContainerRuntime for Broken {
     }
 
     async fn create(&self, call: &Call, spec: &ContainerSpec) -> Result<CreatedContainer> {
-        let spec = ContainerSpec { env: self.bend_env(&spec.env), ..spec.clone() };
+        let mut spec = ContainerSpec { env: self.bend_env(&spec.env), ..spec.clone() };
+        if self.fault == Fault::GivesHooksAPort && spec.instance().is_none() {
+            spec.env.set(EnvKey::parse("PORT").unwrap(), Secret::new("8080")).unwrap();
+        }
+        if self.fault == Fault::CannotMakeHooksAnew
+            && spec.instance().is_none()
+            && self.created.lock().unwrap().contains(&spec.name)
+            && self.inner.inspect(&spec.name).await?.is_none()
+        {
+            return Err(Error::new(ErrorKind::AlreadyExists, "it was there"));
+        }
         self.created.lock().unwrap().insert(spec.name.clone());
         let there = self.inner.inspect(&spec.name).await?;
         match (self.fault, self.inner.create(call, &spec).await) {
@@ -247,6 +278,19 @@ impl ContainerRuntime for Broken {
     async fn start(&self, call: &Call, id: &ContainerId) -> Result<()> {
         if self.fault == Fault::StartsAgain {
             self.inner.stop(call, id, Duration::ZERO).await?;
+        }
+        let hook = self.by_id(id).filter(|container| container.labels.contains_key("quark.hook"));
+        match (self.fault, hook) {
+            (Fault::WantsEndpointsForHooks, Some(_)) => {
+                return Err(Error::new(ErrorKind::ResourceExhausted, "it is in use").with_code("port_taken"));
+            }
+            (Fault::StartsHooksAgain, Some(ended)) if ended.state != ContainerState::Created => {
+                let spec = self.inner.spec(&ended.name).unwrap();
+                self.inner.remove(call, id, &Labels::new()).await?;
+                let again = self.inner.create(call, &spec).await?;
+                return self.inner.start(call, &again.id).await;
+            }
+            _ => {}
         }
         match (self.fault, self.inner.start(call, id).await) {
             (Fault::TellsAnotherCodeForEndpoints, Err(error)) if error.code() == "port_taken" => {
@@ -303,7 +347,7 @@ impl ContainerRuntime for Broken {
             }
             Fault::KeepsEndpoints => {
                 if let Some(spec) = there.and_then(|container| self.inner.spec(&container.name)) {
-                    std::mem::forget(self.inner.occupy(&spec.endpoint));
+                    std::mem::forget(self.inner.occupy(spec.endpoint().unwrap()));
                 }
             }
             Fault::NeverKills if running => {

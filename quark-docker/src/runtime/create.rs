@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quark_core::backend::container_runtime::{image_not_found, label};
-use quark_core::backend::{ContainerId, ContainerSpec, CreatedContainer, Labels};
+use quark_core::backend::{ContainerId, ContainerSpec, CreatedContainer, InstanceSpec, Labels};
 use quark_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
@@ -72,14 +72,7 @@ struct LogConfig {
 
 impl<'a> Order<'a> {
     fn of(spec: &'a ContainerSpec, cpus: Option<u32>) -> Result<Self> {
-        let outside = spec.endpoint.socket_addr()?;
-        if !outside.ip().is_loopback() {
-            let message = format!("`{}` is not on the loopback address", spec.endpoint);
-            return Err(Error::invalid("container.endpoint", "invalid_endpoint", message)
-                .with_hint("a published port is reachable from outside, past the router"));
-        }
-        let port = format!("{}/tcp", spec.port);
-        let binding = PortBinding { host_ip: outside.ip().to_string(), host_port: outside.port().to_string() };
+        let published = spec.instance().map(published).transpose()?;
         let memory = spec.resources.memory_bytes();
         // The daemon refuses to limit to more than there is, where it would
         // have to say that this is no limit.
@@ -91,7 +84,7 @@ impl<'a> Order<'a> {
             cmd: spec.command.as_ref().map(|command| command.arguments()),
             env: variables(spec),
             labels: spec.labels(),
-            exposed_ports: BTreeMap::from([(port.clone(), Empty {})]),
+            exposed_ports: published.iter().map(|(port, _)| (port.clone(), Empty {})).collect(),
             host_config: HostConfig {
                 memory,
                 memory_swap: memory,
@@ -101,7 +94,7 @@ impl<'a> Order<'a> {
                 security_opt: ["no-new-privileges"],
                 init: true,
                 network_mode: "bridge",
-                port_bindings: BTreeMap::from([(port, [binding])]),
+                port_bindings: published.into_iter().map(|(port, binding)| (port, [binding])).collect(),
                 restart_policy: RestartPolicy { name: "no" },
                 log_config: LogConfig {
                     r#type: "json-file",
@@ -112,11 +105,23 @@ impl<'a> Order<'a> {
     }
 }
 
+/// The port of an instance, and where it is published.
+fn published(instance: &InstanceSpec) -> Result<(String, PortBinding)> {
+    let outside = instance.endpoint.socket_addr()?;
+    if !outside.ip().is_loopback() {
+        let message = format!("`{}` is not on the loopback address", instance.endpoint);
+        return Err(Error::invalid("container.endpoint", "invalid_endpoint", message)
+            .with_hint("a published port is reachable from outside, past the router"));
+    }
+    let binding = PortBinding { host_ip: outside.ip().to_string(), host_port: outside.port().to_string() };
+    Ok((format!("{}/tcp", instance.port), binding))
+}
+
 fn variables(spec: &ContainerSpec) -> Vec<String> {
-    let given = spec.env.iter().filter(|(key, _)| key.as_str() != "PORT");
-    let mut variables: Vec<String> = given.map(|(key, value)| format!("{key}={}", value.expose())).collect();
-    variables.push(format!("PORT={}", spec.port));
-    variables
+    let port = spec.instance().map(|instance| format!("PORT={}", instance.port));
+    let has_port = port.is_some();
+    let given = spec.env.iter().filter(|(key, _)| !has_port || key.as_str() != "PORT");
+    given.map(|(key, value)| format!("{key}={}", value.expose())).chain(port).collect()
 }
 
 pub(super) async fn create(daemon: &Daemon, spec: &ContainerSpec) -> Result<CreatedContainer> {
@@ -181,10 +186,11 @@ fn refused(answer: &Answer, spec: &ContainerSpec) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use quark_core::backend::ContainerSpec;
+    use quark_core::backend::{ContainerSpec, Purpose};
     use quark_core::deployment::Fence;
     use quark_core::{
-        AppName, Argv, Artifact, ContainerName, DeploymentId, Endpoint, EnvKey, EnvVars, Resources, Secret, Slot,
+        AppName, Argv, Artifact, ContainerName, DeploymentId, Endpoint, EnvKey, EnvVars, HookPoint, Resources, Secret,
+        Slot,
     };
     use serde_json::{Value, json};
 
@@ -201,15 +207,17 @@ mod tests {
             installation: "here".to_owned(),
             app,
             deployment,
-            replica: 0,
-            slot: Slot::Blue,
             fence: Fence(1),
             artifact: Artifact { id: "sha256:00".to_owned(), label: "quark/shop:1".to_owned() },
             command: Some(Argv::new(["/app", "--serve"]).unwrap()),
             env,
-            port: 8080,
-            endpoint: Endpoint::new("127.0.0.1:31000"),
             resources: Resources::new(1500, 64 << 20, 32).unwrap(),
+            purpose: Purpose::Instance(InstanceSpec {
+                replica: 0,
+                slot: Slot::Blue,
+                port: 8080,
+                endpoint: Endpoint::new("127.0.0.1:31000"),
+            }),
         }
     }
 
@@ -246,6 +254,18 @@ mod tests {
     }
 
     #[test]
+    fn a_hook_has_no_port() {
+        let order = order(&ContainerSpec { purpose: Purpose::Hook(HookPoint::PreDeploy), ..spec() }, None);
+        assert_eq!((&order["ExposedPorts"], &order["HostConfig"]["PortBindings"]), (&json!({}), &json!({})));
+        assert_eq!(order["Env"], json!(["A=x\nB=1", "PORT=1"]));
+        assert_eq!(order["HostConfig"]["RestartPolicy"], json!({ "Name": "no" }));
+        assert_eq!(
+            (&order["Labels"]["quark.hook"], &order["Labels"]["quark.slot"]),
+            (&json!("pre_deploy"), &Value::Null)
+        );
+    }
+
+    #[test]
     fn the_command_replaces_all_that_the_image_says() {
         let mut spec = spec();
         assert_eq!(order(&spec, None)["Entrypoint"], json!(["/app"]));
@@ -263,7 +283,7 @@ mod tests {
     #[test]
     fn nothing_is_published_to_the_world() {
         for endpoint in ["0.0.0.0:31000", "10.0.0.1:31000", "[::]:31000", "shop:80"] {
-            let spec = ContainerSpec { endpoint: Endpoint::new(endpoint), ..spec() };
+            let spec = spec().at(Endpoint::new(endpoint));
             assert!(Order::of(&spec, None).is_err(), "{endpoint}");
         }
     }

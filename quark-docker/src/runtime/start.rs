@@ -21,6 +21,11 @@ enum Reason {
 }
 
 pub(super) async fn start(daemon: &Daemon, id: &str) -> Result<()> {
+    if let Some(container) = daemon.container("runtime.start", id).await?
+        && container.is_over()
+    {
+        return Ok(());
+    }
     // A container that runs already answers 304, which counts as done.
     let done = daemon.docker().start_container(id, None::<StartContainerOptions>).await;
     let (status, said) = match done {

@@ -37,6 +37,7 @@ impl RuntimeFixture for Fixture {
             ProgramKind::Serves => return Ok((self.0.sample().await, None)),
             ProgramKind::IgnoresStop => ["/sample-app", "--ignore-term"].to_vec(),
             ProgramKind::PrintsAndExits => ["/sample-app", "--print", "200", "--exit", "0"].to_vec(),
+            ProgramKind::Fails => ["/sample-app", "--print", "1", "--exit", "3"].to_vec(),
             ProgramKind::PrintsEnvironment => ["/sample-app", "--print-env"].to_vec(),
             ProgramKind::Missing => ["/no-such-program"].to_vec(),
             other => return Err(format!("{other:?} is not known here")),

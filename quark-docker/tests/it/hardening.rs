@@ -59,7 +59,7 @@ async fn the_daemon_confirms_what_was_ordered() {
         let binding = bindings["8080/tcp"].as_ref().unwrap();
         assert_eq!(bindings.len(), 1);
         let outside = format!("{}:{}", binding[0].host_ip.as_ref().unwrap(), binding[0].host_port.as_ref().unwrap());
-        assert_eq!((binding.len(), outside.as_str()), (1, spec.endpoint.as_str()));
+        assert_eq!((binding.len(), outside.as_str()), (1, spec.endpoint().unwrap().as_str()));
     })
     .await;
 }

@@ -28,7 +28,7 @@ async fn a_kill_for_memory_is_told_from_other_kills() {
         // Requests whose bodies never end are kept in memory.
         let mut clients = Vec::new();
         for _ in 0..4 {
-            let mut client = TcpStream::connect(spec.endpoint.as_str()).await.unwrap();
+            let mut client = TcpStream::connect(spec.endpoint().unwrap().as_str()).await.unwrap();
             client.write_all(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 16000000\r\n\r\n").await.unwrap();
             clients.push(tokio::spawn(async move {
                 // The connection breaks when its server dies.
@@ -68,7 +68,7 @@ async fn a_port_of_another_container_is_taken() {
     World::run(async |world| {
         let first = world.spec(&[]).await;
         world.serve(&first).await;
-        let second = ContainerSpec { endpoint: first.endpoint.clone(), ..world.spec(&[]).await };
+        let second = world.spec(&[]).await.at(first.endpoint().unwrap().clone());
         let id = world.create(&second).await;
         refused(world.runtime.start(&call(), &id).await, ErrorKind::ResourceExhausted, "port_taken");
         assert_eq!(world.look(&second).await.state, ContainerState::Created);
@@ -89,7 +89,7 @@ async fn ports_of_stopped_containers_are_not_given_away() {
         loop {
             match world.runtime.allocate_endpoint(&world.app, Slot::Green, &seen).await {
                 Ok(endpoint) => {
-                    assert!(endpoint != spec.endpoint && !seen.contains(&endpoint), "{endpoint}");
+                    assert!(Some(&endpoint) != spec.endpoint() && !seen.contains(&endpoint), "{endpoint}");
                     seen.push(endpoint);
                 }
                 more => break refused(more, ErrorKind::ResourceExhausted, "no_free_port"),
@@ -104,8 +104,9 @@ async fn ports_of_stopped_containers_are_not_given_away() {
 async fn what_listens_inside_is_seen() {
     World::run(async |world| {
         let nothing = |ports: &[u16]| Listening::Nothing { elsewhere: ports.to_vec() };
-        let listening =
-            async |spec: &ContainerSpec, id: &ContainerId| world.runtime.listening(id, &spec.endpoint).await.unwrap();
+        let listening = async |spec: &ContainerSpec, id: &ContainerId| {
+            world.runtime.listening(id, spec.endpoint().unwrap()).await.unwrap()
+        };
         let spec = world.spec(&[]).await;
         let id = world.serve(&spec).await;
         assert_eq!(listening(&spec, &id).await, Listening::Ours);

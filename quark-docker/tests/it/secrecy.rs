@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use log::{LevelFilter, Log, Metadata, Record};
 use quark_core::backend::ContainerSpec;
-use quark_core::{ContainerRuntime, EnvKey, Secret};
+use quark_core::{ContainerRuntime, EnvKey, Secret, Slot};
 use uuid::Uuid;
 
 use crate::world::{World, call};
@@ -36,17 +36,18 @@ async fn the_values_of_variables_are_not_logged() {
         spec.env.set(EnvKey::parse("TOKEN").unwrap(), Secret::new(canary.as_str())).unwrap();
         let id = world.serve(&spec).await;
         let mut errors = Vec::new();
-        let other = ContainerSpec { port: 1, ..spec.clone() };
+        let endpoint = spec.endpoint().unwrap().clone();
+        let other = ContainerSpec { command: None, ..spec.clone() };
         errors.push(world.runtime.create(&call(), &other).await.unwrap_err());
         errors.push(world.runtime.remove(&call(), &id, &spec.labels()).await.unwrap_err());
         let mut twin = world.spec(&[]).await;
         twin.env = spec.env.clone();
-        twin.endpoint = spec.endpoint.clone();
+        let twin = twin.at(endpoint.clone());
         let twin = world.create(&twin).await;
         errors.push(world.runtime.start(&call(), &twin).await.unwrap_err());
         world.runtime.list(&world.labels()).await.unwrap();
-        world.runtime.listening(&id, &spec.endpoint).await.unwrap();
-        world.runtime.allocate_endpoint(&world.app, spec.slot, &[]).await.unwrap();
+        world.runtime.listening(&id, &endpoint).await.unwrap();
+        world.runtime.allocate_endpoint(&world.app, Slot::Blue, &[]).await.unwrap();
         world.runtime.stop(&call(), &id, std::time::Duration::from_secs(10)).await.unwrap();
         world.runtime.remove(&call(), &id, &spec.labels()).await.unwrap();
 

@@ -14,7 +14,8 @@ use bollard::query_parameters::{
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use quark_core::backend::container_runtime::label;
 use quark_core::backend::{
-    Call, ContainerId, ContainerSpec, ContainerState, Labels, LogChunk, LogSelection, ObservedContainer,
+    Call, ContainerId, ContainerSpec, ContainerState, InstanceSpec, Labels, LogChunk, LogSelection, ObservedContainer,
+    Purpose,
 };
 use quark_core::deployment::Fence;
 use quark_core::testing::{requirement, sample_app};
@@ -109,15 +110,17 @@ impl World {
             installation: self.installation.clone(),
             app: self.app.clone(),
             deployment,
-            replica: 0,
-            slot: Slot::Blue,
             fence: Fence(1),
             artifact: self.sample().await,
             command: Some(command),
             env: EnvVars::new(),
-            port: 8080,
-            endpoint: self.runtime.allocate_endpoint(&self.app, Slot::Blue, &[]).await.unwrap(),
             resources: Resources::default(),
+            purpose: Purpose::Instance(InstanceSpec {
+                replica: 0,
+                slot: Slot::Blue,
+                port: 8080,
+                endpoint: self.runtime.allocate_endpoint(&self.app, Slot::Blue, &[]).await.unwrap(),
+            }),
         }
     }
 

@@ -11,7 +11,7 @@ use quark_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ApprovalBody, BakeBody, LivenessBody};
+use super::{ApprovalBody, BakeBody, HooksBody, LivenessBody};
 
 /// What an app shall be. Everything but name and source has a default.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -60,6 +60,9 @@ pub struct CreateApp {
     /// is done if it is not well; it is not asked by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness: Option<LivenessBody>,
+    /// Programs that run at fixed points of a deployment; none by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<HooksBody>,
 }
 
 /// What a newer deployment means for those of the same app that have not ended.
@@ -196,6 +199,9 @@ impl CreateApp {
         app.approval = self.approval.map(Into::into);
         app.bake = self.bake.map(Into::into);
         app.liveness = self.liveness.map(Into::into);
+        if let Some(hooks) = self.hooks {
+            app.hooks = hooks.into_hooks()?;
+        }
         app.check()?;
         Ok(app)
     }
@@ -298,6 +304,8 @@ pub struct AppView {
     pub bake: Option<BakeBody>,
     /// How a version is asked for its health for as long as it serves.
     pub liveness: Option<LivenessBody>,
+    /// Programs that run at fixed points of a deployment.
+    pub hooks: HooksBody,
     /// What serves.
     pub live: Option<OccupantView>,
     /// The version before, kept warm for an instant rollback.
@@ -325,6 +333,7 @@ impl From<AppRecord> for AppView {
             approval,
             bake,
             liveness,
+            hooks,
             ..
         } = record.spec;
         Self {
@@ -356,6 +365,7 @@ impl From<AppRecord> for AppView {
             approval: approval.map(Into::into),
             bake: bake.map(Into::into),
             liveness: liveness.map(Into::into),
+            hooks: hooks.into(),
             live: record.serving.live.map(Into::into),
             standby: record.serving.standby.map(|standby| standby.occupant.into()),
             version: record.version.0,

@@ -235,6 +235,8 @@ pub struct StepView {
     pub finished_at: Option<String>,
     /// What it has to say about itself.
     pub note: Option<String>,
+    /// How the program of a hook ended, if it did by itself.
+    pub exit_code: Option<i32>,
     /// Why it failed.
     pub failure: Option<FailureView>,
 }
@@ -253,6 +255,7 @@ impl From<StepRecord> for StepView {
             phase: phase.to_owned(),
             started_at: step.started_at.to_string(),
             finished_at: step.finished_at.map(|at| at.to_string()),
+            exit_code: step.output.as_ref().and_then(|output| output.exit_code),
             note: step.output.and_then(|output| output.note),
             failure: step.failure.map(Into::into),
         }

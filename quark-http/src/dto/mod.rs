@@ -7,6 +7,7 @@ mod bake;
 mod deployments;
 mod explanation;
 mod garbage;
+mod hooks;
 mod leftovers;
 mod liveness;
 mod plan;
@@ -21,6 +22,7 @@ pub use deployments::{
 };
 pub use explanation::{ExplanationView, FindingView, NextView, ServedView, StandbyView, WorkView};
 pub use garbage::{GarbageView, OrphanView};
+pub use hooks::{HookBody, HooksBody};
 pub use leftovers::{InstanceView, LeftoversView};
 pub use liveness::{LivenessActionBody, LivenessBody, LivenessView};
 pub use plan::{ApplyPlan, EarlierView, ExpectationBody, PlanView, PlannedStepView, WishBody};

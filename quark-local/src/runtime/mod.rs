@@ -42,7 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// one process with what it starts. The process runs in the tree of its image,
 /// which all instances of the image share, in a process group of its own. Its
 /// environment is `PATH`, `HOST`, the app's variables, `PORT`, and the marks
-/// `QUARK_CONTAINER` and `QUARK_STATE` by which it is found again. It goes on
+/// `QUARK_CONTAINER` and `QUARK_STATE` by which it is found again; a hook has
+/// neither `HOST` nor `PORT`. It goes on
 /// when the engine ends; the exit code of a process that outlived its engine
 /// is not known.
 ///
@@ -122,7 +123,7 @@ impl ContainerRuntime for LocalRuntime {
     async fn create(&self, call: &Call, spec: &ContainerSpec) -> Result<CreatedContainer> {
         let place = self.inner.containers.place(&spec.name);
         // Where it cannot be started it is not made.
-        spec.endpoint.socket_addr()?;
+        spec.endpoint().map(Endpoint::socket_addr).transpose()?;
         let taking = FolderLock::take(place.folder().to_owned(), Absent::Make);
         let lock = call.bound("runtime.create", taking).await?;
         let (images, spec) = (self.inner.images.clone(), spec.clone());

@@ -37,8 +37,9 @@ pub(super) struct Record {
     pub(super) command: Option<Argv>,
     /// Its variables. Secrets: the file can be read by its owner only.
     pub(super) env: EnvVars,
-    /// Where the router reaches it.
-    pub(super) endpoint: Endpoint,
+    /// Where the router reaches it, if it is an instance.
+    #[serde(default)]
+    pub(super) endpoint: Option<Endpoint>,
 }
 
 impl Record {
@@ -52,13 +53,18 @@ impl Record {
             artifact: spec.artifact.clone(),
             command: spec.command.clone(),
             env: spec.env.clone(),
-            endpoint: spec.endpoint.clone(),
+            endpoint: spec.endpoint().cloned(),
         }
     }
 
     /// Whether the container was made from this spec.
     pub(super) fn is_made_from(&self, spec: &ContainerSpec) -> bool {
         self.labels.get(label::SPEC) == Some(&spec.hash())
+    }
+
+    /// Whether it is a hook, which is started once.
+    pub(super) fn is_hook(&self) -> bool {
+        self.labels.contains_key(label::HOOK)
     }
 
     /// Whether the container carries all of these labels.

@@ -34,18 +34,20 @@ pub(super) async fn start(place: &Place, images: &Images, reapers: &Reapers, loc
     let seen = {
         let place = place.clone();
         blocking(move || {
-            place.existing()?;
+            let record = place.existing()?;
             let life = Life::of(&place, &Table::read()?)?;
             if let Life::Running(running) = &life
                 && !running.recorded
             {
                 place.write_started(&running.started)?;
             }
-            Ok(life)
+            let is_over = record.is_hook() && matches!(life, Life::Ended { .. });
+            Ok((life, is_over))
         })
     }
     .await?;
-    if matches!(seen, Life::Running(_)) {
+    let (seen, is_over) = seen;
+    if is_over || matches!(seen, Life::Running(_)) {
         return Ok(());
     }
     place.family(seen.process()).end(PATIENCE).await?;
@@ -54,7 +56,7 @@ pub(super) async fn start(place: &Place, images: &Images, reapers: &Reapers, loc
     // nobody waits for this any more.
     blocking(move || {
         let record = place.existing()?;
-        check_free(&record.endpoint)?;
+        record.endpoint.as_ref().map(check_free).transpose()?;
         let command = prepare(&place, &record, &images)?;
         place.forget_start()?;
         let (child, started) = spawn(command, &record)?;
@@ -93,11 +95,11 @@ pub(super) fn holder(address: SocketAddr) -> String {
 }
 
 /// The variables that the runtime gives: the app's own come between them.
-fn variables(place: &Place, record: &Record, address: SocketAddr) -> Vec<(OsString, OsString)> {
-    let mut variables: Vec<(OsString, OsString)> =
-        vec![("PATH".into(), search_path()), ("HOST".into(), address.ip().to_string().into())];
+fn variables(place: &Place, record: &Record, address: Option<SocketAddr>) -> Vec<(OsString, OsString)> {
+    let mut variables: Vec<(OsString, OsString)> = vec![("PATH".into(), search_path())];
+    variables.extend(address.map(|address| ("HOST".into(), address.ip().to_string().into())));
     variables.extend(record.env.iter().map(|(key, value)| (key.as_str().into(), value.expose().into())));
-    variables.push(("PORT".into(), address.port().to_string().into()));
+    variables.extend(address.map(|address| ("PORT".into(), address.port().to_string().into())));
     variables.extend(place.mark().variables().map(|(key, value)| (key.into(), value.into())));
     variables
 }
@@ -106,10 +108,13 @@ fn prepare(place: &Place, record: &Record, images: &Images) -> Result<Command> {
     let gone = || image_not_found(&record.artifact.label);
     let folder = images.of_artifact(&record.artifact).ok_or_else(gone)?;
     let image = folder.read()?.ok_or_else(gone)?;
-    let address = record.endpoint.socket_addr()?;
-    let words: Vec<String> = match &record.command {
-        Some(command) => command.words().to_vec(),
-        None => image.start.iter().map(|word| word.replace(PORT, &address.port().to_string())).collect(),
+    let address = record.endpoint.as_ref().map(Endpoint::socket_addr).transpose()?;
+    let words: Vec<String> = match (&record.command, address) {
+        (Some(command), _) => command.words().to_vec(),
+        (None, Some(address)) => {
+            image.start.iter().map(|word| word.replace(PORT, &address.port().to_string())).collect()
+        }
+        (None, None) => image.start.clone(),
     };
     let Some((program, arguments)) = words.split_first() else {
         return Err(Error::new(ErrorKind::Internal, "the image does not say what to start"));

@@ -59,6 +59,7 @@ impl RuntimeFixture for Running {
             ProgramKind::Serves => return Ok((self.sample.clone(), None)),
             ProgramKind::IgnoresStop => &["./sample-app", "--ignore-term"],
             ProgramKind::PrintsAndExits => &["./sample-app", "--print", "200", "--exit", "0"],
+            ProgramKind::Fails => &["./sample-app", "--print", "1", "--exit", "3"],
             ProgramKind::PrintsEnvironment => &["./sample-app", "--print-env"],
             ProgramKind::Missing => &["./no-such-program"],
             other => return Err(format!("{other:?} is not known here")),

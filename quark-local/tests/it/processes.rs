@@ -29,7 +29,7 @@ async fn the_port_is_in_the_command_and_in_the_environment() {
     set(&mut spec, "HOST", "0.0.0.0");
     set(&mut spec, "PATH", "/bin");
     stage.start(&spec).await.unwrap();
-    let port = spec.endpoint.socket_addr().unwrap().port();
+    let port = spec.endpoint().unwrap().socket_addr().unwrap().port();
     let printed = stage.output(&spec).await;
     // The app may choose where to listen and where to look for programs, but
     // its port belongs to its slot.
@@ -41,9 +41,9 @@ async fn the_port_is_in_the_command_and_in_the_environment() {
 async fn a_stranger_at_the_endpoint_is_named() {
     let stage = Stage::new();
     let spec = stage.begin(&["--never-listen"]).await;
-    let listening = async || stage.runtime.listening(&id(&spec), &spec.endpoint).await.unwrap();
+    let listening = async || stage.runtime.listening(&id(&spec), spec.endpoint().unwrap()).await.unwrap();
     assert_eq!(listening().await, Listening::Nothing { elsewhere: vec![] });
-    let port = spec.endpoint.socket_addr().unwrap().port();
+    let port = spec.endpoint().unwrap().socket_addr().unwrap().port();
     let stranger = listen((Ipv4Addr::LOCALHOST, port)).await;
     let Listening::Foreign { who } = listening().await else { panic!("the stranger was not seen") };
     assert!(who.contains(&format!("process {}", std::process::id())), "{who}");
@@ -72,13 +72,13 @@ async fn listen(address: (Ipv4Addr, u16)) -> TcpListener {
 async fn a_wrong_port_is_named() {
     let stage = Stage::new();
     let mut spec = stage.spec(stage.sample().await, &[]).await;
-    let taken = [spec.endpoint.clone()];
+    let taken = [spec.endpoint().unwrap().clone()];
     let other = stage.runtime.allocate_endpoint(&spec.app, Slot::Green, &taken).await.unwrap();
     let port = other.socket_addr().unwrap().port();
     spec.command = Some(quark_core::Argv::new(["./sample-app", "--listen", &port.to_string()]).unwrap());
     stage.start(&spec).await.unwrap();
     stage.prints(&spec, "listening on ").await;
-    let seen = stage.runtime.listening(&id(&spec), &spec.endpoint).await.unwrap();
+    let seen = stage.runtime.listening(&id(&spec), spec.endpoint().unwrap()).await.unwrap();
     assert_eq!(seen, Listening::Nothing { elsewhere: vec![port] });
     assert_eq!(stage.runtime.listening(&id(&spec), &other).await.unwrap(), Listening::Ours);
 }
@@ -92,18 +92,18 @@ async fn a_listener_that_left_the_group_is_ours() {
     spec.command = Some(quark_core::Argv::new(words).unwrap());
     stage.start(&spec).await.unwrap();
     stage.prints(&spec, "listening on ").await;
-    assert_eq!(stage.runtime.listening(&id(&spec), &spec.endpoint).await.unwrap(), Listening::Ours);
+    assert_eq!(stage.runtime.listening(&id(&spec), spec.endpoint().unwrap()).await.unwrap(), Listening::Ours);
     let outcome = stage.runtime.stop(&call(), &id(&spec), Duration::from_secs(20)).await.unwrap();
     assert_eq!(outcome, StopOutcome::Exited);
     assert_eq!(processes_of(&spec), []);
-    assert!(TcpStream::connect(spec.endpoint.socket_addr().unwrap()).await.is_err());
+    assert!(TcpStream::connect(spec.endpoint().unwrap().socket_addr().unwrap()).await.is_err());
 }
 
 #[tokio::test]
 async fn who_has_the_port_is_named() {
     let stage = Stage::new();
     let spec = stage.spec(stage.sample().await, &[]).await;
-    let _stranger = TcpListener::bind(spec.endpoint.socket_addr().unwrap()).await.unwrap();
+    let _stranger = TcpListener::bind(spec.endpoint().unwrap().socket_addr().unwrap()).await.unwrap();
     let error = stage.start(&spec).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::ResourceExhausted, "port_taken"));
     assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
@@ -148,7 +148,7 @@ async fn a_container_can_be_started_again() {
     assert_eq!(second.state, ContainerState::Running);
     assert_ne!(first.started_at, second.started_at);
     until("the second start", async || {
-        matches!(stage.runtime.listening(&id(&spec), &spec.endpoint).await, Ok(Listening::Ours))
+        matches!(stage.runtime.listening(&id(&spec), spec.endpoint().unwrap()).await, Ok(Listening::Ours))
     })
     .await;
 }
@@ -204,7 +204,10 @@ async fn names_that_are_none_of_ours_are_no_paths() {
         assert_eq!(stage.runtime.start(&call(), &id).await.unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(stage.runtime.stop(&call(), &id, Duration::ZERO).await.unwrap(), StopOutcome::AlreadyStopped);
         stage.runtime.remove(&call(), &id, &spec.labels()).await.unwrap();
-        assert_eq!(stage.runtime.listening(&id, &spec.endpoint).await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(
+            stage.runtime.listening(&id, spec.endpoint().unwrap()).await.unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
         assert_eq!(
             stage.runtime.logs(&id, Default::default()).await.map(drop).unwrap_err().kind(),
             ErrorKind::NotFound
@@ -217,7 +220,7 @@ async fn names_that_are_none_of_ours_are_no_paths() {
         assert!(!stage.container_file(&other, "").exists());
     }
     other.artifact = spec.artifact.clone();
-    other.endpoint = Endpoint::new("some-host");
+    let other = other.at(Endpoint::new("some-host"));
     assert_eq!(stage.runtime.create(&call(), &other).await.unwrap_err().kind(), ErrorKind::Unsupported);
     assert_eq!(stage.state_of(&spec).await, ContainerState::Running);
 }

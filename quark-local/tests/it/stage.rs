@@ -12,8 +12,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use quark_core::app::{Artifact, EnvVars};
 use quark_core::backend::{
-    BuildKey, BuildRequest, Call, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, ImageBuilder, LogChunk,
-    LogSelection, LogSink, NoLog,
+    BuildKey, BuildRequest, Call, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, ImageBuilder,
+    InstanceSpec, LogChunk, LogSelection, LogSink, NoLog, Purpose,
 };
 use quark_core::deployment::Fence;
 use quark_core::process::{ProcessRef, Signal};
@@ -112,16 +112,18 @@ impl Stage {
         ContainerSpec {
             name: ContainerName::of(&app, deployment, 0),
             installation: "test".to_owned(),
-            endpoint: self.runtime.allocate_endpoint(&app, Slot::Blue, &[]).await.unwrap(),
+            purpose: Purpose::Instance(InstanceSpec {
+                replica: 0,
+                slot: Slot::Blue,
+                port: 8080,
+                endpoint: self.runtime.allocate_endpoint(&app, Slot::Blue, &[]).await.unwrap(),
+            }),
             app,
             deployment,
-            replica: 0,
-            slot: Slot::Blue,
             fence: Fence(1),
             artifact,
             command,
             env: EnvVars::new(),
-            port: 8080,
             resources: Resources::default(),
         }
     }

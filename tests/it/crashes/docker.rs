@@ -74,7 +74,8 @@ impl Docker {
             let inspected: Inspected = self.read(&format!("/containers/{}/json", container.id));
             container.started_at = inspected.state.started_at;
         }
-        found.sort_by(|a, b| a.labels.get(VERSION).cmp(&b.labels.get(VERSION)));
+        // A hook is of the version of an instance; what has exited comes first.
+        found.sort_by(|a, b| (a.labels.get(VERSION), &a.state).cmp(&(b.labels.get(VERSION), &b.state)));
         found
     }
 

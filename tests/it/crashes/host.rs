@@ -76,6 +76,7 @@ impl Host {
         if let Some(liveness) = scenario.liveness() {
             app["liveness"] = liveness;
         }
+        app["hooks"] = scenario.hooks();
         self.api.ask("POST", "/api/v1/apps", &app.to_string()).await;
     }
 

@@ -146,6 +146,28 @@ points! {
     after_taking_back:                  "outcome:roll_back", TakeBack, "1", "1, 2";
     after_the_outcome_of_taking_back:   "after:roll_back",   TakeBack, "1", "1, 2";
 
+    // Programs that run beside a deployment, and what they leave.
+    before_the_intent_of_the_first_hook: "before:pre_deploy",   Hooked, "1", "1";
+    before_the_first_hook:               "intent:pre_deploy",   Hooked, "1", "1";
+    after_the_first_hook:                "outcome:pre_deploy",  Hooked, "1", "1, 2 exited";
+    after_the_outcome_of_the_first_hook: "after:pre_deploy",    Hooked, "1", "1, 2 exited";
+    before_the_intent_to_tidy:           "before:tidy",         Hooked, "1", "1, 2 exited";
+    before_tidying:                      "intent:tidy",         Hooked, "1", "1, 2 exited";
+    after_tidying:                       "outcome:tidy",        Hooked, "1", "1";
+    after_the_outcome_of_tidying:        "after:tidy",          Hooked, "1", "1";
+    before_the_intent_of_a_second_hook:  "before:pre_promote",  Hooked, "1", "1, 2";
+    before_a_second_hook:                "intent:pre_promote",  Hooked, "1", "1, 2";
+    after_a_second_hook:                 "outcome:pre_promote", Hooked, "1", "1, 2 exited, 2";
+    after_the_outcome_of_a_second_hook:  "after:pre_promote",   Hooked, "1", "1, 2 exited, 2";
+    before_the_intent_of_a_later_hook:   "before:post_promote", Hooked, "2", "1, 2";
+    before_a_later_hook:                 "intent:post_promote", Hooked, "2", "1, 2";
+    after_a_later_hook:                  "outcome:post_promote", Hooked, "2", "1, 2 exited, 2";
+    after_the_outcome_of_a_later_hook:   "after:post_promote",  Hooked, "2", "1, 2 exited, 2";
+    before_the_intent_of_the_last_hook:  "before:post_retire",  HookedRetire, "2", "2";
+    before_the_last_hook:                "intent:post_retire",  HookedRetire, "2", "2";
+    after_the_last_hook:                 "outcome:post_retire", HookedRetire, "2", "2 exited, 2";
+    after_the_outcome_of_the_last_hook:  "after:post_retire",   HookedRetire, "2", "2 exited, 2";
+
     // The end of an app.
     before_a_removal_is_written:        "before:queued",    Remove, "2", "1, 2";
     after_a_removal_was_written:        "after:queued",     Remove, "2", "1, 2";
@@ -212,6 +234,12 @@ without_docker! {
     after_restarting: "outcome:restart", Restart;
     before_the_promotion: "intent:promote", Replace;
     after_the_promotion: "outcome:promote", Replace;
+    before_the_first_hook: "intent:pre_deploy", Hooked;
+    after_the_first_hook: "outcome:pre_deploy", Hooked;
+    after_tidying: "outcome:tidy", Hooked;
+    after_a_second_hook: "outcome:pre_promote", Hooked;
+    after_a_later_hook: "outcome:post_promote", Hooked;
+    after_the_last_hook: "outcome:post_retire", HookedRetire;
     before_draining: "intent:drain", Retire;
     before_retiring: "intent:retire", Retire;
     after_retiring: "outcome:retire", Retire;

@@ -19,6 +19,10 @@ pub(super) enum Scenario {
     ReplaceStandby,
     /// Version 2 takes the place of version 1, which is not kept.
     Retire,
+    /// Likewise as `Replace`, with programs that run beside the deployment.
+    Hooked,
+    /// Likewise as `Retire`, with a program that runs at the end.
+    HookedRetire,
     /// Version 2 ends as soon as it is started.
     Fail,
     /// The router does not like version 2.
@@ -77,7 +81,7 @@ pub(super) struct End {
 impl Scenario {
     /// How long a standby is kept, in milliseconds.
     pub(super) fn grace(self) -> u32 {
-        if self == Self::Retire { 0 } else { 600_000 }
+        if matches!(self, Self::Retire | Self::HookedRetire) { 0 } else { 600_000 }
     }
 
     /// How the app is watched once a version serves, if it is.
@@ -104,10 +108,19 @@ impl Scenario {
             _ => true,
         }
     }
+    /// The programs that run beside deployments.
+    pub(super) fn hooks(self) -> Value {
+        let hook = json!({ "command": ["./server", "--print", "1", "--exit", "0"] });
+        match self {
+            Self::Hooked => json!({ "pre_deploy": hook, "pre_promote": hook, "post_promote": hook }),
+            Self::HookedRetire => json!({ "post_retire": hook }),
+            _ => json!({}),
+        }
+    }
 
     /// Whether something is taken away after the end of the deployment.
     pub(super) fn retires(self) -> bool {
-        matches!(self, Self::Retire | Self::TakeBack)
+        matches!(self, Self::Retire | Self::HookedRetire | Self::TakeBack)
     }
 
     /// What is deployed before.
@@ -133,7 +146,7 @@ impl Scenario {
     /// How long the slowest requests take, in milliseconds: longer than an
     /// engine is dead, if they go to what is stopped after that.
     pub(super) fn slowest(self) -> u64 {
-        if matches!(self, Self::Retire | Self::Refuse) { 1_000 } else { 50 }
+        if matches!(self, Self::Retire | Self::HookedRetire | Self::Refuse) { 1_000 } else { 50 }
     }
 
     /// Whether the first build of the new version lasts.
@@ -150,7 +163,9 @@ impl Scenario {
         const BAKES: Request = Reach("events", "event", "bake_started");
         match self {
             Self::First => vec![Deploy(Version::One)],
-            Self::Replace | Self::Retire | Self::Refuse => vec![Deploy(Version::Two)],
+            Self::Replace | Self::Hooked | Self::HookedRetire | Self::Retire | Self::Refuse => {
+                vec![Deploy(Version::Two)]
+            }
             Self::Build => vec![Deploy(Version::Slow)],
             Self::ReplaceStandby => vec![Deploy(Version::Three)],
             Self::Fail => vec![Deploy(Version::Crashing)],
@@ -203,9 +218,9 @@ impl Scenario {
     pub(super) fn end(self) -> End {
         let (conclusion, serves, containers, seen): (_, _, _, &[_]) = match self {
             Self::First => ("succeeded", "1", "1", &[]),
-            Self::Replace | Self::Build => ("succeeded", "2", "1, 2", &["1", "2"]),
+            Self::Replace | Self::Hooked | Self::Build => ("succeeded", "2", "1, 2", &["1", "2"]),
             Self::ReplaceStandby => ("succeeded", "3", "2, 3", &["2", "3"]),
-            Self::Retire => ("succeeded", "2", "2", &["1", "2"]),
+            Self::Retire | Self::HookedRetire => ("succeeded", "2", "2", &["1", "2"]),
             Self::Fail => ("failed", "1", "1", &["1"]),
             Self::Refuse => ("failed", "1", "1", &["1", "2", "1"]),
             Self::CancelBuilding | Self::CancelProbing => ("cancelled", "1", "1", &["1"]),

@@ -6,11 +6,11 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 
 use super::fixture::{ProgramKind, RuntimeFixture};
-use crate::app::{AppName, EnvVars, Resources};
+use crate::app::{AppName, EnvVars, HookPoint, Resources};
 use crate::backend::container_runtime::label;
 use crate::backend::{
-    Call, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, CreatedContainer, Labels, LogSelection,
-    ObservedContainer,
+    Call, ContainerId, ContainerRuntime, ContainerSpec, ContainerState, CreatedContainer, InstanceSpec, Labels,
+    LogSelection, ObservedContainer, Purpose,
 };
 use crate::conformance::outcome::{PATIENCE, ensure, within, worked};
 use crate::conformance::{CaseResult, outcome};
@@ -58,14 +58,35 @@ impl<'a> Bench<'a> {
             app,
             deployment,
             fence: Fence(1),
-            replica: 0,
-            slot: Slot::Blue,
             artifact,
             command,
             env: EnvVars::new(),
-            port: 8080,
-            endpoint,
             resources: Resources::default(),
+            purpose: Purpose::Instance(InstanceSpec { replica: 0, slot: Slot::Blue, port: 8080, endpoint }),
+        })
+    }
+
+    /// The endpoint of an instance.
+    pub(super) fn endpoint_of(spec: &ContainerSpec) -> CaseResult<&Endpoint> {
+        spec.endpoint().ok_or_else(|| "this case is about instances".to_owned())
+    }
+
+    /// A spec of a hook of a new deployment.
+    pub(super) async fn hook(&self, kind: ProgramKind) -> CaseResult<ContainerSpec> {
+        let app = worked("making a name", AppName::parse("shop"))?;
+        let (artifact, command) = self.fixture.program(kind).await?;
+        let deployment = DeploymentId::generate();
+        Ok(ContainerSpec {
+            name: ContainerName::of_hook(&app, deployment, HookPoint::PreDeploy),
+            installation: self.fixture.installation(),
+            app,
+            deployment,
+            fence: Fence(1),
+            artifact,
+            command,
+            env: EnvVars::new(),
+            resources: Resources::default(),
+            purpose: Purpose::Hook(HookPoint::PreDeploy),
         })
     }
 

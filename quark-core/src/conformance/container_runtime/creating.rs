@@ -77,14 +77,17 @@ pub async fn allocated_endpoints_differ(fixture: &dyn RuntimeFixture) -> CaseRes
     let bench = &Bench::new(fixture);
     run(bench, async {
         let made = bench.serve(bench.spec(ProgramKind::Serves).await?).await?;
-        let mut seen = BTreeSet::from([made.spec.endpoint.clone()]);
+        let mut seen = BTreeSet::from([Bench::endpoint_of(&made.spec)?.clone()]);
         for slot in [Slot::Blue, Slot::Green, Slot::Blue, Slot::Green] {
             let endpoint = bench.endpoint(&made.spec.app, slot).await?;
             ensure!(seen.insert(endpoint.clone()), "`{endpoint}` was allocated twice");
         }
         let alone = bench.runtime.allocate_endpoint(&made.spec.app, Slot::Green, &[]);
         let alone = worked("allocate_endpoint", within("allocate_endpoint", alone).await?)?;
-        ensure!(alone != made.spec.endpoint, "`{alone}` was allocated although a container listens on it");
+        ensure!(
+            alone != *Bench::endpoint_of(&made.spec)?,
+            "`{alone}` was allocated although a container listens on it"
+        );
         Ok(())
     })
     .await

@@ -5,19 +5,17 @@ use std::collections::BTreeSet;
 use super::bench::{Bench, GRACE, call, lines, run};
 use super::fixture::{ProgramKind, RuntimeFixture};
 use crate::backend::container_runtime::label;
-use crate::backend::{ContainerSpec, ContainerState, Labels, LogSelection};
+use crate::backend::{ContainerSpec, ContainerState, Labels, LogSelection, Purpose};
 use crate::conformance::CaseResult;
 use crate::conformance::outcome::{ensure, within, worked};
-use crate::deployment::{ContainerName, DeploymentId};
+use crate::deployment::{ContainerName, DeploymentId, Slot};
 
 /// "`inspect` of an unknown name is `None`."
 pub async fn unknown_names_are_none(fixture: &dyn RuntimeFixture) -> CaseResult {
     let bench = &Bench::new(fixture);
     run(bench, async {
         let one = bench.spec(ProgramKind::Serves).await?;
-        let spec = ContainerSpec { name: ContainerName::of(&one.app, one.deployment, 10), replica: 10, ..one.clone() };
-        let shorter = ContainerSpec { name: ContainerName::of(&one.app, one.deployment, 1), replica: 1, ..one.clone() };
-        let longer = ContainerSpec { name: ContainerName::of(&one.app, one.deployment, 100), replica: 100, ..one };
+        let (spec, shorter, longer) = (replica(&one, 10), replica(&one, 1), replica(&one, 100));
         ensure!(bench.find(&spec).await?.is_none(), "inspect finds what was never created");
         let id = bench.create(&spec).await?.id;
         for other in [&shorter, &longer] {
@@ -30,18 +28,22 @@ pub async fn unknown_names_are_none(fixture: &dyn RuntimeFixture) -> CaseResult 
     .await
 }
 
+/// Another replica of the same deployment.
+fn replica(one: &ContainerSpec, number: u16) -> ContainerSpec {
+    let mut other = ContainerSpec { name: ContainerName::of(&one.app, one.deployment, number), ..one.clone() };
+    if let Purpose::Instance(instance) = &mut other.purpose {
+        instance.replica = number;
+    }
+    other
+}
+
 /// "`list` yields exactly the containers that carry all the labels asked for."
 pub async fn list_yields_what_carries_all_labels(fixture: &dyn RuntimeFixture) -> CaseResult {
     let bench = &Bench::new(fixture);
     run(bench, async {
         let first = bench.spec(ProgramKind::Serves).await?;
         let second = bench.spec(ProgramKind::Serves).await?;
-        let replica = ContainerSpec {
-            name: ContainerName::of(&first.app, first.deployment, 1),
-            replica: 1,
-            endpoint: bench.endpoint(&first.app, first.slot).await?,
-            ..first.clone()
-        };
+        let replica = replica(&first, 1).at(bench.endpoint(&first.app, Slot::Blue).await?);
         for spec in [&first, &second, &replica] {
             bench.create(spec).await?;
         }

@@ -64,6 +64,9 @@ pub enum ProgramKind {
     /// Prints the lines `line 1` to `line 200` to its standard output and ends
     /// with code 0 (`--print 200 --exit 0`).
     PrintsAndExits,
+    /// Prints the line `line 1` to its standard output and ends with code 3
+    /// (`--print 1 --exit 3`).
+    Fails,
     /// Prints each of its variables as a line `KEY=value`, a line break in a
     /// value written as `\n`, and ends with code 0 (`--print-env`).
     PrintsEnvironment,

@@ -35,7 +35,7 @@ pub async fn a_taken_endpoint_is_told(fixture: &dyn RuntimeFixture) -> CaseResul
     let bench = &Bench::new(fixture);
     run(bench, async {
         let spec = bench.spec(ProgramKind::Serves).await?;
-        let Some(taken) = fixture.taken(&spec.endpoint).await? else { return Ok(()) };
+        let Some(taken) = fixture.taken(Bench::endpoint_of(&spec)?).await? else { return Ok(()) };
         let id = bench.create(&spec).await?.id;
         let done = within("start", bench.runtime.start(&call(), &id)).await?;
         refused("start at a taken endpoint", done, ErrorKind::ResourceExhausted, Some("port_taken"))?;
@@ -75,13 +75,14 @@ pub async fn what_listens_is_ours(fixture: &dyn RuntimeFixture) -> CaseResult {
     let bench = &Bench::new(fixture);
     run(bench, async {
         let made = bench.serve(bench.spec(ProgramKind::Serves).await?).await?;
-        let seen = bench.runtime.listening(&made.id, &made.spec.endpoint);
+        let seen = bench.runtime.listening(&made.id, Bench::endpoint_of(&made.spec)?);
         let seen = worked("listening", within("listening", seen).await?)?;
         ensure!(matches!(seen, Listening::Ours | Listening::Unknown), "a container that listens is seen as {seen:?}");
 
         let spec = bench.spec(ProgramKind::Serves).await?;
         let id = bench.create(&spec).await?.id;
-        let seen = worked("listening", within("listening", bench.runtime.listening(&id, &spec.endpoint)).await?)?;
+        let seen =
+            worked("listening", within("listening", bench.runtime.listening(&id, Bench::endpoint_of(&spec)?)).await?)?;
         ensure!(seen != Listening::Ours, "a container that was not started is seen listening");
         Ok(())
     })

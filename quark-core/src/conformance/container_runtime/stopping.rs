@@ -6,7 +6,7 @@ use super::bench::{Bench, GRACE, Made, call, run};
 use super::fixture::{ProgramKind, RuntimeFixture};
 use crate::ErrorKind;
 use crate::backend::container_runtime::label;
-use crate::backend::{ContainerSpec, ContainerState, StopOutcome};
+use crate::backend::{ContainerState, StopOutcome};
 use crate::conformance::CaseResult;
 use crate::conformance::outcome::{ensure, refused, within, worked};
 use crate::deployment::DeploymentId;
@@ -24,7 +24,7 @@ pub async fn stop_returns_when_the_process_has_exited(fixture: &dyn RuntimeFixtu
             ensure!(matches!(state, ContainerState::Exited { .. }), "a stopped container is {state:?}");
             // Another deployment takes the same place.
             let next = bench.spec(ProgramKind::Serves).await?;
-            spec = ContainerSpec { endpoint: spec.endpoint, ..next };
+            spec = next.at(Bench::endpoint_of(&spec)?.clone());
         }
         Ok(())
     })
@@ -44,7 +44,7 @@ pub async fn stop_kills_what_ignores_the_signal(fixture: &dyn RuntimeFixture) ->
         let state = bench.look(&made.spec).await?.state;
         ensure!(matches!(state, ContainerState::Exited { .. }), "a killed container is {state:?}");
         let next = bench.spec(ProgramKind::Serves).await?;
-        bench.serve(ContainerSpec { endpoint: made.spec.endpoint, ..next }).await?;
+        bench.serve(next.at(Bench::endpoint_of(&made.spec)?.clone())).await?;
         Ok(())
     })
     .await

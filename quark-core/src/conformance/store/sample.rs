@@ -158,6 +158,7 @@ pub(super) fn done(step: StepRecord, at: Timestamp) -> Result<StepRecord> {
         artifact: Some(artifact()),
         reused: true,
         note: Some(ODD_TEXT.to_owned()),
+        exit_code: Some(-1),
     };
     Ok(StepRecord { phase: StepPhase::Done, finished_at: Some(at), output: Some(output), ..step })
 }

@@ -9,7 +9,7 @@ pub(super) mod text;
 use super::drift::{Drift, drift};
 use super::reconcile::is_switching;
 use super::retry;
-use crate::app::{App, Source};
+use crate::app::{App, HookPoint, Source};
 use crate::backend::{ContainerState, EffectiveRoute, ObservedContainer};
 use crate::clock::Timestamp;
 use crate::deployment::{
@@ -215,8 +215,9 @@ fn findings(facts: &Facts, explanation: &Explanation) -> Vec<Finding> {
     {
         found.extend(bake.failure.clone().map(|failure| Finding::Held { sequence: live.sequence, failure }));
     }
+    found.extend(hook_failed(facts.live.as_ref()));
     found.extend(facts.app.serving.contested.map(|slot| Finding::AddressTaken { slot }));
-    if explanation.standby.as_ref().is_some_and(|standby| standby.runs == Some(false)) {
+    if explanation.standby.as_ref().is_some_and(|standby| standby.runs == Some(false) && !standby.retiring) {
         found.push(Finding::StandbyDead);
     }
     found.extend(live.into_iter().flat_map(|live| alive::findings(live, facts.at)));
@@ -228,6 +229,12 @@ fn fails(told: Option<&Told>, steps: &[StepName]) -> Option<Failure> {
     let last =
         told?.steps.iter().rev().find(|record| steps.contains(&record.name) && record.phase != StepPhase::Intent)?;
     last.failure.clone().filter(|_| last.phase == StepPhase::Failed)
+}
+
+/// The hook that ran once this version served, if it has failed.
+fn hook_failed(live: Option<&Told>) -> Option<Finding> {
+    let failure = fails(live, &[StepName::PostPromote])?;
+    Some(Finding::HookFailed { sequence: live?.deployment.sequence, hook: HookPoint::PostPromote, failure })
 }
 
 fn finding(app: &AppRecord, drift: Drift) -> Finding {

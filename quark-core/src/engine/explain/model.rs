@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::text;
-use crate::app::{AppName, CommitSha, ImageRef};
+use crate::app::{AppName, CommitSha, HookPoint, ImageRef};
 use crate::clock::Timestamp;
 use crate::deployment::{ContainerName, DeploymentId, DeploymentKind, Failure, Shortage, Slot, State, StepName};
 
@@ -284,6 +284,15 @@ pub enum Finding {
         /// In which time.
         window: Duration,
     },
+    /// A hook of what is live failed; that serves on.
+    HookFailed {
+        /// The number of the deployment.
+        sequence: u64,
+        /// Which hook.
+        hook: HookPoint,
+        /// Why.
+        failure: Failure,
+    },
 }
 
 /// What happens next, or could.
@@ -374,6 +383,7 @@ impl Finding {
             Self::StandbyDead => "standby_dead",
             Self::Unhealthy { .. } => "unhealthy",
             Self::CrashLoop { .. } => "crash_loop",
+            Self::HookFailed { .. } => "hook_failed",
         }
     }
 }

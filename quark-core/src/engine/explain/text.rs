@@ -209,6 +209,9 @@ impl fmt::Display for Finding {
             Self::Held { sequence, failure } => {
                 write!(f, "#{sequence} was not well, and could not be rolled back: {failure}")
             }
+            Self::HookFailed { sequence, hook, failure } => {
+                write!(f, "the {hook} hook of #{sequence} failed, and #{sequence} serves on: {failure}")
+            }
             Self::AddressTaken { slot } => {
                 write!(f, "something else has the address of {slot}; the next deployment there gets another one")
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::{AppName, ApprovalPolicy, BakePolicy, Change, CommitSha, ImageRef, RepositoryUrl};
+use crate::app::{AppName, ApprovalPolicy, BakePolicy, Change, CommitSha, HookPoint, ImageRef, RepositoryUrl};
 use crate::clock::Timestamp;
 use crate::deployment::{DeploymentId, DeploymentKind, Expectation, Failure, Slot, StepName};
 use crate::engine::admission::RoomLeft;
@@ -185,6 +185,13 @@ pub enum Effect {
     Unroute,
     /// Its containers are stopped and removed, and the app is forgotten.
     TakeAway,
+    /// A hook is run, in a container of its own.
+    Hook {
+        /// Which.
+        point: HookPoint,
+    },
+    /// What a hook has left is removed.
+    Tidy,
 }
 
 /// What users notice of a plan.
@@ -241,6 +248,8 @@ impl Effect {
             Self::Retire => "retire",
             Self::Unroute => "unroute",
             Self::TakeAway => "take_away",
+            Self::Hook { .. } => "hook",
+            Self::Tidy => "tidy",
         }
     }
 }

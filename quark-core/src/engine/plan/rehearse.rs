@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::model::{Effect, PlannedStep};
-use crate::app::{Artifact, CommitSha, Domain, Source};
+use crate::app::{Artifact, CommitSha, Domain, HookPoint, Source};
 use crate::backend::Snapshot;
 use crate::clock::Timestamp;
 use crate::deployment::{
@@ -69,7 +69,7 @@ pub(super) fn rehearse(snapshot: Snapshot, live: Option<&Deployment>, known: &Kn
                 settle::baked(&mut draft, crate::deployment::BakeOutcome::Passed, known.now);
             }
             Decision::Finish(conclusion) => draft.finish(conclusion, known.now),
-            Decision::Wait(_) | Decision::Done => return Err(endless()),
+            Decision::Vacate | Decision::Wait(_) | Decision::Done => return Err(endless()),
         }
     }
     if let Some(live) = live {
@@ -90,7 +90,7 @@ fn goes_well(draft: &mut Draft, name: StepName, known: &Known<'_>) -> Result<Pla
             commit: known.commit.clone(),
             artifact: known.artifact.clone(),
             reused: known.artifact.is_some(),
-            note: None,
+            ..StepOutput::default()
         },
         StepName::Build => StepOutput { artifact: Some(unknown_image()), ..StepOutput::default() },
         StepName::Create => {
@@ -154,6 +154,11 @@ fn effect(snapshot: &Snapshot, name: StepName, known: &Known<'_>) -> Result<Effe
         }
         (StepName::Unroute, _) => Effect::Unroute,
         (StepName::Undo, _) if deployment.kind == DeploymentKind::Remove => Effect::TakeAway,
+        (StepName::PreDeploy, _) => Effect::Hook { point: HookPoint::PreDeploy },
+        (StepName::PrePromote, _) => Effect::Hook { point: HookPoint::PrePromote },
+        (StepName::PostPromote, _) => Effect::Hook { point: HookPoint::PostPromote },
+        (StepName::PostRetire, _) => Effect::Hook { point: HookPoint::PostRetire },
+        (StepName::Tidy, _) => Effect::Tidy,
         (StepName::Drain, _) => Effect::Drain,
         (StepName::Retire, _) => Effect::Retire,
         (name, _) => {
@@ -177,6 +182,7 @@ fn watch(draft: &Draft) -> Option<PlannedStep> {
 /// How the version that was replaced is retired, at the end of its grace.
 fn retirement(draft: &Draft, live: &Deployment, known: &Known<'_>) -> Result<Vec<PlannedStep>> {
     let after = draft.snapshot();
+    let deployment = &after.deployment;
     let standby = after.app.as_ref().and_then(|app| app.serving.standby.as_ref());
     let Some(standby) = standby.filter(|standby| standby.occupant.deployment == live.id) else {
         return Ok(Vec::new());
@@ -186,7 +192,8 @@ fn retirement(draft: &Draft, live: &Deployment, known: &Known<'_>) -> Result<Vec
     let at = standby.retire_at;
     let snapshot = Snapshot { deployment: live.clone(), steps: Vec::new(), ..after.clone() };
     let mut draft = Draft::of(snapshot);
-    while let Decision::Run(name) = decide_retirement(draft.snapshot(), at, false) {
+    let hooked = deployment.release.hooks.at(HookPoint::PostRetire).is_some();
+    while let Decision::Run(name) = decide_retirement(draft.snapshot(), at, false, hooked) {
         if steps.len() > LONGEST {
             return Err(endless());
         }

@@ -99,6 +99,8 @@ impl fmt::Display for Effect {
             Self::Drain => f.write_str("let the version before finish its requests"),
             Self::Retire => f.write_str("stop and remove the version before"),
             Self::Unroute => f.write_str("take its route away"),
+            Self::Hook { point } => write!(f, "run the {point} hook in a container of the new image"),
+            Self::Tidy => f.write_str("remove what the hook has left"),
             Self::TakeAway => f.write_str("stop and remove its containers, and forget it"),
         }
     }

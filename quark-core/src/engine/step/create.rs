@@ -2,7 +2,7 @@
 
 use super::{STORE_AWAY, StepContext, app, dispose, undo};
 use crate::app::{EnvKey, Secret};
-use crate::backend::{Call, ContainerSpec, Snapshot, container_runtime::label};
+use crate::backend::{Call, ContainerSpec, InstanceSpec, Purpose, Snapshot, container_runtime::label};
 use crate::deployment::{ContainerName, Deployment, Endpoint, Instance, InstanceState, Slot, StepName, StepOutput};
 use crate::engine::draft::Draft;
 use crate::planted::planted;
@@ -107,14 +107,16 @@ pub(super) fn spec(context: &StepContext, deployment: &Deployment, instance: &In
         installation: context.shared.installation.clone(),
         app: deployment.app.clone(),
         deployment: instance.deployment,
-        replica: instance.replica,
-        slot: instance.slot,
         fence: context.lease.fence,
         artifact: artifact.clone(),
         command: deployment.release.command.clone(),
         env,
-        port: deployment.release.port,
-        endpoint: instance.endpoint.clone(),
         resources: deployment.release.resources,
+        purpose: Purpose::Instance(InstanceSpec {
+            replica: instance.replica,
+            slot: instance.slot,
+            port: deployment.release.port,
+            endpoint: instance.endpoint.clone(),
+        }),
     })
 }

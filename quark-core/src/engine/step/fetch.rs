@@ -35,7 +35,12 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let key = BuildKey::of(&deployment.app, &commit, &deployment.release.dockerfile);
     if let Some(artifact) = shared.builder()?.find(&key).await? {
         context.log.say(&format!("commit {} has been built before as {}", commit.short(), artifact.label));
-        return Ok(StepOutput { commit: Some(commit), artifact: Some(artifact), reused: true, note: None });
+        return Ok(StepOutput {
+            commit: Some(commit),
+            artifact: Some(artifact),
+            reused: true,
+            ..StepOutput::default()
+        });
     }
     context.log.say(&format!("fetching commit {}", commit.short()));
     let into = shared.checkout(deployment.id);

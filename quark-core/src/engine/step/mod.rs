@@ -6,6 +6,7 @@ mod clear;
 mod collect;
 mod create;
 mod fetch;
+mod hook;
 mod mend;
 mod probe;
 mod promote;
@@ -20,15 +21,16 @@ use std::time::Duration;
 use super::draft::Draft;
 use super::log::DeploymentLog;
 use super::shared::Shared;
-use crate::app::App;
+use crate::app::{App, HookPoint};
 use crate::backend::{
     Call, Drained, Labels, Lease, Metric, ObservedContainer, Snapshot, StopOutcome, container_runtime::label,
 };
 use crate::clock::Timestamp;
-use crate::deployment::{AppRecord, DeploymentId, Instance, StepName, StepOutput};
+use crate::deployment::{AppRecord, ContainerName, DeploymentId, Instance, StepName, StepOutput};
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
+pub(super) use hook::{STILL_RUNS, exit_code};
 pub(super) use probe::{LAST_LOOKS, Sight, glance, is_down, still_healthy, still_reached};
 pub(super) use restart::may_start;
 pub(super) use roll_back::can_go_back;
@@ -110,6 +112,11 @@ pub(super) async fn run(
         StepName::Mend => mend::run(context, snapshot, call).await,
         StepName::Collect => collect::run(context, snapshot, call).await,
         StepName::Restart => restart::run(context, snapshot, call).await,
+        StepName::PreDeploy => hook::run(context, snapshot, HookPoint::PreDeploy, call, deadline).await,
+        StepName::PrePromote => hook::run(context, snapshot, HookPoint::PrePromote, call, deadline).await,
+        StepName::PostPromote => hook::run(context, snapshot, HookPoint::PostPromote, call, deadline).await,
+        StepName::PostRetire => hook::run(context, snapshot, HookPoint::PostRetire, call, deadline).await,
+        StepName::Tidy => hook::tidy(context, snapshot, call).await.map(|()| StepOutput::default()),
     }
 }
 
@@ -130,6 +137,11 @@ pub(super) fn limit(step: StepName, release: &App) -> Duration {
         StepName::Clear => timing.drain + timing.stop + Duration::from_secs(60),
         StepName::Mend => Duration::from_secs(60),
         StepName::Restart => timing.stop + Duration::from_secs(60),
+        StepName::PreDeploy => hook::limit(HookPoint::PreDeploy, release),
+        StepName::PrePromote => hook::limit(HookPoint::PrePromote, release),
+        StepName::PostPromote => hook::limit(HookPoint::PostPromote, release),
+        StepName::PostRetire => hook::limit(HookPoint::PostRetire, release),
+        StepName::Tidy => timing.stop + Duration::from_secs(30),
         StepName::Undo | StepName::Retire | StepName::Collect => timing.drain + timing.stop + Duration::from_secs(30),
     }
 }
@@ -137,14 +149,21 @@ pub(super) fn limit(step: StepName, release: &App) -> Duration {
 /// Whether a step whose time is over has failed for good. The others are short,
 /// and may have been done: they are looked at and tried again.
 pub(super) fn uses_its_time_up(step: StepName) -> bool {
-    matches!(step, StepName::Fetch | StepName::Build | StepName::Probe)
+    matches!(step, StepName::Fetch | StepName::Build | StepName::Probe) || step.hook().is_some()
 }
 
 /// Whether a wish to cancel stops this step.
 pub(super) fn can_be_cancelled(step: StepName) -> bool {
     matches!(
         step,
-        StepName::Fetch | StepName::Build | StepName::Clear | StepName::Create | StepName::Start | StepName::Probe
+        StepName::Fetch
+            | StepName::Build
+            | StepName::Clear
+            | StepName::Create
+            | StepName::Start
+            | StepName::Probe
+            | StepName::PreDeploy
+            | StepName::PrePromote
     )
 }
 
@@ -166,13 +185,28 @@ pub(super) fn is_interruptible(step: StepName) -> bool {
             | StepName::Clear
             | StepName::Retire
             | StepName::Undo
-    )
+            | StepName::Tidy
+    ) || step.hook().is_some()
+}
+
+/// Whether the time of a step is not a part of that which a deployment has until
+/// it is promoted: what comes after that has a time of its own.
+pub(super) fn has_its_own_time(step: StepName) -> bool {
+    is_cleanup(step) || step.hook().is_some_and(|point| !point.must_succeed())
 }
 
 /// Whether a step may take long and has nothing to do with what is live, so that
 /// this can be mended meanwhile.
 pub(super) fn leaves_live_alone(step: StepName) -> bool {
-    matches!(step, StepName::Fetch | StepName::Build | StepName::Probe)
+    matches!(
+        step,
+        StepName::Fetch
+            | StepName::Build
+            | StepName::Probe
+            | StepName::PreDeploy
+            | StepName::PrePromote
+            | StepName::PostRetire
+    )
 }
 
 /// Whether a step takes away what an earlier one made.
@@ -189,6 +223,7 @@ pub(super) fn is_cleanup(step: StepName) -> bool {
             | StepName::Mend
             | StepName::Collect
             | StepName::Restart
+            | StepName::Tidy
     )
 }
 
@@ -217,18 +252,29 @@ fn count_cut(shared: &Shared, drained: Drained) {
 
 /// Stops and removes an instance, whatever has become of it.
 async fn dispose(context: &StepContext, instance: &Instance, call: &Call, grace: Duration) -> Result<()> {
+    dispose_of(context, &instance.name, instance.deployment, call, grace).await
+}
+
+/// Stops and removes a container of a deployment, whatever has become of it.
+async fn dispose_of(
+    context: &StepContext,
+    name: &ContainerName,
+    deployment: DeploymentId,
+    call: &Call,
+    grace: Duration,
+) -> Result<()> {
     let runtime = &context.shared.runtime;
-    let expected = labels(&context.shared.installation, instance.deployment);
+    let expected = labels(&context.shared.installation, deployment);
     let is_ours =
         |observed: &ObservedContainer| expected.iter().all(|(name, value)| observed.labels.get(name) == Some(value));
-    if let Some(observed) = runtime.inspect(&instance.name).await? {
+    if let Some(observed) = runtime.inspect(name).await? {
         if !is_ours(&observed) {
-            context.log.say(&format!("{} belongs to somebody else and is left alone", instance.name));
+            context.log.say(&format!("{name} belongs to somebody else and is left alone"));
             return Ok(());
         }
         context.reassure().await?;
         let outcome = runtime.stop(call, &observed.id, grace).await?;
-        context.log.say(&format!("stopped {} ({outcome:?})", instance.name));
+        context.log.say(&format!("stopped {name} ({outcome:?})"));
         runtime.remove(call, &observed.id, &expected).await?;
         if outcome != StopOutcome::AlreadyStopped {
             return Ok(());
@@ -236,9 +282,9 @@ async fn dispose(context: &StepContext, instance: &Instance, call: &Call, grace:
     }
     // Nothing ran. A runtime's answer may be a moment old, and one of this name
     // may have been made anew since: it is not forgotten unless it is gone.
-    match runtime.inspect(&instance.name).await? {
+    match runtime.inspect(name).await? {
         Some(other) if is_ours(&other) => {
-            let text = format!("{} was gone a moment ago, and is there", instance.name);
+            let text = format!("{name} was gone a moment ago, and is there");
             Err(Error::new(ErrorKind::Unavailable, text).with_code("still_there"))
         }
         _ => Ok(()),

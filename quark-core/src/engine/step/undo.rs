@@ -1,6 +1,6 @@
 //! Stop and remove what a deployment made; for an app that is removed, all of it.
 
-use super::{StepContext, count_cut, dispose};
+use super::{StepContext, count_cut, dispose, hook};
 use crate::Result;
 use crate::app::Source;
 use crate::backend::{
@@ -22,6 +22,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     let seen = doubt_if_ahead(context, snapshot, call).await?;
     // It may have been given requests, if only for a moment.
     let was_routed = removes_app || may_be_routed(snapshot);
+    hook::tidy(context, snapshot, call).await?;
     let begun_again = deployment.failure.as_ref().is_some_and(|failure| failure.code == SERVES_ALREADY);
     for instance in &snapshot.instances {
         let foreign = !removes_app && instance.deployment != deployment.id;

@@ -25,10 +25,10 @@ impl MemoryRuntime {
         self.change(|state| {
             let (endpoint, artifact) = match state.by_id(id) {
                 None => return Err(no_container(id)),
-                Some(container) if container.is_running() => return Ok(()),
-                Some(container) => (container.spec.endpoint.clone(), container.spec.artifact.clone()),
+                Some(container) if container.is_running() || container.is_over() => return Ok(()),
+                Some(container) => (container.spec.endpoint().cloned(), container.spec.artifact.clone()),
             };
-            if let Some(who) = state.holder(&endpoint) {
+            if let Some((endpoint, who)) = endpoint.and_then(|at| state.holder(&at).map(|who| (at, who))) {
                 return Err(port_taken(&endpoint, &who));
             }
             let behaviour = state.images.get(&artifact.id).cloned().ok_or_else(|| image_not_found(&artifact.label))?;
@@ -215,7 +215,7 @@ impl Reader {
     async fn next(&mut self) -> Option<LogChunk> {
         loop {
             self.changes.borrow_and_update();
-            {
+            let ends = {
                 let state = self.runtime.state();
                 let container = state.by_id(&self.id)?;
                 if let Some(chunk) = container.output.get(self.next) {
@@ -226,8 +226,13 @@ impl Reader {
                 if ended || !self.follow {
                     return None;
                 }
+                container.ends.map(|(at, _)| at.since(self.runtime.world.clock.now()))
+            };
+            tokio::select! {
+                biased;
+                changed = self.changes.changed() => changed.ok()?,
+                () = self.runtime.sleep(ends.unwrap_or_default()), if ends.is_some() => {}
             }
-            self.changes.changed().await.ok()?;
         }
     }
 }

@@ -117,6 +117,14 @@ impl ContainerRuntime for FaultyRuntime {
     }
 
     async fn inspect(&self, name: &ContainerName) -> Result<Option<ObservedContainer>> {
+        let there = self.inner.inspect(name).await;
+        if let Ok(Some(observed)) = &there {
+            // A hook ends by itself: nobody else tells.
+            let known = self.gate.sim.with(|state| state.ledger.hook(name).map(|hook| hook.state.clone()));
+            if known.is_some_and(|known| known != observed.state) {
+                self.gate.sim.change(self.gate.process, &Change::ContainerSeen(observed));
+            }
+        }
         let (answer, stale) = self.seen.ask(&self.gate, Op::RuntimeInspect, name, self.inner.inspect(name)).await?;
         if stale {
             self.gate.sim.change(self.gate.process, &Change::Misled(name));

@@ -39,6 +39,8 @@
 //! | `restarted-for-cause` | what is live and runs is not restarted when it was just found well |
 //! | `few-restarts` | what is live is restarted no more often than its policy allows, whatever it needs that for |
 //! | `left-for-cause` | the engine goes back from what is live, and people were told is not well, to what it has just found well; once at most |
+//! | `hook-once` | a hook is started once, unless the world has harmed it |
+//! | `hooks-in-order` | nothing is started before its first hook went well, nor promoted before its second; the others run once it serves, and once it is gone |
 //! | `safe-mode` | a store that went back in time is noticed, and nothing is touched until a person resumes |
 //! | `as-planned` | a plan is followed if what it was made from is still so, or not at all |
 //! | `counted-once` | each deployment that has ended is counted once at most; exactly once if nothing went wrong |
@@ -52,6 +54,7 @@
 mod approval;
 mod bake;
 mod doubt;
+mod hooks;
 mod leases;
 mod liveness;
 mod needed;
@@ -157,5 +160,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(liveness::RestartedForCause::default()),
         Box::new(liveness::FewRestarts::default()),
         Box::new(liveness::LeftForCause::default()),
+        Box::new(hooks::HookOnce::default()),
+        Box::new(hooks::HooksInOrder::default()),
     ]
 }

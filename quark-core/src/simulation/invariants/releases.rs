@@ -68,13 +68,14 @@ impl ExactRelease {
     }
 
     fn started(&self, ledger: &Ledger, spec: &ContainerSpec) -> Verdict {
-        let Some(known) = self.known.get(&spec.deployment) else { return Ok(()) };
+        // A hook has a command of its own.
+        let (Some(known), Some(instance)) = (self.known.get(&spec.deployment), spec.instance()) else { return Ok(()) };
         // Some more say which instance it is.
         let own = |(key, _): &(&EnvKey, &Secret)| !key.as_str().starts_with("QUARK_");
         let (then, now) = (known.app.env.iter().filter(own), spec.env.iter().filter(own));
         let differs = [
             (known.artifact.as_ref() != Some(&spec.artifact), "image"),
-            (known.app.port != spec.port, "port"),
+            (known.app.port != instance.port, "port"),
             (known.app.command != spec.command, "command"),
             (known.app.resources != spec.resources, "resources"),
             (!then.eq(now), "environment"),

@@ -25,9 +25,13 @@ async fn all_is_right(world: &World) -> Result<(), String> {
     let containers = world.backends().runtime.list(&Labels::new()).await.map_err(|error| told(&error))?;
     for container in &containers {
         if !wanted.remove(&container.name) {
-            let label = world
-                .with_ledger(|ledger| ledger.container(&container.name).map(|known| ledger.label(known.deployment)));
-            return Err(format!("a container of {} is left over", label.unwrap_or_default()));
+            return Err(world.with_ledger(|ledger| {
+                if let Some(hook) = ledger.hook(&container.name) {
+                    return format!("the {} hook of {} is left over", hook.point, ledger.label(hook.deployment));
+                }
+                let label = ledger.container(&container.name).map(|known| ledger.label(known.deployment));
+                format!("a container of {} is left over", label.unwrap_or_default())
+            }));
         }
     }
     nothing_held(world).await
@@ -73,6 +77,7 @@ async fn nothing_to_explain(world: &World) -> Result<(), String> {
                     | Finding::LastRolledBack { .. }
                     | Finding::Held { .. }
                     | Finding::AddressTaken { .. }
+                    | Finding::HookFailed { .. }
             )
         };
         let is_ill = is_ill(world, &app).await;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{AppEntry, ContainerEntry, DeploymentEntry, LeaseEntry, Ledger, RouteEntry, StepEntry};
-use crate::app::{AppName, CommitSha};
+use super::{AppEntry, ContainerEntry, DeploymentEntry, HookEntry, LeaseEntry, Ledger, RouteEntry, StepEntry};
+use crate::app::{AppName, CommitSha, HookPoint};
 use crate::backend::{
-    CancelOutcome, Commit, ContainerSpec, ContainerState, CreatedDeployment, ObservedContainer, Route,
+    CancelOutcome, Commit, ContainerSpec, ContainerState, CreatedDeployment, ObservedContainer, Purpose, Route,
 };
 use crate::deployment::{
     AppRecord, Conclusion, ContainerName, DeploymentId, DeploymentKind, Fence, InstanceState, State, StepRecord,
@@ -37,10 +37,16 @@ impl Ledger {
             }
             Change::ContainerCreated(spec) => self.container_created(spec),
             Change::ContainerSeen(observed) => self.container_seen(observed),
-            Change::ContainerRemoved(name) => drop(self.containers.remove(*name)),
+            Change::ContainerRemoved(name) => {
+                self.containers.remove(*name);
+                self.hooks.remove(*name);
+            }
             Change::ContainerHarmed(name) => {
                 self.harmed.insert(ContainerName::clone(name));
                 if let Some(entry) = self.containers.get_mut(*name) {
+                    entry.harmed = true;
+                }
+                if let Some(entry) = self.hooks.get_mut(*name) {
                     entry.harmed = true;
                 }
             }
@@ -164,11 +170,15 @@ impl Ledger {
     }
 
     fn container_created(&mut self, spec: &ContainerSpec) {
+        let instance = match &spec.purpose {
+            Purpose::Instance(instance) => instance,
+            Purpose::Hook(point) => return self.hook_created(spec, *point),
+        };
         let entry = ContainerEntry {
             name: spec.name.clone(),
             app: spec.app.clone(),
             deployment: spec.deployment,
-            endpoint: spec.endpoint.clone(),
+            endpoint: instance.endpoint.clone(),
             state: ContainerState::Created,
             started_at: None,
             found_well: false,
@@ -178,7 +188,21 @@ impl Ledger {
         self.containers.entry(spec.name.clone()).or_insert(entry);
     }
 
+    fn hook_created(&mut self, spec: &ContainerSpec, point: HookPoint) {
+        let entry = HookEntry {
+            name: spec.name.clone(),
+            deployment: spec.deployment,
+            point,
+            state: ContainerState::Created,
+            harmed: self.harmed.contains(&spec.name),
+        };
+        self.hooks.entry(spec.name.clone()).or_insert(entry);
+    }
+
     fn container_seen(&mut self, observed: &ObservedContainer) {
+        if let Some(hook) = self.hooks.get_mut(&observed.name) {
+            hook.state = observed.state.clone();
+        }
         let Some(entry) = self.containers.get_mut(&observed.name) else { return };
         if entry.started_at != observed.started_at {
             entry.found_well = false;
@@ -211,6 +235,7 @@ impl Ledger {
             container.harmed = true;
             self.harmed.insert(container.name.clone());
         }
+        self.hooks.values_mut().for_each(|hook| hook.harmed = true);
     }
 }
 

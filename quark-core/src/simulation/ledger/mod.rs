@@ -6,7 +6,7 @@ mod told;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::app::{AppName, CommitSha};
+use crate::app::{AppName, CommitSha, HookPoint};
 use crate::backend::ContainerState;
 use crate::clock::Timestamp;
 use crate::deployment::{
@@ -22,6 +22,8 @@ pub struct Ledger {
     apps: BTreeMap<AppName, AppEntry>,
     deployments: BTreeMap<DeploymentId, DeploymentEntry>,
     containers: BTreeMap<ContainerName, ContainerEntry>,
+    /// The containers of hooks, which are no instances.
+    hooks: BTreeMap<ContainerName, HookEntry>,
     /// What the world has harmed, also what is gone by now.
     harmed: BTreeSet<ContainerName>,
     /// The commits that were pushed, numbered in their order from 1.
@@ -164,6 +166,21 @@ pub struct ContainerEntry {
     pub harmed: bool,
 }
 
+/// The container of a hook that is there.
+#[derive(Clone, Debug)]
+pub struct HookEntry {
+    /// Its name.
+    pub name: ContainerName,
+    /// The deployment in whose journal it is.
+    pub deployment: DeploymentId,
+    /// Which hook.
+    pub point: HookPoint,
+    /// Whether it runs.
+    pub state: ContainerState,
+    /// Whether the world has harmed it, or one of its name before it.
+    pub harmed: bool,
+}
+
 impl ContainerEntry {
     /// Whether its process runs.
     #[must_use]
@@ -244,6 +261,17 @@ impl Ledger {
     #[must_use]
     pub fn container(&self, name: &ContainerName) -> Option<&ContainerEntry> {
         self.containers.get(name)
+    }
+
+    /// All containers of hooks that are there, by name.
+    pub fn hooks(&self) -> impl Iterator<Item = &HookEntry> {
+        self.hooks.values()
+    }
+
+    /// The container of a hook that is there.
+    #[must_use]
+    pub fn hook(&self, name: &ContainerName) -> Option<&HookEntry> {
+        self.hooks.get(name)
     }
 
     /// The container that answers at an endpoint.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Ledger;
-use crate::backend::{Commit, ContainerState, Route};
+use crate::backend::{Commit, ContainerState, Purpose, Route};
 use crate::deployment::{ContainerName, EventKind, StepPhase};
 use crate::simulation::change::Change;
 
@@ -34,7 +34,11 @@ impl fmt::Display for Told<'_> {
             Change::LeaseReleased(lease) => write!(f, "{} lease released, fence {}", lease.app, lease.fence.0),
             Change::Asked { op, call, container, .. } => asked(f, ledger, op.as_str(), &call.key, *container),
             Change::ContainerCreated(spec) => {
-                write!(f, "container {} created at {}", ledger.label(spec.deployment), spec.endpoint)
+                let label = ledger.label(spec.deployment);
+                match &spec.purpose {
+                    Purpose::Instance(instance) => write!(f, "container {label} created at {}", instance.endpoint),
+                    Purpose::Hook(point) => write!(f, "hook {label} {point} created"),
+                }
             }
             Change::ContainerSeen(observed) => {
                 named(f, ledger, &observed.name)?;
@@ -73,9 +77,10 @@ impl fmt::Display for Told<'_> {
 }
 
 fn named(f: &mut fmt::Formatter<'_>, ledger: &Ledger, name: &ContainerName) -> fmt::Result {
-    match ledger.container(name) {
-        Some(entry) => write!(f, "container {}", ledger.label(entry.deployment)),
-        None => f.write_str("unknown container"),
+    match (ledger.container(name), ledger.hook(name)) {
+        (Some(entry), _) => write!(f, "container {}", ledger.label(entry.deployment)),
+        (None, Some(hook)) => write!(f, "hook {} {}", ledger.label(hook.deployment), hook.point),
+        (None, None) => f.write_str("unknown container"),
     }
 }
 

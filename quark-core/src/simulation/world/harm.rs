@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::World;
 use super::program::Fate;
 use crate::app::CommitSha;
-use crate::backend::{Call, Labels};
+use crate::backend::{Call, ContainerState, Labels};
 use crate::deployment::{ContainerName, DeploymentId, Fence};
 use crate::memory::Health;
 use crate::simulation::chance::Chance;
@@ -24,7 +24,8 @@ impl World {
                 })
             };
             let all = ledger.containers().filter(|it| remove || it.is_running()).map(|it| it.name.clone());
-            all.filter(|name| serves(name) == live).collect()
+            let hooks = ledger.hooks().filter(|it| remove || it.state == ContainerState::Running);
+            all.chain(hooks.map(|it| it.name.clone())).filter(|name| serves(name) == live).collect()
         });
         let Some(name) = chance.pick(&candidates).cloned() else { return false };
         if remove {
@@ -61,8 +62,11 @@ impl World {
     /// Ends all containers and starts again those that ran, as a restart of
     /// the runtime does.
     pub(crate) async fn restart_containers(&self) {
-        let running: Vec<ContainerName> = self
-            .with_ledger(|ledger| ledger.containers().filter(|it| it.is_running()).map(|it| it.name.clone()).collect());
+        let running: Vec<ContainerName> = self.with_ledger(|ledger| {
+            let instances = ledger.containers().filter(|it| it.is_running()).map(|it| it.name.clone());
+            let hooks = ledger.hooks().filter(|it| it.state == ContainerState::Running).map(|it| it.name.clone());
+            instances.chain(hooks).collect()
+        });
         for name in &running {
             self.kill(name).await;
         }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::memory::{Behaviour, Health};
+use crate::app::HookPoint;
+use crate::memory::{Behaviour, Health, HookRun};
 
 /// What the program of a commit does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub enum Program {
     /// It is well, answers 500 from that long after it was promoted, and is well
     /// again after as long.
     Ails(Duration),
+    /// It is well, and its hook at this point runs like this.
+    Hooked(HookPoint, HookRun),
 }
 
 /// What becomes of a program once it serves.
@@ -57,6 +60,9 @@ impl Program {
         let health = match self {
             Self::BuildFails => return Err("error: expected `;`, found `}`"),
             Self::IgnoresStop => return Ok(Behaviour::healthy().ignoring_stop()),
+            Self::Hooked(point, run) => {
+                return Ok(Behaviour::healthy().printing(["starting"]).printing_environment().running_hook(point, run));
+            }
             Self::Good | Self::DiesAfter(_) | Self::SickensAfter(_) | Self::FailsUsersAfter(_) => Health::Healthy,
             Self::KeepsSickening(_) | Self::KeepsDying(_) | Self::Ails(_) => Health::Healthy,
             Self::Unhealthy => Health::Status(500),

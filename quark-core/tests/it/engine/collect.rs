@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use quark_core::backend::{Call, ContainerSpec, Route};
+use quark_core::backend::{Call, ContainerSpec, InstanceSpec, Purpose, Route};
 use quark_core::deployment::{Fence, StepPhase, SupersedePolicy};
 use quark_core::memory::{Behaviour, Health};
 use quark_core::{
@@ -36,10 +36,8 @@ async fn plant(world: &World, deployment: DeploymentId, replica: u16) -> Contain
         world,
         ContainerSpec {
             name: ContainerName::of(&name(), deployment, replica),
-            endpoint: Endpoint::new(format!("memory:stray-{deployment}-{replica}")),
             deployment,
-            replica,
-            ..like
+            ..like.at(Endpoint::new(format!("memory:stray-{deployment}-{replica}")))
         },
     )
     .await
@@ -108,8 +106,7 @@ async fn what_belongs_to_somebody_else_is_left_alone() {
             installation: "somebody-else".into(),
             name: ContainerName::of(&AppName::parse("other").unwrap(), ended.id, 0),
             deployment: ended.id,
-            endpoint: Endpoint::new("memory:stranger"),
-            ..like
+            ..like.at(Endpoint::new("memory:stranger"))
         },
     )
     .await;
@@ -278,8 +275,10 @@ async fn routed_orphan(world: &World, deployment: DeploymentId) -> ContainerName
     let idle = serving.idle_slot();
     let like = world.runtime.spec(&world.container(serving.live.clone().unwrap().deployment)).unwrap();
     let endpoint = serving.endpoint(idle).unwrap().clone();
+    let instance = like.instance().unwrap().clone();
+    let purpose = Purpose::Instance(InstanceSpec { endpoint, slot: idle, ..instance });
     let name = ContainerName::of(&name(), deployment, 0);
-    let orphan = put(world, ContainerSpec { name, endpoint, deployment, slot: idle, ..like }).await;
+    let orphan = put(world, ContainerSpec { name, deployment, purpose, ..like }).await;
     let route = world.router.route(&super::world::name()).unwrap();
     let call = Call::new("by hand", route.fence, PASS).with_clock(Arc::clone(&world.clock));
     world.router.apply(&call, &Route { active: idle, ..route }).await.unwrap();

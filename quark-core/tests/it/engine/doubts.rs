@@ -70,7 +70,7 @@ impl Prober for LastWords {
         let answer = MemoryProber::new(&self.runtime).probe(target).await;
         if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
             let containers = self.runtime.containers().into_iter();
-            let at = |name: &ContainerName| self.runtime.spec(name).is_some_and(|s| s.endpoint == *endpoint);
+            let at = |name: &ContainerName| self.runtime.spec(name).is_some_and(|s| s.endpoint() == Some(endpoint));
             let asked = containers.map(|container| container.name).find(at).unwrap();
             assert!(self.runtime.kill(&asked));
         }

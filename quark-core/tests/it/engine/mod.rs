@@ -14,6 +14,7 @@ mod events;
 mod explain;
 mod hooked;
 mod hooked_store;
+mod hooks;
 mod idempotency;
 mod journal;
 mod liveness;

@@ -41,13 +41,13 @@ async fn runs(world: &World, deployment: &Deployment) -> bool {
 /// Kills a live version: it runs no more, and accepts no connections.
 fn kill(world: &World, live: &Deployment) {
     let container = world.container(live.id);
-    world.router.set_reachable(&world.runtime.spec(&container).unwrap().endpoint, false);
+    world.router.set_reachable(world.runtime.spec(&container).unwrap().endpoint().unwrap(), false);
     world.runtime.kill(&container);
 }
 
 /// Whether a user's request gets to this version.
 fn serves(world: &World, deployment: &Deployment) -> bool {
-    let endpoint = world.runtime.spec(&world.container(deployment.id)).map(|spec| spec.endpoint);
+    let endpoint = world.runtime.spec(&world.container(deployment.id)).and_then(|spec| spec.endpoint().cloned());
     world.router.open(&name()).is_some_and(|request| Some(request.endpoint()) == endpoint.as_ref())
 }
 

@@ -29,7 +29,7 @@ impl Thief {
             if at == operation && *left > 0 {
                 let containers = runtime.containers().into_iter();
                 let new = containers.filter(|container| container.state == state).map(|c| c.name).max().unwrap();
-                let endpoint = runtime.spec(&new).unwrap().endpoint;
+                let endpoint = runtime.spec(&new).unwrap().endpoint().cloned().unwrap();
                 let mut stolen = stolen.lock().unwrap();
                 if stolen.last().is_none_or(|(last, _)| *last != endpoint) {
                     *left -= 1;
@@ -78,8 +78,8 @@ async fn its_own_and_two_others_are_tried_within_one_deployment() {
     let stolen = thief.stolen();
     assert_eq!(stolen.len(), 2);
     let spec = world.runtime.spec(&world.container(ended.id)).unwrap();
-    assert_eq!(Some(&spec.endpoint), serving.green.as_ref());
-    assert!(!stolen.contains(&spec.endpoint));
+    assert_eq!(spec.endpoint(), serving.green.as_ref());
+    assert!(!stolen.contains(spec.endpoint().unwrap()));
     let made = world.runtime.effects().into_iter().filter(|effect| effect.operation == "create");
     assert_eq!(made.filter(|effect| effect.target == spec.name.as_str()).count(), 3);
     let rows = world.rows(ended.id, StepName::Start).await;

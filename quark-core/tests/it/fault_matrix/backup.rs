@@ -122,8 +122,7 @@ async fn row_25_many_orphans_are_left_alone() {
         // Of a deployment that is over, and of no instance that is known.
         let orphan = ContainerSpec {
             name: quark_core::ContainerName::of(&name(), DeploymentId::generate(), number),
-            endpoint: quark_core::Endpoint::new(format!("memory:orphan-{number}")),
-            ..spec.clone()
+            ..spec.clone().at(quark_core::Endpoint::new(format!("memory:orphan-{number}")))
         };
         scene.stage.runtime.create(&call, &orphan).await.unwrap();
     }

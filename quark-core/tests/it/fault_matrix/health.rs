@@ -86,7 +86,7 @@ async fn row_31_a_restart_begins_the_row_again() {
 async fn row_32_the_version_before_stands_in() {
     let scene = Scene::new().await;
     let second = scene.with_standby().await;
-    let address = scene.stage.runtime.spec(&container_name(second.id)).unwrap().endpoint;
+    let address = scene.stage.runtime.spec(&container_name(second.id)).unwrap().endpoint().cloned().unwrap();
     assert!(scene.stage.runtime.kill(&container_name(second.id)));
     scene.stage.router.set_reachable(&address, false);
     assert_eq!(scene.stage.served_by().await, Some(scene.first.id), "nobody answers");

@@ -149,7 +149,7 @@ async fn row_14_the_name_belongs_to_somebody_else() {
     gate.reached().await;
     let ours = spec.lock().unwrap().take().unwrap();
     let endpoint = quark_core::Endpoint::new("memory:somewhere else");
-    let foreign = ContainerSpec { installation: "somebody else".to_owned(), endpoint, ..ours };
+    let foreign = ContainerSpec { installation: "somebody else".to_owned(), ..ours }.at(endpoint);
     let there = scene.stage.runtime.create(&call(), &foreign).await.unwrap();
     scene.stage.runtime.start(&call(), &there.id).await.unwrap();
     gate.open();
@@ -171,7 +171,7 @@ async fn row_15_the_runtime_is_restarted_with_all_containers() {
     let second = scene.with_standby().await;
     let route = scene.stage.router.route(&super::stage::name());
     let outage = scene.fate.fail(before("runtime."), away);
-    let address = |id| scene.stage.runtime.spec(&container_name(id)).unwrap().endpoint;
+    let address = |id| scene.stage.runtime.spec(&container_name(id)).unwrap().endpoint().cloned();
     let before_restart = address(second.id);
     for id in [scene.first.id, second.id] {
         assert!(scene.stage.runtime.kill(&container_name(id)));

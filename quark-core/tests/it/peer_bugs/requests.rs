@@ -130,7 +130,7 @@ async fn post_of_five_seconds_in_flight_at_the_cutover_coolify_8627() {
     let address = post.endpoint().clone();
     let runs = scene.stage.runtime.containers().into_iter().any(|container| {
         let spec = scene.stage.runtime.spec(&container.name).unwrap();
-        spec.endpoint == address && container.state == quark_core::backend::ContainerState::Running
+        spec.endpoint() == Some(&address) && container.state == quark_core::backend::ContainerState::Running
     });
     assert!(runs, "it was stopped with a request in it");
     assert_eq!(scene.stage.served_by().await, Some(third.id));

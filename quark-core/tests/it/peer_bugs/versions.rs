@@ -152,7 +152,8 @@ async fn app_that_boots_in_40_s_with_a_limit_of_30_s_kamal_1041() {
 #[tokio::test(start_paused = true)]
 async fn container_address_change_nginx_proxy_manager_1021() {
     let scene = Scene::new().await;
-    let address = |scene: &Scene| scene.stage.runtime.spec(&container_name(scene.first.id)).unwrap().endpoint;
+    let address =
+        |scene: &Scene| scene.stage.runtime.spec(&container_name(scene.first.id)).unwrap().endpoint().cloned();
     let first = address(&scene);
     // Somebody removes the container altogether.
     let container = scene.stage.container(scene.first.id).unwrap();

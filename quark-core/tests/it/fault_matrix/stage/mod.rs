@@ -185,7 +185,7 @@ impl Stage {
         MemoryProber::new(&self.runtime).probe(target).await.ok()?;
         let containers = self.runtime.containers().into_iter().filter(|it| it.state == ContainerState::Running);
         let mut specs = containers.filter_map(|container| self.runtime.spec(&container.name));
-        specs.find(|spec| spec.endpoint == *request.endpoint()).map(|spec| spec.deployment)
+        specs.find(|spec| spec.endpoint() == Some(request.endpoint())).map(|spec| spec.deployment)
     }
 
     /// The calls of the engines that changed the runtime: operation and key.
