@@ -15,6 +15,7 @@ const ELSEWHERE: [(&str, &str); 1] = [(
 fn each_line_of_each_contract_is_quoted_by_a_case() {
     for (name, least) in [
         ("container_runtime", 15),
+        ("host_gauge", 4),
         ("image_builder", 3),
         ("queue", 13),
         ("router", 13),

@@ -139,7 +139,7 @@ pub struct CreatedDeployment {
 /// - `commit` with `admits` while an earlier deployment of the app is queued is a `Conflict` (`app_busy`).
 /// - `commit` with `room` for less than all instances of all apps may use once it is written is refused as
 ///   [`Room::check`] says and changes nothing; an instance counts once from when it is written until it is removed.
-///   Of several at once that fit alone and not together, those that fit are written.
+/// - Of several commits at once that fit alone and not together, those that fit are written.
 /// - `commit` changes nothing of what was asked for: neither kind nor release, nor who asked, why, when and under
 ///   which key.
 /// - A completed deployment keeps its state, conclusion and failure; a commit that says otherwise is a

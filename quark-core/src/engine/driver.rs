@@ -273,7 +273,11 @@ impl Driver {
 
     /// A step is not begun, because of this; nothing was done for it.
     fn refuse(&self, draft: &mut Draft, record: StepRecord, error: &Error) {
-        let failure = Failure::from_error(record.name, error);
+        let mut failure = Failure::from_error(record.name, error);
+        if Shortage::of_code(error.code()).is_some() {
+            // No step has failed: there is no room for it.
+            failure.step = None;
+        }
         self.shared.count_refusal(error);
         settle::fail(draft, record, failure, self.shared.now());
     }

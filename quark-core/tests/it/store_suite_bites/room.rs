@@ -15,7 +15,7 @@ fn sum<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Reservation {
 impl Broken {
     /// Judges by itself whether there is room, where that is what is wrong.
     pub(super) async fn misjudge_room(&self, commit: &mut Commit) -> Option<Error> {
-        let Some(room) = commit.guard.room else { return None };
+        let room = commit.guard.room?;
         let all = self.present(commit).await.unwrap();
         let written = |known: &Instance| commit.instances.iter().any(|instance| instance.name == known.name);
         let kept: Vec<Instance> = commit.instances.clone().into_iter().filter(stays).collect();
