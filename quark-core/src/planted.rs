@@ -178,6 +178,10 @@ mod list {
         UnseenIsWell = "unseen-is-well",
         /// The watch over a new version ends at its first good look.
         BakedAtOnce = "baked-at-once",
+        /// What an environment says is overlaid by what all have in common.
+        OverlayReversed = "overlay-reversed",
+        /// A change of a project does not reach the previews that it has.
+        PreviewsForgotten = "previews-forgotten",
     }
 
     #[cfg(test)]

@@ -9,6 +9,7 @@ use super::{
     Source,
 };
 use crate::deployment::SupersedePolicy;
+use crate::project::EnvironmentRef;
 use crate::{Error, Result};
 
 /// What is deployed, and how it wants to be run.
@@ -66,6 +67,9 @@ pub struct App {
     /// itself if it is not well; not at all if it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<BakePolicy>,
+    /// Which environment of which project it is, if a project made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentRef>,
 }
 
 /// How long the parts of a replacement may take.
@@ -127,6 +131,7 @@ impl App {
             supersede: SupersedePolicy::default(),
             approval: None,
             bake: None,
+            environment: None,
         })
     }
 

@@ -22,6 +22,7 @@ pub mod image_builder;
 pub mod log_sink;
 pub mod metrics_sink;
 pub mod prober;
+pub mod project_write;
 pub mod queue;
 pub mod router;
 pub mod source_fetcher;
@@ -36,6 +37,7 @@ pub use container_runtime::{
 pub use image_builder::{BuildKey, BuildRequest, ImageBuilder};
 pub use log_sink::{LogSink, NoLog};
 pub use metrics_sink::{Metric, MetricsSink, NoMetrics};
+pub use project_write::{ProjectChange, ProjectWrite, ProjectWritten};
 pub use prober::{ProbeFailure, ProbeTarget, Prober};
 pub use queue::{
     Claim, ClaimToken, ClaimedJob, DeadJob, Enqueued, JobId, JobKind, NewJob, Priority, Queue, QueueDepth,

@@ -11,14 +11,17 @@ use super::requests::{DeployRequest, RollbackRequest};
 use super::shared::Shared;
 use super::worker::go_on;
 use super::{sweep, watch as live};
-use crate::app::{App, AppName, Source, check_person};
+use crate::app::{App, AppName, Domain, Source, check_person};
 use crate::backend::store::refusal;
-use crate::backend::{CancelOutcome, ContainerRuntime, LogChunk, LogSelection, Metric, Queue, Router, Store};
+use crate::backend::{
+    CancelOutcome, ContainerRuntime, CreatedDeployment, LogChunk, LogSelection, Metric, NewJob, Queue, Router, Store,
+};
 use crate::deployment::{
     AppRecord, CancelRequest, Conclusion, Deployment, DeploymentId, DeploymentKind, Event, Fence, IdempotencyKey,
     InstanceState, LogLine, Occupant, Revision, State, StepRecord, Trigger, Version,
 };
 use crate::planted::planted;
+use crate::project::{aliases, is_reserved, overlay, reserved};
 use crate::{Error, ErrorKind, Result};
 
 /// Deploys apps. Cheap to clone; all clones are the same engine.
@@ -63,6 +66,13 @@ impl DeploymentEngine {
     /// [`ErrorKind::InvalidInput`] with the field, [`ErrorKind::AlreadyExists`],
     /// [`ErrorKind::Conflict`] if a host name belongs to another app.
     pub async fn create_app(&self, app: App) -> Result<AppRecord> {
+        if is_reserved(app.name.as_str()) {
+            return Err(reserved("app.name", app.name.as_str()));
+        }
+        if app.environment.is_some() {
+            let text = "only a project says which of its environments an app is";
+            return Err(Error::invalid("app.environment", "environment_set", text).with_hint("create a project"));
+        }
         self.check(&app)?;
         self.shared.refuse_in_safe_mode()?;
         self.shared.store.create_app(app, self.shared.now()).await
@@ -73,8 +83,12 @@ impl DeploymentEngine {
     /// # Errors
     ///
     /// As [`create_app`](Self::create_app); [`ErrorKind::NotFound`];
-    /// [`ErrorKind::Conflict`] if `expected` is not the app's version any more.
+    /// [`ErrorKind::Conflict`] if `expected` is not the app's version any more,
+    /// or (`app_of_project`) if it is an environment of a project.
     pub async fn update_app(&self, app: App, expected: Version) -> Result<AppRecord> {
+        if let Some(environment) = &app.environment {
+            return Err(refusal::app_of_project(&app.name, &environment.project));
+        }
         self.check(&app)?;
         self.shared.refuse_in_safe_mode()?;
         self.shared.store.update_app(app, expected, self.shared.now()).await
@@ -104,10 +118,14 @@ impl DeploymentEngine {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] if it is being removed already,
+    /// or (`app_of_project`) if it is an environment of a project, other than the preview of a branch;
     /// [`ErrorKind::InvalidInput`] if `by` names nobody.
     pub async fn remove_app(&self, name: &AppName, by: &str) -> Result<Deployment> {
         self.shared.refuse_in_safe_mode()?;
         let app = self.app(name).await?;
+        if let Some(environment) = app.spec.environment.as_ref().filter(|environment| environment.branch.is_none()) {
+            return Err(refusal::app_of_project(name, &environment.project));
+        }
         self.submit(self.draft(&app, DeploymentKind::Remove, Some(by))).await
     }
 
@@ -126,10 +144,15 @@ impl DeploymentEngine {
             return Ok(known);
         }
         self.check(&app.spec)?;
+        self.check_branch(&app.spec, request.branch.as_ref()).await?;
         let mut deployment = self.draft(&app, DeploymentKind::Deploy, request.by.as_deref());
         deployment.trigger = request.trigger;
         deployment.key = request.key;
-        match &mut Arc::make_mut(&mut deployment.release).source {
+        let release = Arc::make_mut(&mut deployment.release);
+        if !request.env.is_empty() {
+            release.env = overlay(&release.env, &request.env).map_err(|error| error.with_field("env"))?;
+        }
+        match &mut release.source {
             Source::Git { .. } if request.image.is_some() => {
                 return Err(Error::invalid(
                     "image",
@@ -367,11 +390,15 @@ impl DeploymentEngine {
         }
     }
 
-    fn check(&self, app: &App) -> Result<()> {
+    pub(super) fn check(&self, app: &App) -> Result<()> {
         app.check()?;
         let base = &self.shared.config.base_domain;
         let own = base.subdomain(&app.name);
-        if let Some(domain) = app.domains.iter().find(|d| (d.is_below(base) && **d != own) || *d == base) {
+        let aliases = aliases(app, base)?;
+        let is_taken = |domain: &Domain| {
+            *domain == *base || (domain.is_below(base) && *domain != own && !aliases.contains(domain))
+        };
+        if let Some(domain) = app.domains.iter().find(|domain| is_taken(domain)) {
             return Err(Error::invalid("app.domains", "domain_reserved", format!("`{domain}` is reserved"))
                 .with_hint(format!("every app has its own name below `{base}`; this one has `{own}`")));
         }
@@ -407,7 +434,7 @@ impl DeploymentEngine {
         Ok(Some(known))
     }
 
-    fn draft(&self, app: &AppRecord, kind: DeploymentKind, by: Option<&str>) -> Deployment {
+    pub(super) fn draft(&self, app: &AppRecord, kind: DeploymentKind, by: Option<&str>) -> Deployment {
         Deployment {
             id: DeploymentId::from(self.shared.platform.unique()),
             app: app.spec.name.clone(),
@@ -435,7 +462,7 @@ impl DeploymentEngine {
         }
     }
 
-    async fn submit(&self, deployment: Deployment) -> Result<Deployment> {
+    pub(super) async fn submit(&self, deployment: Deployment) -> Result<Deployment> {
         check_person(&deployment.created_by)?;
         self.shared.refuse_in_safe_mode()?;
         let job = sweep::job(&deployment, deployment.created_at);
@@ -449,18 +476,24 @@ impl DeploymentEngine {
             }
             return Ok(created.deployment);
         }
+        self.follow(&created, job).await;
+        Ok(created.deployment)
+    }
+
+    /// What is done about a deployment that is written down.
+    pub(super) async fn follow(&self, created: &CreatedDeployment, job: NewJob) {
         if !self.shared.store.queues_jobs() {
             self.shared.enqueue(job).await;
         }
+        let kind = created.deployment.kind.as_str();
         self.shared.metrics.record(Metric::DeploymentCreated { kind });
         for ended in &created.ended {
             self.count_ended(ended);
         }
         self.shared.announce();
-        for stopping in created.stopping {
-            self.stop(&created.deployment.app, stopping);
+        for stopping in &created.stopping {
+            self.stop(&created.deployment.app, *stopping);
         }
-        Ok(created.deployment)
     }
 
     /// Has a deployment stop that was asked to. One that waits for people has

@@ -9,7 +9,7 @@
 //!
 //! Around it:
 //!
-//! - `api` writes wishes down, `worker` takes their jobs, `hold` takes the app;
+//! - `api` writes wishes down, `projects` those about apps with environments, `worker` takes their jobs, `hold` takes the app;
 //! - `recovery` is done once when an engine starts, `sweep` finds lost jobs,
 //!   `reconcile` finds what is not as the store says (`drift`, pure);
 //! - `explain` says what is, what should be, why and what comes next (pure);
@@ -30,11 +30,13 @@ mod drift;
 mod driver;
 mod explain;
 mod hold;
+mod injected;
 mod lease;
 mod log;
 mod meanwhile;
 mod person;
 mod places;
+mod projects;
 mod reconcile;
 mod recovery;
 mod requests;
@@ -57,5 +59,6 @@ pub use builder::DeploymentEngineBuilder;
 pub use config::EngineConfig;
 pub use drift::{Garbage, Orphan};
 pub use explain::{Explanation, Finding, Kept, Next, Served, Step, VersionName, Wait, Work};
+pub use projects::{PushRequest, Pushed};
 pub use requests::{DeployRequest, RollbackRequest};
 pub use stuck::Leftovers;

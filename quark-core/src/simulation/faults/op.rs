@@ -157,6 +157,9 @@ pub enum Op {
     WorkspaceNote,
     WorkspaceNoted,
     AnalysisTraffic,
+    StoreWriteProject,
+    StoreProject,
+    StoreProjects,
 }
 
 /// What a question can meet.
@@ -262,6 +265,9 @@ impl Op {
             Self::WorkspaceNote => ("workspace.note_position", Workspace, DISK),
             Self::WorkspaceNoted => ("workspace.noted_position", Workspace, READ),
             Self::AnalysisTraffic => ("analysis.traffic", Analysis, READ),
+            Self::StoreWriteProject => ("store.write_project", Store, WRITE),
+            Self::StoreProject => ("store.project", Store, READ),
+            Self::StoreProjects => ("store.projects", Store, READ),
         }
     }
 }

@@ -22,6 +22,7 @@ mod needed;
 mod places;
 mod poison;
 mod ports;
+mod projects;
 mod push;
 mod refusals;
 mod retry;
