@@ -85,8 +85,8 @@ pub use engine::{
     ApprovalRequest, DeployRequest, DeploymentEngine, DeploymentEngineBuilder, EngineConfig, PushRequest, Pushed,
     RollbackRequest,
 };
-pub use project::{Environment, Project, ProjectName};
 pub use error::{Error, ErrorClass, ErrorKind, Result};
+pub use project::{Environment, Project, ProjectName};
 
 #[cfg(feature = "git")]
 pub mod git;

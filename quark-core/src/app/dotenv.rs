@@ -250,7 +250,8 @@ mod tests {
         for (name, value) in [("NASTY", nasty), ("PLAIN", "a/b:c@d"), ("EMPTY", ""), ("LINES", "a $b\nc")] {
             vars.set(EnvKey::parse(name).unwrap(), Secret::new(value)).unwrap();
         }
-        let script = format!("{}printf '%s|%s|%s|%s' \"$NASTY\" \"$PLAIN\" \"$EMPTY\" \"$LINES\"", vars.to_dotenv().expose());
+        let script =
+            format!("{}printf '%s|%s|%s|%s' \"$NASTY\" \"$PLAIN\" \"$EMPTY\" \"$LINES\"", vars.to_dotenv().expose());
         let said = std::process::Command::new("/bin/sh").arg("-c").arg(script).env_clear().output().unwrap();
         assert_eq!(String::from_utf8(said.stdout).unwrap(), format!("{nasty}|a/b:c@d||a $b\nc"));
     }

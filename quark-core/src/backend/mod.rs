@@ -37,8 +37,8 @@ pub use container_runtime::{
 pub use image_builder::{BuildKey, BuildRequest, ImageBuilder};
 pub use log_sink::{LogSink, NoLog};
 pub use metrics_sink::{Metric, MetricsSink, NoMetrics};
-pub use project_write::{ProjectChange, ProjectWrite, ProjectWritten};
 pub use prober::{ProbeFailure, ProbeTarget, Prober};
+pub use project_write::{ProjectChange, ProjectWrite, ProjectWritten};
 pub use queue::{
     Claim, ClaimToken, ClaimedJob, DeadJob, Enqueued, JobId, JobKind, NewJob, Priority, Queue, QueueDepth,
 };

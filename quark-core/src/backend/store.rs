@@ -398,35 +398,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
 /// Errors that every store reports in the same words.
 pub mod refusal {
-    use super::{AppName, DeploymentId, Duration, Error, ErrorKind, ProjectName};
-
-    /// There is no such project.
-    #[must_use]
-    pub fn project_not_found(name: &ProjectName) -> Error {
-        Error::new(ErrorKind::NotFound, format!("there is no project `{name}`")).with_code("project_not_found")
-    }
-
-    /// There is a project of that name.
-    #[must_use]
-    pub fn project_exists(name: &ProjectName) -> Error {
-        Error::new(ErrorKind::AlreadyExists, format!("a project `{name}` exists already"))
-            .with_code("project_exists")
-            .with_field("project.name")
-    }
-
-    /// The project is being removed.
-    #[must_use]
-    pub fn project_removed(name: &ProjectName) -> Error {
-        Error::new(ErrorKind::Conflict, format!("the project `{name}` is being removed")).with_code("project_removed")
-    }
-
-    /// The app is an environment of a project.
-    #[must_use]
-    pub fn app_of_project(app: &AppName, project: &ProjectName) -> Error {
-        Error::new(ErrorKind::Conflict, format!("`{app}` is an environment of the project `{project}`"))
-            .with_code("app_of_project")
-            .with_hint("change the project; its apps follow")
-    }
+    pub use super::super::project_write::refusal::*;
+    use super::{AppName, DeploymentId, Duration, Error, ErrorKind};
 
     /// There is no such app.
     #[must_use]

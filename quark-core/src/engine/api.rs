@@ -7,21 +7,20 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::builder::DeploymentEngineBuilder;
+use super::projects::refuse_what_projects_give;
 use super::requests::{DeployRequest, RollbackRequest};
 use super::shared::Shared;
 use super::worker::go_on;
 use super::{sweep, watch as live};
 use crate::app::{App, AppName, Domain, Source, check_person};
 use crate::backend::store::refusal;
-use crate::backend::{
-    CancelOutcome, ContainerRuntime, CreatedDeployment, LogChunk, LogSelection, Metric, NewJob, Queue, Router, Store,
-};
+use crate::backend::{CancelOutcome, ContainerRuntime, LogChunk, LogSelection, Metric, Queue, Router, Store};
 use crate::deployment::{
     AppRecord, CancelRequest, Conclusion, Deployment, DeploymentId, DeploymentKind, Event, Fence, IdempotencyKey,
     InstanceState, LogLine, Occupant, Revision, State, StepRecord, Trigger, Version,
 };
 use crate::planted::planted;
-use crate::project::{aliases, is_reserved, overlay, reserved};
+use crate::project::{aliases, overlay};
 use crate::{Error, ErrorKind, Result};
 
 /// Deploys apps. Cheap to clone; all clones are the same engine.
@@ -66,13 +65,7 @@ impl DeploymentEngine {
     /// [`ErrorKind::InvalidInput`] with the field, [`ErrorKind::AlreadyExists`],
     /// [`ErrorKind::Conflict`] if a host name belongs to another app.
     pub async fn create_app(&self, app: App) -> Result<AppRecord> {
-        if is_reserved(app.name.as_str()) {
-            return Err(reserved("app.name", app.name.as_str()));
-        }
-        if app.environment.is_some() {
-            let text = "only a project says which of its environments an app is";
-            return Err(Error::invalid("app.environment", "environment_set", text).with_hint("create a project"));
-        }
+        refuse_what_projects_give(&app)?;
         self.check(&app)?;
         self.shared.refuse_in_safe_mode()?;
         self.shared.store.create_app(app, self.shared.now()).await
@@ -393,12 +386,9 @@ impl DeploymentEngine {
     pub(super) fn check(&self, app: &App) -> Result<()> {
         app.check()?;
         let base = &self.shared.config.base_domain;
-        let own = base.subdomain(&app.name);
-        let aliases = aliases(app, base)?;
-        let is_taken = |domain: &Domain| {
-            *domain == *base || (domain.is_below(base) && *domain != own && !aliases.contains(domain))
-        };
-        if let Some(domain) = app.domains.iter().find(|domain| is_taken(domain)) {
+        let (own, aliases) = (base.subdomain(&app.name), aliases(app, base)?);
+        let is_free = |domain: &Domain| *domain != *base && (!domain.is_below(base) || aliases.contains(domain));
+        if let Some(domain) = app.domains.iter().find(|domain| !is_free(domain) && **domain != own) {
             return Err(Error::invalid("app.domains", "domain_reserved", format!("`{domain}` is reserved"))
                 .with_hint(format!("every app has its own name below `{base}`; this one has `{own}`")));
         }
@@ -480,32 +470,16 @@ impl DeploymentEngine {
         Ok(created.deployment)
     }
 
-    /// What is done about a deployment that is written down.
-    pub(super) async fn follow(&self, created: &CreatedDeployment, job: NewJob) {
-        if !self.shared.store.queues_jobs() {
-            self.shared.enqueue(job).await;
-        }
-        let kind = created.deployment.kind.as_str();
-        self.shared.metrics.record(Metric::DeploymentCreated { kind });
-        for ended in &created.ended {
-            self.count_ended(ended);
-        }
-        self.shared.announce();
-        for stopping in &created.stopping {
-            self.stop(&created.deployment.app, *stopping);
-        }
-    }
-
     /// Has a deployment stop that was asked to. One that waits for people has
     /// no driver.
-    fn stop(&self, app: &AppName, id: DeploymentId) {
+    pub(super) fn stop(&self, app: &AppName, id: DeploymentId) {
         if !self.shared.hurry(id) {
             go_on(&self.shared, app, id);
         }
     }
 
     /// Counts a deployment that ended before any work on it.
-    fn count_ended(&self, ended: &Deployment) {
+    pub(super) fn count_ended(&self, ended: &Deployment) {
         if let (Some(conclusion), Some(at)) = (ended.conclusion, ended.finished_at) {
             let (kind, took) = (ended.kind.as_str(), at.since(ended.created_at));
             self.shared.metrics.record(Metric::DeploymentCompleted { kind, conclusion, took });

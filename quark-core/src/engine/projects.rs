@@ -7,11 +7,12 @@ use super::requests::DeployRequest;
 use super::sweep;
 use crate::app::{App, AppName, BranchName, CommitSha, RepositoryUrl, Source, check_person};
 use crate::backend::store::refusal;
-use crate::backend::{Call, NewJob, ProjectChange, ProjectWrite, ProjectWritten};
+use crate::backend::{Call, CreatedDeployment, Metric, NewJob, ProjectChange, ProjectWrite, ProjectWritten};
 use crate::deployment::{AppRecord, Deployment, DeploymentKind, Fence, IdempotencyKey, Version};
 use crate::planted::planted;
 use crate::project::{
-    Environment, EnvironmentName, Plan, Project, ProjectName, ProjectRecord, ProjectSnapshot, plan, preview,
+    Environment, EnvironmentName, Plan, Project, ProjectName, ProjectRecord, ProjectSnapshot, is_reserved, plan,
+    preview, reserved,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -91,7 +92,8 @@ impl DeploymentEngine {
             let removals = self.removals(&now, |app| planned.removed.contains(app), by);
             let mut apps = planned.apps;
             if planted!(PreviewsForgotten) {
-                for app in apps.iter_mut().filter(|app| app.environment.as_ref().is_some_and(|it| it.branch.is_some())) {
+                for app in apps.iter_mut().filter(|app| app.environment.as_ref().is_some_and(|it| it.branch.is_some()))
+                {
                     if let Some(known) = now.apps.iter().find(|known| known.spec.name == app.name) {
                         app.clone_from(&known.spec);
                     }
@@ -188,7 +190,8 @@ impl DeploymentEngine {
             let Some(environment) = wanted(&record, &request) else { continue };
             let deployment = match request.commit.clone() {
                 Some(commit) => {
-                    let wish = DeployRequest { by: Some(by.clone()), ..DeployRequest::push(commit, request.key.clone()) };
+                    let wish =
+                        DeployRequest { by: Some(by.clone()), ..DeployRequest::push(commit, request.key.clone()) };
                     Some(self.deploy_branch(&record.spec.name, request.branch.clone(), wish).await)
                 }
                 None if environment.previews => self.branch_gone(&record, &request, &by).await.transpose(),
@@ -284,12 +287,7 @@ impl DeploymentEngine {
         Ok(now)
     }
 
-    fn removals(
-        &self,
-        now: &ProjectSnapshot,
-        which: impl Fn(&AppName) -> bool,
-        by: &str,
-    ) -> Vec<(Deployment, NewJob)> {
+    fn removals(&self, now: &ProjectSnapshot, which: impl Fn(&AppName) -> bool, by: &str) -> Vec<(Deployment, NewJob)> {
         let present = now.apps.iter().filter(|app| app.removed_at.is_none() && which(&app.spec.name));
         let removal = |app: &AppRecord| {
             let deployment = self.draft(app, DeploymentKind::Remove, Some(by));
@@ -297,6 +295,22 @@ impl DeploymentEngine {
             (deployment, job)
         };
         present.map(removal).collect()
+    }
+
+    /// What is done about a deployment that is written down.
+    pub(super) async fn follow(&self, created: &CreatedDeployment, job: NewJob) {
+        if !self.shared.store.queues_jobs() {
+            self.shared.enqueue(job).await;
+        }
+        let kind = created.deployment.kind.as_str();
+        self.shared.metrics.record(Metric::DeploymentCreated { kind });
+        for ended in &created.ended {
+            self.count_ended(ended);
+        }
+        self.shared.announce();
+        for stopping in &created.stopping {
+            self.stop(&created.deployment.app, *stopping);
+        }
     }
 
     async fn write_project(
@@ -318,6 +332,18 @@ impl DeploymentEngine {
         }
         Ok(written)
     }
+}
+
+/// Refuses an app that says of itself what only its project can say.
+pub(super) fn refuse_what_projects_give(app: &App) -> Result<()> {
+    if is_reserved(app.name.as_str()) {
+        return Err(reserved("app.name", app.name.as_str()));
+    }
+    if app.environment.is_some() {
+        let text = "only a project says which of its environments an app is";
+        return Err(Error::invalid("app.environment", "environment_set", text).with_hint("create a project"));
+    }
+    Ok(())
 }
 
 /// The environment that a push is for, if it deploys by itself.

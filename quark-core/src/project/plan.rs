@@ -55,9 +55,9 @@ pub fn plan(project: &Project, existing: &[AppRecord], base: &Domain) -> Result<
     let present = existing.iter().filter(|app| app.removed_at.is_none()).map(|app| &app.spec.name);
     let removed = present.filter(|name| !kept.contains(name)).cloned().collect();
     let taken = |name: &str| names.iter().any(|taken| taken.as_str() == name);
-    let apps = wanted.iter().map(|(environment, branch, name)| {
-        project.app(environment, branch.as_ref(), name.clone(), base, taken)
-    });
+    let apps = wanted
+        .iter()
+        .map(|(environment, branch, name)| project.app(environment, branch.as_ref(), name.clone(), base, taken));
     Ok(Plan { apps: apps.collect::<Result<_>>()?, removed })
 }
 

@@ -154,8 +154,10 @@ impl Project {
         for environment in &self.environments {
             for pattern in &environment.branches {
                 if let Some((other, by)) = before.iter().find(|(_, earlier)| earlier.covers(pattern)) {
-                    let text =
-                        format!("`{pattern}` of `{}` never gets a branch: `{by}` of `{other}` gets it", environment.name);
+                    let text = format!(
+                        "`{pattern}` of `{}` never gets a branch: `{by}` of `{other}` gets it",
+                        environment.name
+                    );
                     return Err(Error::invalid("project.environments", "branch_shadowed", text)
                         .with_hint("put the environment with the narrower pattern first"));
                 }

@@ -8,6 +8,7 @@ mod deployments;
 mod explanation;
 mod garbage;
 mod leftovers;
+mod projects;
 
 pub use approvals::{AnswerApproval, AnswerView, ApprovalBody, ApprovalList, DecisionBody, PendingApprovalView};
 pub use apps::{
@@ -20,6 +21,10 @@ pub use deployments::{
 pub use explanation::{ExplanationView, FindingView, NextView, ServedView, StandbyView, WorkView};
 pub use garbage::{GarbageView, OrphanView};
 pub use leftovers::{InstanceView, LeftoversView};
+pub use projects::{
+    CreateProject, CreatePush, EnvironmentBody, EnvironmentRefView, ProjectAppView, ProjectList, ProjectView,
+    PushedList, PushedView, RemovalList, UpdateProject,
+};
 
 /// Whether the engine only looks, because its store seems to have gone back in
 /// time, as after the restore of a backup.

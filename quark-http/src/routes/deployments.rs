@@ -26,7 +26,7 @@ pub(super) fn invalid_query() -> Problem {
 }
 
 /// The answer to a wish that takes time: 202 and where to look.
-fn accepted(deployment: Deployment) -> Response {
+pub(super) fn accepted(deployment: Deployment) -> Response {
     let location = HeaderValue::from_str(&format!("/api/v1/deployments/{}", deployment.id)).ok();
     let mut response = (StatusCode::ACCEPTED, Json(DeploymentView::from(deployment))).into_response();
     if let Some(location) = location {

@@ -7,9 +7,9 @@ use quark_core::project::ProjectName;
 use quark_core::{Result, Timestamp};
 use rusqlite::{Connection, params};
 
-use super::{leap, projects};
 use super::rows::{self, Columns};
 use super::sql::statements;
+use super::{leap, projects};
 
 /// All columns but the name, in the order in which [`read`] takes them.
 macro_rules! select {

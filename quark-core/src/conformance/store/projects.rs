@@ -112,7 +112,10 @@ pub async fn a_project_is_read_back_with_its_apps(fixture: &dyn StoreFixture) ->
     ensure!(found == names(&["shop", "shop-env-next"]), "the apps of the project are {found:?}");
     for app in &read.apps {
         let alone = stage.scene.record(&app.spec.name).await?;
-        ensure!(alone == *app && app.spec == stage.app(app.spec.name.as_str())?, "an app was read as {app:?}, {alone:?}");
+        ensure!(
+            alone == *app && app.spec == stage.app(app.spec.name.as_str())?,
+            "an app was read as {app:?}, {alone:?}"
+        );
     }
     // Of others: not among them.
     stage.scene.app("stranger").await?;

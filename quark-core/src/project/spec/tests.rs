@@ -28,9 +28,13 @@ fn the_first_environment_that_is_for_a_branch_gets_it() {
     let rest = Environment::new("rest").unwrap().with_branch(pattern("*"));
     let project = project().with_environment(rest);
     project.check().unwrap();
-    for (branch, name) in
-        [("main", "production"), ("develop", "staging"), ("feature/a", "preview"), ("other", "rest"), ("feature", "rest")]
-    {
+    for (branch, name) in [
+        ("main", "production"),
+        ("develop", "staging"),
+        ("feature/a", "preview"),
+        ("other", "rest"),
+        ("feature", "rest"),
+    ] {
         let found = project.environment_for(&BranchName::parse(branch).unwrap());
         assert_eq!(found.map(|found| found.name.as_str()), Some(name), "{branch}");
     }
@@ -67,7 +71,10 @@ fn refuses_what_cannot_be_meant() {
     assert_eq!(code(&renamed), "template_name");
     let image = Project { template: App::new("shop", Source::image("shop:1").unwrap()).unwrap(), ..project() };
     assert_eq!(code(&image), "branch_needs_git");
-    assert_eq!(Project::of(App::new("a-env-b", Source::image("x").unwrap()).unwrap()).unwrap_err().code(), "name_reserved");
+    assert_eq!(
+        Project::of(App::new("a-env-b", Source::image("x").unwrap()).unwrap()).unwrap_err().code(),
+        "name_reserved"
+    );
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quark_core::backend::store::refusal;
-use quark_core::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, ProjectWrite, ProjectWritten, Snapshot};
+use quark_core::backend::{
+    CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, ProjectWrite, ProjectWritten, Snapshot,
+};
 use quark_core::deployment::{CancelRequest, Fence, IdempotencyKey, Instance, StepRecord, SupersedePolicy, Version};
 use quark_core::memory::{MemoryQueue, MemoryStore};
 use quark_core::project::{ProjectName, ProjectRecord, ProjectSnapshot};

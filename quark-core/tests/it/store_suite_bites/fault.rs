@@ -247,9 +247,7 @@ pub(super) fn faults(case: &str) -> &'static [Fault] {
         "a_project_write_names_all_its_apps" => &[OverlooksApps],
         "apps_follow_their_project_alone" => &[WritesEqualApps, LeavesAppsBehind, ChangesAppsOfProjects],
         "a_refused_project_write_leaves_no_trace" => &[LeavesProjects, FreezesHostNames],
-        "a_removed_project_goes_with_its_last_app" => {
-            &[AddsToRemovedProjects, KeepsRemovedProjects, RemovesInSilence]
-        }
+        "a_removed_project_goes_with_its_last_app" => &[AddsToRemovedProjects, KeepsRemovedProjects, RemovesInSilence],
         "everything_survives_reopening" => {
             &[LosesEverything, LosesLogs, LosesLeases, ClaimsToBeDurable, DeniesToBeDurable]
         }

@@ -110,8 +110,7 @@ impl Broken {
         let Some(found) = self.inner.project(&own.project).await? else { return Ok(()) };
         let app = App { environment: Some(own.clone()), ..spec };
         let (expected, change) = (Some(found.project.version), ProjectChange::Stays);
-        let write =
-            ProjectWrite { project: own.project, expected, change, apps: vec![app], removals: Vec::new(), at };
+        let write = ProjectWrite { project: own.project, expected, change, apps: vec![app], removals: Vec::new(), at };
         self.inner.write_project(write).await.map(|_| ())
     }
 
