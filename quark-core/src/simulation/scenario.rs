@@ -54,11 +54,13 @@ pub enum Scenario {
     Approval,
     /// Versions that are watched once they serve: one falls ill, one dies, one fails its users, one is well.
     Bake,
+    /// A project with an environment and a preview; it is changed, and goes with all of its apps.
+    Project,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Random,
         Self::FirstDeploy,
         Self::Update,
@@ -76,6 +78,7 @@ impl Scenario {
         Self::SharedPorts,
         Self::Approval,
         Self::Bake,
+        Self::Project,
     ];
 
     /// Its name in reports and on the command line.
@@ -99,6 +102,7 @@ impl Scenario {
             Self::SharedPorts => "shared-ports",
             Self::Approval => "approval",
             Self::Bake => "bake",
+            Self::Project => "project",
         }
     }
 
@@ -131,6 +135,7 @@ impl Scenario {
             Self::SharedPorts => shared_ports(world).await,
             Self::Approval => approval(world).await,
             Self::Bake => bake(world).await,
+            Self::Project => super::projects::story(world).await,
         }
     }
 
@@ -155,6 +160,8 @@ impl Scenario {
             Self::SharedPorts => &[Succeeded, Succeeded, Succeeded, Succeeded],
             Self::Approval => &[Succeeded, Cancelled, Cancelled],
             Self::Bake => &[Succeeded, RolledBack, RolledBack, RolledBack, Succeeded],
+            // Production, staging, the preview; staging goes, the preview anew; both go.
+            Self::Project => &[Succeeded; 7],
         };
         let ended: Vec<_> = ledger.deployments().filter_map(|entry| entry.conclusion).collect();
         if ended == expected {

@@ -227,7 +227,9 @@ impl Store for FaultyStore {
         let make = || {
             let (inner, gate, write) = (Arc::clone(&self.inner), self.gate.clone(), write.clone());
             boxed(async move {
+                let apps = write.apps.clone();
                 let written = inner.write_project(write).await?;
+                gate.sim.change(gate.process, &Change::ProjectWritten(&written, &apps));
                 for app in &written.created {
                     gate.sim.change(gate.process, &Change::AppCreated(app));
                 }

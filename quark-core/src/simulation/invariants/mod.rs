@@ -33,6 +33,7 @@
 //! | `baked-through` | what is watched once it serves counts as well after its time, and if it was found well at the end |
 //! | `back-for-cause` | the engine rolls back what does not run, or was found unwell as often in a row as its policy asks for; once at most |
 //! | `back-to-the-well` | it rolls back to what it has just found well |
+//! | `overlaid` | each app of a project is what the project says at each of its changes, the environment before the template; so is what is deployed of it |
 //! | `safe-mode` | a store that went back in time is noticed, and nothing is touched until a person resumes |
 //! | `counted-once` | each deployment that has ended is counted once at most; exactly once if nothing went wrong |
 //! | `no-panic` | no task panics |
@@ -47,6 +48,7 @@ mod bake;
 mod doubt;
 mod leases;
 mod needed;
+mod overlaid;
 mod records;
 mod releases;
 pub(crate) mod rest;
@@ -139,6 +141,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(bake::BakedThrough::default()),
         Box::new(bake::BackForCause::default()),
         Box::new(bake::BackToTheWell::default()),
+        Box::new(overlaid::Overlaid::default()),
         Box::new(doubt::SafeMode::default()),
     ]
 }

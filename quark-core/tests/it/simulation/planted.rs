@@ -134,3 +134,13 @@ fn a_store_that_goes_back_in_time_is_not_believed() {
     // What follows from believing it may be seen before that it is believed.
     assert!(["safe-mode", "protected"].contains(&shown), "{shown}");
 }
+
+#[test]
+fn an_overlay_that_is_reversed_is_seen() {
+    assert_eq!(shown_by(Bug::OverlayReversed), "overlaid");
+}
+
+#[test]
+fn a_change_that_does_not_reach_the_previews_is_seen() {
+    assert_eq!(shown_by(Bug::PreviewsForgotten), "overlaid");
+}
