@@ -168,8 +168,10 @@ impl DeploymentEngine {
         request: DeployRequest,
     ) -> Result<Deployment> {
         self.shared.refuse_in_safe_mode()?;
-        let app = self.app_of_branch(project, &branch).await?;
-        self.deploy(&app, DeployRequest { branch: Some(branch), ..request }).await
+        match self.target(project, &branch, request.key.as_ref()).await? {
+            Target::App(app) => self.deploy(&app, DeployRequest { branch: Some(branch), ..request }).await,
+            Target::Known(deployment) => Ok(*deployment),
+        }
     }
 
     /// What follows from a push: a deployment in each environment that is for
@@ -230,9 +232,10 @@ impl DeploymentEngine {
         self.submit(removal).await.map(Some)
     }
 
-    /// The app that a branch of a project is deployed to; made if it is a
-    /// preview that is not there.
-    async fn app_of_branch(&self, name: &ProjectName, branch: &BranchName) -> Result<AppName> {
+    /// What a branch of a project is deployed to: an app, which is made if it is
+    /// a preview that is not there. What was asked for under this key of a preview
+    /// that is gone by now, does not bring it back.
+    async fn target(&self, name: &ProjectName, branch: &BranchName, key: Option<&IdempotencyKey>) -> Result<Target> {
         let mut tried = 0;
         loop {
             tried += 1;
@@ -241,18 +244,23 @@ impl DeploymentEngine {
             let environment = spec.environment_for(branch).ok_or_else(|| no_environment(name, branch))?;
             if !environment.previews {
                 let app = now.environment(&environment.id).ok_or_else(|| refusal::project_removed(name))?;
-                return Ok(app.spec.name.clone());
+                return Ok(Target::App(app.spec.name.clone()));
             }
             if let Some(known) = now.preview(branch).filter(|app| app.removed_at.is_none()) {
-                return Ok(known.spec.name.clone());
+                return Ok(Target::App(known.spec.name.clone()));
             }
             let app = preview(spec, environment, branch, &now.apps, &self.shared.config.base_domain)?;
             let made = app.name.clone();
+            if let Some(key) = key
+                && let Some(known) = self.shared.store.deployment_by_key(&made, key).await?
+            {
+                return Ok(Target::Known(Box::new(known)));
+            }
             let version = Some(now.project.version);
             match self.write_project(name, version, ProjectChange::Stays, vec![app], Vec::new()).await {
                 Err(error) if tried < TRIES && error.code() == "version_changed" => {}
                 Err(error) => return Err(error),
-                Ok(_) => return Ok(made),
+                Ok(_) => return Ok(Target::App(made)),
             }
         }
     }
@@ -332,6 +340,13 @@ impl DeploymentEngine {
         }
         Ok(written)
     }
+}
+
+/// What a branch is deployed to.
+enum Target {
+    App(AppName),
+    /// The wish was granted before.
+    Known(Box<Deployment>),
 }
 
 /// Refuses an app that says of itself what only its project can say.

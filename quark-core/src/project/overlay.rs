@@ -14,15 +14,12 @@ impl Project {
         let over = &environment.overrides;
         let mut app = self.template.clone();
         app.env = overlay(&self.template.env, &over.env).map_err(|error| error.with_field("project.environments"))?;
-        let take = |app: &mut App| {
-            app.port = over.port.unwrap_or(app.port);
-            app.resources = over.resources.unwrap_or(app.resources);
-            app.timing = over.timing.unwrap_or(app.timing);
-            app.supersede = over.supersede.unwrap_or(app.supersede);
-        };
-        take(&mut app);
+        app.port = over.port.unwrap_or(app.port);
+        app.resources = over.resources.unwrap_or(app.resources);
+        app.timing = over.timing.unwrap_or(app.timing);
+        app.supersede = over.supersede.unwrap_or(app.supersede);
         if let Some(health) = &over.health {
-            app.health = health.clone();
+            app.health.clone_from(health);
         }
         if over.command.is_some() {
             app.command.clone_from(&over.command);

@@ -99,7 +99,8 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// A project that was written is read back equal, with its apps; names are unique, and listed in their order.
+/// A project that was written is read back equal, with its apps; names are unique (`AlreadyExists`,
+/// `project_exists`). `projects` yields all of them in the order of their names.
 pub async fn a_project_is_read_back_with_its_apps(fixture: &dyn StoreFixture) -> CaseResult {
     let stage = Stage::set(fixture).await?;
     let read = stage.read().await?;
@@ -142,8 +143,8 @@ pub async fn a_project_is_read_back_with_its_apps(fixture: &dyn StoreFixture) ->
     stage.refuses("writing an unknown project", write, ErrorKind::NotFound, "project_not_found").await.map(|_| ())
 }
 
-/// `write_project` with an outdated version is a `Conflict` (`version_changed`) and changes nothing; one that leaves the
-/// project as it is leaves its version, too.
+/// `write_project` with an outdated version is a `Conflict` (`version_changed`) and changes nothing; one that leaves
+/// the project as it is leaves its version, too.
 pub async fn a_project_write_compares_the_version(fixture: &dyn StoreFixture) -> CaseResult {
     let stage = Stage::set(fixture).await?;
     let first = stage.read().await?.project;
@@ -179,11 +180,15 @@ pub async fn a_project_write_names_all_its_apps(fixture: &dyn StoreFixture) -> C
     let removals = vec![(removal.clone(), job(&removal))];
     let write = ProjectWrite { change: becomes(), apps: vec![stage.app("shop")?], removals, ..stage.nothing(version) };
     let written = worked("removing an app", stage.scene.store.write_project(write).await)?;
-    worked("changing the rest", stage.put(Some(written.project.version), vec![stage.app("shop")?]).await).map(|_| ())
+    let version = Some(written.project.version);
+    let both = vec![stage.app("shop")?, stage.app("shop-env-next")?];
+    let both = ProjectWrite { change: becomes(), apps: both, ..stage.nothing(version) };
+    stage.refuses("changing what is being removed", both, ErrorKind::Conflict, "app_removed").await?;
+    worked("changing the rest", stage.put(version, vec![stage.app("shop")?]).await).map(|_| ())
 }
 
-/// Apps follow a write of their project, and nothing else: one that is not different keeps its version, and
-/// `update_app` of an app of a project is a `Conflict` (`app_of_project`) and changes nothing.
+/// `write_project` leaves an app that it names as it is, its version too, if nothing of it is different. `update_app`
+/// of an app of a project is a `Conflict` (`app_of_project`) and changes nothing.
 pub async fn apps_follow_their_project_alone(fixture: &dyn StoreFixture) -> CaseResult {
     let stage = Stage::set(fixture).await?;
     let before = stage.read().await?;
@@ -204,8 +209,9 @@ pub async fn apps_follow_their_project_alone(fixture: &dyn StoreFixture) -> Case
     Ok(())
 }
 
-/// A `write_project` that is refused leaves no trace, whichever of its apps is to blame. Host names may move between
-/// the apps that it names.
+/// A `write_project` that is refused leaves no trace, whichever of its apps is to blame: its name (`app_exists`) or
+/// host name (`domain_taken`) is another's, or it is being removed (`app_removed`). Host names may move between the
+/// apps that it names.
 pub async fn a_refused_project_write_leaves_no_trace(fixture: &dyn StoreFixture) -> CaseResult {
     let stage = Stage::set(fixture).await?;
     stage.scene.app("stranger").await?;
@@ -236,8 +242,8 @@ pub async fn a_refused_project_write_leaves_no_trace(fixture: &dyn StoreFixture)
     Ok(())
 }
 
-/// A project that is removed takes no further writes (`project_removed`), and is gone with its last app. Its removals
-/// are created as `create_deployment` does.
+/// A project that is removed takes no further writes (`project_removed`), and is gone with its last app.
+/// `write_project` creates its removals as `create_deployment` does, under `SupersedePolicy::Coalesce`.
 pub async fn a_removed_project_goes_with_its_last_app(fixture: &dyn StoreFixture) -> CaseResult {
     let stage = Stage::set(fixture).await?;
     let before = stage.read().await?;
@@ -273,6 +279,15 @@ pub async fn a_removed_project_goes_with_its_last_app(fixture: &dyn StoreFixture
     let again = worked("creating it again", stage.put(None, vec![stage.app("shop")?]).await)?;
     ensure!(again.project.removed_at.is_none(), "a new project is {:?}", again.project);
     Ok(())
+}
+
+/// A project that must still be there later.
+pub(super) async fn keep(scene: &Scene<'_>) -> CaseResult {
+    let spec = worked("making a project", project("kept"))?;
+    let (name, change) = (spec.name.clone(), ProjectChange::Becomes(Box::new(spec)));
+    let apps = vec![worked("making an app", app(&name, "kept"))?];
+    let write = ProjectWrite { project: name, expected: None, change, apps, removals: Vec::new(), at: moment(8) };
+    worked("creating a project", scene.store.write_project(write).await).map(|_| ())
 }
 
 /// Ends the removal of an app.

@@ -277,6 +277,10 @@ async fn a_preview_comes_with_its_branch_and_goes_with_it() {
     assert_eq!(world.end(&engine, removal.id).await.conclusion, Some(Conclusion::Succeeded));
     assert!(world.store.app(&made.app).await.unwrap().is_none());
     assert!(engine.push(push("feature/cart", None, "gone")).await.unwrap().is_empty());
+    // The first word, told once more, does not bring it back.
+    let late = engine.push(push("feature/cart", Some(&head), "come")).await.unwrap();
+    assert_eq!(late[0].deployment.as_ref().unwrap().id, made.id);
+    assert!(world.store.app(&made.app).await.unwrap().is_none());
     // The branch comes again, and the old word is told once more.
     let head = commit(&world, "feature/cart");
     let pushed = engine.push(push("feature/cart", Some(&head), "again")).await.unwrap();
