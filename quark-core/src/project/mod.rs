@@ -10,7 +10,7 @@
 //! An environment is an app of its own, with slots, deployments and a route of
 //! its own: whatever holds for an app holds for an environment. The project
 //! says which apps there are and what each is: the template, overlaid by what
-//! the environment says otherwise. All here is pure; [`plan`] is what a change
+//! the environment says otherwise. All here is pure; [`plan()`] is what a change
 //! of a project means for its apps.
 
 mod environment;

@@ -1,3 +1,5 @@
+//! Names never meet, whatever people call things.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What a change of a project means for its apps.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Which projects are acceptable, and which environment gets a branch.
+
 use proptest::prelude::*;
 
 use super::*;
