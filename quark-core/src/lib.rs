@@ -39,6 +39,7 @@
 //! - [`engine`]: the pipeline, in reading order.
 //! - [`backend`]: the traits. Each sentence of a contract is a test case in
 //!   `conformance`.
+//! - [`project`]: apps with environments: which branch is deployed where, and how.
 //! - [`app`]: what people say about an app; every value is checked when it is made.
 //! - [`deployment`]: what is kept about one attempt to change what runs.
 //! - [`error`]: one error for all, with a kind for programs and a hint for people.
@@ -65,6 +66,7 @@ pub mod metrics;
 pub mod planted;
 mod platform;
 pub mod probe;
+pub mod project;
 mod workspace;
 
 pub use app::{
@@ -81,10 +83,11 @@ pub use deployment::{
     Failure, LogLine, LogStream, OwnerId, Revision, Slot, State, StepName,
 };
 pub use engine::{
-    ApprovalRequest, DeployRequest, DeploymentEngine, DeploymentEngineBuilder, EngineConfig, HostPolicy,
-    RollbackRequest,
+    ApprovalRequest, DeployRequest, DeploymentEngine, DeploymentEngineBuilder, EngineConfig, HostPolicy, PushRequest,
+    Pushed, RollbackRequest,
 };
 pub use error::{Error, ErrorClass, ErrorKind, Result};
+pub use project::{Environment, Project, ProjectName};
 
 #[cfg(feature = "git")]
 pub mod git;

@@ -202,6 +202,10 @@ mod list {
         HookLeftBehind = "hook-left-behind",
         /// The hook before the promotion is not run.
         HookSkipped = "hook-skipped",
+        /// What an environment says is overlaid by what all have in common.
+        OverlayReversed = "overlay-reversed",
+        /// A change of a project does not reach the previews that it has.
+        PreviewsForgotten = "previews-forgotten",
     }
 
     #[cfg(test)]

@@ -5,7 +5,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use quark_core::deployment::IdempotencyKey;
-use quark_core::{AppName, DeploymentId, Error, ErrorKind};
+use quark_core::{AppName, DeploymentId, Error, ErrorKind, ProjectName};
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
@@ -85,6 +85,21 @@ impl<S: Send + Sync> FromRequestParts<S> for AppPath {
             || Problem::from(Error::new(ErrorKind::NotFound, "there is no such app").with_code("app_not_found"));
         let Path(name) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| not_found())?;
         AppName::parse(name).map(Self).map_err(|_| not_found())
+    }
+}
+
+/// The project named in the path. What cannot be a name is not found.
+pub(crate) struct ProjectPath(pub(crate) ProjectName);
+
+impl<S: Send + Sync> FromRequestParts<S> for ProjectPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let not_found = || {
+            Problem::from(Error::new(ErrorKind::NotFound, "there is no such project").with_code("project_not_found"))
+        };
+        let Path(name) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| not_found())?;
+        ProjectName::parse(name).map(Self).map_err(|_| not_found())
     }
 }
 

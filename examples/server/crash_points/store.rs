@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use quark_core::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
+use quark_core::backend::{
+    CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, ProjectWrite, ProjectWritten, Snapshot, Store,
+};
 use quark_core::deployment::{
     CancelRequest, IdempotencyKey, Instance, StepPhase, StepRecord, SupersedePolicy, Version,
 };
 use quark_core::process::{ProcessRef, Signal};
+use quark_core::project::{ProjectName, ProjectRecord, ProjectSnapshot};
 use quark_core::{
     App, AppName, AppRecord, Deployment, DeploymentId, Event, EventKind, LogLine, LogStream, OwnerId, Result, State,
     Timestamp,
@@ -120,6 +123,15 @@ impl Store for Mortal {
     }
     async fn installation(&self) -> Result<String> {
         self.inner.installation().await
+    }
+    async fn write_project(&self, write: ProjectWrite) -> Result<ProjectWritten> {
+        self.around("project", self.inner.write_project(write)).await
+    }
+    async fn project(&self, name: &ProjectName) -> Result<Option<ProjectSnapshot>> {
+        self.inner.project(name).await
+    }
+    async fn projects(&self) -> Result<Vec<ProjectRecord>> {
+        self.inner.projects().await
     }
     fn queues_jobs(&self) -> bool {
         self.inner.queues_jobs()

@@ -68,6 +68,7 @@ impl App {
             bake,
             liveness,
             hooks,
+            environment,
         } = self;
         let mut changes = Vec::new();
         let mut field = |name: &str, differs: bool| {
@@ -89,6 +90,7 @@ impl App {
         field("bake", *bake != before.bake);
         field("liveness", *liveness != before.liveness);
         field("hooks", *hooks != before.hooks);
+        field("environment", *environment != before.environment);
         let keys: BTreeSet<&EnvKey> = env.iter().chain(before.env.iter()).map(|(key, _)| key).collect();
         for key in keys {
             let find = |app: &Self| app.env.iter().find(|(known, _)| *known == key).map(|(_, value)| value.clone());

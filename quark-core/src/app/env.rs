@@ -87,6 +87,11 @@ impl EnvVars {
         Ok(())
     }
 
+    /// Sets a variable that nobody has set, however many there are.
+    pub(crate) fn set_default(&mut self, key: EnvKey, value: Secret) {
+        self.0.entry(key).or_insert(value);
+    }
+
     /// The variables in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&EnvKey, &Secret)> {
         self.0.iter()

@@ -9,6 +9,7 @@ mod changes;
 mod checked;
 mod command;
 mod domain;
+mod dotenv;
 mod env;
 mod health;
 mod hooks;
@@ -34,7 +35,7 @@ pub use resources::Resources;
 pub use source::{BranchName, CommitSha, RepositoryUrl, Source};
 pub use spec::{App, Timing};
 
-pub(crate) use checked::{check_note, check_person, checked_text};
+pub(crate) use checked::{check_note, check_person, checked_text, excerpt};
 
 /// Durations as whole milliseconds, under field names that end in `_ms`.
 pub(crate) mod millis {

@@ -68,6 +68,31 @@ impl RepositoryUrl {
         Self::parse(format!("file://{text}"))
     }
 
+    /// Whether two ways to write it mean one repository: `https`, `ssh` and the
+    /// short form of one host and path, with or without `.git`. The case of the
+    /// host does not matter, that of the path does.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
+
+    /// Host (with a port that is not the scheme's own), and path.
+    fn place(&self) -> (String, &str) {
+        let text = self.as_str();
+        let (scheme, rest) = text.split_once("://").unwrap_or(("ssh", text));
+        let separator = if text.contains("://") { '/' } else { ':' };
+        let (authority, path) = rest.split_once(separator).unwrap_or((rest, ""));
+        let host = authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
+        let usual = match scheme.to_ascii_lowercase().as_str() {
+            "https" => ":443",
+            "http" => ":80",
+            _ => ":22",
+        };
+        let host = host.strip_suffix(usual).map(str::to_owned).unwrap_or(host);
+        let path = path.trim_matches('/');
+        (host, path.strip_suffix(".git").unwrap_or(path))
+    }
+
     /// The folder, if the repository is one of this machine.
     #[must_use]
     pub fn as_local_path(&self) -> Option<&Path> {
@@ -245,6 +270,33 @@ mod tests {
         }
         let local = RepositoryUrl::local(Path::new("/srv/repo")).unwrap();
         assert_eq!(local.as_local_path(), Some(Path::new("/srv/repo")));
+    }
+
+    #[test]
+    fn one_repository_is_written_in_many_ways() {
+        let same = [
+            "https://git.test/acme/shop",
+            "https://Git.Test/acme/shop.git",
+            "https://git.test:443/acme/shop/",
+            "ssh://git@git.test/acme/shop.git",
+            "ssh://git@GIT.test:22/acme/shop",
+            "git@git.test:acme/shop.git",
+        ]
+        .map(|text| RepositoryUrl::parse(text).unwrap());
+        for (one, other) in same.iter().flat_map(|one| same.iter().map(move |other| (one, other))) {
+            assert!(one.is_same(other), "{one} {other}");
+        }
+        let others = [
+            "https://git.test/acme/Shop",
+            "https://git.test/acme/shop2",
+            "https://git.test:8443/acme/shop",
+            "https://other.test/acme/shop",
+            "git@git.test:other/shop",
+            "file:///acme/shop",
+        ];
+        for other in others {
+            assert!(!same[0].is_same(&RepositoryUrl::parse(other).unwrap()), "{other}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{
     RelativePath, Resources, Secret, Source,
 };
 use crate::deployment::SupersedePolicy;
+use crate::project::EnvironmentRef;
 use crate::{Error, Result};
 
 /// What is deployed, and how it wants to be run.
@@ -73,6 +74,9 @@ pub struct App {
     /// Programs that run beside it at fixed points of a deployment.
     #[serde(default, skip_serializing_if = "Hooks::is_empty")]
     pub hooks: Hooks,
+    /// Which environment of which project it is, if a project made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentRef>,
 }
 
 /// How long the parts of a replacement may take.
@@ -136,6 +140,7 @@ impl App {
             bake: None,
             liveness: None,
             hooks: Hooks::default(),
+            environment: None,
         })
     }
 

@@ -24,6 +24,7 @@ pub mod image_builder;
 pub mod log_sink;
 pub mod metrics_sink;
 pub mod prober;
+pub mod project_write;
 pub mod queue;
 pub mod router;
 pub mod source_fetcher;
@@ -40,6 +41,7 @@ pub use image_builder::{BuildKey, BuildRequest, ImageBuilder};
 pub use log_sink::{LogSink, NoLog};
 pub use metrics_sink::{Metric, MetricsSink, NoMetrics};
 pub use prober::{ProbeFailure, ProbeTarget, Prober};
+pub use project_write::{ProjectChange, ProjectWrite, ProjectWritten};
 pub use queue::{
     Claim, ClaimToken, ClaimedJob, DeadJob, Enqueued, JobId, JobKind, NewJob, Priority, Queue, QueueDepth,
 };

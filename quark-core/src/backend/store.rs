@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::project_write::{ProjectWrite, ProjectWritten};
 use super::queue::{ClaimToken, NewJob};
 use crate::app::{App, AppName};
 use crate::clock::Timestamp;
@@ -11,6 +12,7 @@ use crate::deployment::{
     AppRecord, CancelRequest, Deployment, DeploymentId, Event, EventKind, Fence, IdempotencyKey, Instance, LogLine,
     LogStream, OwnerId, Room, Serving, StepRecord, SupersedePolicy, Version,
 };
+use crate::project::{ProjectName, ProjectRecord, ProjectSnapshot};
 use crate::{Error, ErrorKind, Result};
 
 /// Everything about one deployment, read at one moment.
@@ -162,6 +164,19 @@ pub struct CreatedDeployment {
 ///   every lease is lost.
 /// - `unfinished` yields every deployment that has not ended, and nothing else.
 /// - `unfinished` of an app yields those of this app only.
+/// - A project that was written is read back equal, with its apps; names are unique (`AlreadyExists`, `project_exists`).
+/// - `projects` yields all of them in the order of their names.
+/// - `write_project` with an outdated version is a `Conflict` (`version_changed`) and changes nothing; one that leaves
+///   the project as it is leaves its version, too.
+/// - `write_project` that changes or removes the project and does not name all its apps that are not being removed is a
+///   `Conflict` (`version_changed`) and changes nothing.
+/// - `write_project` leaves an app that it names as it is, its version too, if nothing of it is different.
+/// - `write_project` creates its removals as `create_deployment` does, under `SupersedePolicy::Coalesce`.
+/// - A `write_project` that is refused leaves no trace, whichever of its apps is to blame: its name (`app_exists`) or
+///   host name (`domain_taken`) is another's, or it is being removed (`app_removed`). Host names may move between the
+///   apps that it names.
+/// - `update_app` of an app of a project is a `Conflict` (`app_of_project`) and changes nothing.
+/// - A project that is removed takes no further writes (`project_removed`), and is gone with its last app.
 /// - Everything written is there after the store was closed and opened again (where it is durable).
 #[async_trait]
 pub trait Store: std::fmt::Debug + Send + Sync + 'static {
@@ -364,10 +379,32 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// [`ErrorKind::Unavailable`].
     async fn forget_logs(&self, ended_before: Timestamp, most: usize) -> Result<usize>;
+
+    /// Changes a project and its apps, in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// As the contract says; [`ErrorKind::NotFound`] (`project_not_found`).
+    async fn write_project(&self, write: ProjectWrite) -> Result<ProjectWritten>;
+
+    /// Reads a project and its apps at one moment.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn project(&self, name: &ProjectName) -> Result<Option<ProjectSnapshot>>;
+
+    /// Reads all projects in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`].
+    async fn projects(&self) -> Result<Vec<ProjectRecord>>;
 }
 
 /// Errors that every store reports in the same words.
 pub mod refusal {
+    pub use super::super::project_write::refusal::*;
     use super::{AppName, DeploymentId, Duration, Error, ErrorKind};
 
     /// There is no such app.

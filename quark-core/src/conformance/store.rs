@@ -16,6 +16,7 @@ mod fixture;
 mod guards;
 mod leap;
 mod leases;
+mod projects;
 mod room;
 mod sample;
 mod scene;
@@ -51,6 +52,10 @@ pub use leap::{leap_leaves_all_numbers_behind, position_is_the_last_event, time_
 pub use leases::{
     a_last_commit_acknowledges_its_job, a_last_commit_releases_its_lease, a_lease_excludes_other_owners,
     a_lease_goes_to_its_owner_or_when_it_ran_out, check_lease_extends_nothing, renew_lease_extends,
+};
+pub use projects::{
+    a_project_is_read_back_with_its_apps, a_project_write_compares_the_version, a_project_write_names_all_its_apps,
+    a_refused_project_write_leaves_no_trace, a_removed_project_goes_with_its_last_app, apps_follow_their_project_alone,
 };
 pub use room::{commit_keeps_to_the_room, commits_at_once_share_the_room};
 pub use supersede::{
@@ -112,6 +117,12 @@ macro_rules! __for_each_store_case {
             time_moves_on,
             position_is_the_last_event,
             leap_leaves_all_numbers_behind,
+            a_project_is_read_back_with_its_apps,
+            a_project_write_compares_the_version,
+            a_project_write_names_all_its_apps,
+            apps_follow_their_project_alone,
+            a_refused_project_write_leaves_no_trace,
+            a_removed_project_goes_with_its_last_app,
             everything_survives_reopening,
             commit_keeps_to_the_room,
             commits_at_once_share_the_room,

@@ -7,18 +7,20 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::builder::DeploymentEngineBuilder;
+use super::projects::refuse_what_projects_give;
 use super::requests::{DeployRequest, RollbackRequest};
 use super::shared::Shared;
 use super::watch as live;
 use super::wish::Wish;
 use super::worker::go_on;
-use crate::app::{App, AppName, Source, check_person};
+use crate::app::{App, AppName, Domain, Source, check_person};
 use crate::backend::store::refusal;
 use crate::backend::{CancelOutcome, ContainerRuntime, LogChunk, LogSelection, Metric, Queue, Router, Store};
 use crate::deployment::{
     AppRecord, CancelRequest, Deployment, DeploymentId, DeploymentKind, Event, InstanceState, LogLine, State,
     StepRecord, Version,
 };
+use crate::project::aliases;
 use crate::{Error, ErrorKind, Result};
 
 /// Deploys apps. Cheap to clone; all clones are the same engine.
@@ -63,6 +65,7 @@ impl DeploymentEngine {
     /// [`ErrorKind::InvalidInput`] with the field, [`ErrorKind::AlreadyExists`],
     /// [`ErrorKind::Conflict`] if a host name belongs to another app.
     pub async fn create_app(&self, app: App) -> Result<AppRecord> {
+        refuse_what_projects_give(&app)?;
         self.check(&app)?;
         self.shared.refuse_in_safe_mode()?;
         self.shared.store.create_app(app, self.shared.now()).await
@@ -73,8 +76,12 @@ impl DeploymentEngine {
     /// # Errors
     ///
     /// As [`create_app`](Self::create_app); [`ErrorKind::NotFound`];
-    /// [`ErrorKind::Conflict`] if `expected` is not the app's version any more.
+    /// [`ErrorKind::Conflict`] if `expected` is not the app's version any more,
+    /// or (`app_of_project`) if it is an environment of a project.
     pub async fn update_app(&self, app: App, expected: Version) -> Result<AppRecord> {
+        if let Some(environment) = &app.environment {
+            return Err(refusal::app_of_project(&app.name, &environment.project));
+        }
         self.check(&app)?;
         self.shared.refuse_in_safe_mode()?;
         self.shared.store.update_app(app, expected, self.shared.now()).await
@@ -104,6 +111,7 @@ impl DeploymentEngine {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] if it is being removed already,
+    /// or (`app_of_project`) if it is an environment of a project, other than the preview of a branch;
     /// [`ErrorKind::InvalidInput`] if `by` names nobody.
     pub async fn remove_app(&self, name: &AppName, by: &str) -> Result<Deployment> {
         self.wish(name, Wish::Remove { by: by.to_owned() }, None).await
@@ -289,8 +297,9 @@ impl DeploymentEngine {
     pub(super) fn check(&self, app: &App) -> Result<()> {
         app.check()?;
         let base = &self.shared.config.base_domain;
-        let own = base.subdomain(&app.name);
-        if let Some(domain) = app.domains.iter().find(|d| (d.is_below(base) && **d != own) || *d == base) {
+        let (own, aliases) = (base.subdomain(&app.name), aliases(app, base)?);
+        let is_free = |domain: &Domain| *domain != *base && (!domain.is_below(base) || aliases.contains(domain));
+        if let Some(domain) = app.domains.iter().find(|domain| !is_free(domain) && **domain != own) {
             return Err(Error::invalid("app.domains", "domain_reserved", format!("`{domain}` is reserved"))
                 .with_hint(format!("every app has its own name below `{base}`; this one has `{own}`")));
         }

@@ -11,6 +11,7 @@
 //!
 //! - `api` is what programs call; `wish` writes wishes down, `worker` takes their
 //!   jobs, `hold` takes the app;
+//! - `api` writes wishes down, `projects` those about apps with environments, `worker` takes their jobs, `hold` takes the app;
 //! - `recovery` is done once when an engine starts, `sweep` finds lost jobs,
 //!   `reconcile` finds what is not as the store says (`drift`, pure);
 //! - `explain` says what is, what should be, why and what comes next (pure);
@@ -38,6 +39,7 @@ mod explain;
 mod hold;
 mod hooks;
 mod host_policy;
+mod injected;
 mod lease;
 mod liveness;
 mod log;
@@ -45,6 +47,7 @@ mod meanwhile;
 mod person;
 mod places;
 mod plan;
+mod projects;
 mod reconcile;
 mod recovery;
 mod requests;
@@ -71,6 +74,7 @@ pub use drift::{Garbage, Orphan};
 pub use explain::{Explanation, Finding, Kept, Next, Served, Step, VersionName, Wait, Work};
 pub use host_policy::HostPolicy;
 pub use plan::{Downtime, Earlier, Effect, Fate, Obstacle, Plan, PlannedStep, PlannedWish};
+pub use projects::{PushRequest, Pushed};
 pub use requests::{DeployRequest, RollbackRequest};
 pub use stuck::Leftovers;
 pub use wish::Wish;

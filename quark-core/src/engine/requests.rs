@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::{BranchName, CommitSha, ImageRef};
+use crate::app::{BranchName, CommitSha, EnvKey, EnvVars, ImageRef, Secret};
 use crate::deployment::{DeploymentId, IdempotencyKey, Trigger};
 use crate::{Error, Result};
 
@@ -24,6 +24,10 @@ pub struct DeployRequest {
     /// Names the wish, so that it can be repeated: the same key of the same app
     /// gets the deployment that it got the first time.
     pub key: Option<IdempotencyKey>,
+    /// Variables of this deployment alone, besides and instead of the app's. A
+    /// rollback to it brings them back.
+    #[serde(skip_serializing_if = "EnvVars::is_empty")]
+    pub env: EnvVars,
 }
 
 impl DeployRequest {
@@ -49,6 +53,15 @@ impl DeployRequest {
             return Err(Error::invalid("trigger", "invalid_trigger", text));
         }
         Ok(())
+    }
+    /// The same wish with a variable of its own, besides and instead of the app's.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if name or value are not acceptable.
+    pub fn with_env(mut self, key: &str, value: impl Into<String>) -> Result<Self> {
+        self.env.set(EnvKey::parse(key)?, Secret::new(value))?;
+        Ok(self)
     }
 
     /// The same wish under a key.

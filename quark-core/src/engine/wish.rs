@@ -9,13 +9,13 @@ use super::api::DeploymentEngine;
 use super::requests::{DeployRequest, RollbackRequest};
 use super::sweep;
 use crate::app::{AppName, Source, check_person};
-use crate::backend::Metric;
 use crate::backend::store::refusal;
 use crate::deployment::{
     AppRecord, Conclusion, Deployment, DeploymentId, DeploymentKind, Expectation, Fence, IdempotencyKey, Occupant,
     Revision, State, Trigger, Version,
 };
 use crate::planted::planted;
+use crate::project::overlay;
 use crate::{Error, ErrorKind, Result};
 
 /// What somebody wants to become of an app.
@@ -91,18 +91,29 @@ impl DeploymentEngine {
         match wish {
             Wish::Deploy(request) => self.deploys(app, request).await,
             Wish::Rollback(request) => self.rolls_back(app, request).await,
-            Wish::Remove { by } => Ok(self.draft(app, DeploymentKind::Remove, Some(&by))),
+            Wish::Remove { by } => {
+                let environment = app.spec.environment.as_ref().filter(|environment| environment.branch.is_none());
+                if let Some(environment) = environment {
+                    return Err(refusal::app_of_project(&app.spec.name, &environment.project));
+                }
+                Ok(self.draft(app, DeploymentKind::Remove, Some(&by)))
+            }
         }
     }
 
     async fn deploys(&self, app: &AppRecord, request: DeployRequest) -> Result<Deployment> {
         request.check()?;
         self.check(&app.spec)?;
+        self.check_branch(&app.spec, request.branch.as_ref()).await?;
         self.shared.refuse_what_never_fits(app.spec.resources).await?;
         let mut deployment = self.draft(app, DeploymentKind::Deploy, request.by.as_deref());
         deployment.trigger = request.trigger;
         deployment.key = request.key;
-        match &mut Arc::make_mut(&mut deployment.release).source {
+        let release = Arc::make_mut(&mut deployment.release);
+        if !request.env.is_empty() {
+            release.env = overlay(&release.env, &request.env).map_err(|error| error.with_field("env"))?;
+        }
+        match &mut release.source {
             Source::Git { .. } if request.image.is_some() => {
                 return Err(Error::invalid(
                     "image",
@@ -196,7 +207,7 @@ impl DeploymentEngine {
         Ok(Some(known))
     }
 
-    fn draft(&self, app: &AppRecord, kind: DeploymentKind, by: Option<&str>) -> Deployment {
+    pub(super) fn draft(&self, app: &AppRecord, kind: DeploymentKind, by: Option<&str>) -> Deployment {
         Deployment {
             id: DeploymentId::from(self.shared.platform.unique()),
             app: app.spec.name.clone(),
@@ -226,7 +237,7 @@ impl DeploymentEngine {
         }
     }
 
-    async fn submit(&self, deployment: Deployment) -> Result<Deployment> {
+    pub(super) async fn submit(&self, deployment: Deployment) -> Result<Deployment> {
         check_person(&deployment.created_by)?;
         self.shared.refuse_in_safe_mode()?;
         let job = sweep::job(&deployment, deployment.created_at);
@@ -240,17 +251,7 @@ impl DeploymentEngine {
             }
             return Ok(created.deployment);
         }
-        if !self.shared.store.queues_jobs() {
-            self.shared.enqueue(job).await;
-        }
-        self.shared.metrics.record(Metric::DeploymentCreated { kind });
-        for ended in &created.ended {
-            self.count_ended(ended);
-        }
-        self.shared.announce();
-        for stopping in created.stopping {
-            self.stop(&created.deployment.app, stopping);
-        }
+        self.follow(&created, job).await;
         Ok(created.deployment)
     }
 }

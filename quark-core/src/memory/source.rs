@@ -75,6 +75,13 @@ impl MemorySource {
         repository.commits.entry(commit.clone()).or_default();
     }
 
+    /// Takes a branch away.
+    pub fn forget_branch(&self, repository: &RepositoryUrl, branch: &BranchName) {
+        if let Some(repository) = self.repositories().get_mut(repository) {
+            repository.branches.remove(branch);
+        }
+    }
+
     /// Takes a commit away, as a forced push and a clean-up do.
     pub fn forget_commit(&self, repository: &RepositoryUrl, commit: &CommitSha) {
         if let Some(repository) = self.repositories().get_mut(repository) {

@@ -4,6 +4,7 @@ mod apps;
 mod commit;
 mod deployments;
 mod leases;
+mod projects;
 mod tables;
 
 use std::fmt;
@@ -17,13 +18,16 @@ use self::tables::Tables;
 use super::MemoryQueue;
 use crate::Result;
 use crate::app::{App, AppName};
-use crate::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
+use crate::backend::{
+    CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, ProjectWrite, ProjectWritten, Snapshot, Store,
+};
 use crate::clock::{Clock, Timestamp};
 use crate::deployment::{
     AppRecord, CancelRequest, Deployment, DeploymentId, Event, IdempotencyKey, Instance, LogLine, LogStream, OwnerId,
     SupersedePolicy, Version,
 };
 use crate::planted::planted;
+use crate::project::{ProjectName, ProjectRecord, ProjectSnapshot};
 
 /// A store that lives as long as its program. Clones share what they keep, as
 /// two engines share one database.
@@ -250,5 +254,25 @@ impl Store for MemoryStore {
 
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
         Ok(self.tables().log(id, after, most))
+    }
+
+    async fn write_project(&self, write: ProjectWrite) -> Result<ProjectWritten> {
+        let mut tables = self.tables();
+        // A copy, so that a refusal in the middle leaves no trace; a project is changed seldom.
+        let mut changed = tables.clone();
+        let (written, jobs) = changed.write_project(write)?;
+        *tables = changed;
+        for job in jobs {
+            self.queue_job(job);
+        }
+        Ok(written)
+    }
+
+    async fn project(&self, name: &ProjectName) -> Result<Option<ProjectSnapshot>> {
+        Ok(self.tables().project(name))
+    }
+
+    async fn projects(&self) -> Result<Vec<ProjectRecord>> {
+        Ok(self.tables().projects.values().cloned().collect())
     }
 }

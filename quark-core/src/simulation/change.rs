@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::executor::ProcessId;
 use super::faults::Op;
 use super::ledger::Ledger;
-use crate::app::{AppName, CommitSha};
-use crate::backend::{Call, CancelOutcome, Commit, ContainerSpec, CreatedDeployment, Lease, ObservedContainer, Route};
+use crate::app::{App, AppName, CommitSha};
+use crate::backend::{
+    Call, CancelOutcome, Commit, ContainerSpec, CreatedDeployment, Lease, ObservedContainer, ProjectWritten, Route,
+};
 use crate::clock::Timestamp;
 use crate::deployment::{AppRecord, CancelRequest, ContainerName, DeploymentId, Endpoint};
 
@@ -73,6 +75,9 @@ pub enum Change<'a> {
     StoreClockSet(i64),
     /// From now on nothing goes wrong any more.
     Healed,
+    /// The store has taken a change of a project and of its apps: what became of it,
+    /// and the apps as they shall be.
+    ProjectWritten(&'a ProjectWritten, &'a [App]),
 }
 
 /// When and by whom a change was made.

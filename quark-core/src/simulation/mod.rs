@@ -53,6 +53,7 @@ mod hunt;
 pub mod invariants;
 mod ledger;
 mod people;
+mod projects;
 mod random;
 mod report;
 mod run;

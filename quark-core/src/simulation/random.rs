@@ -86,6 +86,7 @@ pub(super) async fn play(world: &World) -> Result<()> {
         let machine = world.clone();
         world.spawn(async move { spikes(machine).await });
     }
+    super::projects::some(world, until);
     let hurry = world.with_chance(|chance| chance.between(2, 40));
     while world.now() < until {
         let pause = world.with_chance(|chance| chance.up_to(Duration::from_secs(hurry)));

@@ -64,11 +64,13 @@ pub enum Scenario {
     Liveness,
     /// Versions with programs that run beside their deployments: they take a while, fail, or hang.
     Hooks,
+    /// A project with an environment and a preview; it is changed, and goes with all of its apps.
+    Project,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Random,
         Self::FirstDeploy,
         Self::Update,
@@ -89,6 +91,7 @@ impl Scenario {
         Self::Admission,
         Self::Liveness,
         Self::Hooks,
+        Self::Project,
     ];
 
     /// Its name in reports and on the command line.
@@ -115,6 +118,7 @@ impl Scenario {
             Self::Admission => "admission",
             Self::Liveness => "liveness",
             Self::Hooks => "hooks",
+            Self::Project => "project",
         }
     }
 
@@ -155,6 +159,7 @@ impl Scenario {
             Self::Admission => admission(world).await,
             Self::Liveness => liveness(world).await,
             Self::Hooks => hooks(world).await,
+            Self::Project => super::projects::story(world).await,
         }
     }
 
@@ -183,6 +188,8 @@ impl Scenario {
             // The last is the engine's own.
             Self::Liveness => &[Succeeded; 4],
             Self::Hooks => &[Succeeded, Failed, Failed, Succeeded],
+            // Production, staging, the preview; staging goes, the preview anew; both go.
+            Self::Project => &[Succeeded; 7],
         };
         let ended: Vec<_> = ledger.deployments().filter_map(|entry| entry.conclusion).collect();
         if ended == expected {

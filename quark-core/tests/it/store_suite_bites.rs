@@ -4,6 +4,7 @@ mod broken;
 mod commits;
 mod fault;
 mod leaping;
+mod projects;
 mod reading;
 mod room;
 mod superseding;

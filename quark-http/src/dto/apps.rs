@@ -11,7 +11,7 @@ use quark_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ApprovalBody, BakeBody, HooksBody, LivenessBody};
+use super::{ApprovalBody, BakeBody, EnvironmentRefView, HooksBody, LivenessBody};
 
 /// What an app shall be. Everything but name and source has a default.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -93,7 +93,7 @@ impl From<SupersedeBody> for SupersedePolicy {
 }
 
 /// `None` for a policy of a later version of quark-core, which has no word here yet.
-fn supersede(policy: SupersedePolicy) -> Option<SupersedeBody> {
+pub(super) fn supersede(policy: SupersedePolicy) -> Option<SupersedeBody> {
     match policy {
         SupersedePolicy::Coalesce => Some(SupersedeBody::Coalesce),
         SupersedePolicy::QueuedOnly => Some(SupersedeBody::QueuedOnly),
@@ -236,7 +236,7 @@ fn to_millis(duration: Duration) -> Option<u64> {
 }
 
 impl HealthBody {
-    fn into_check(self) -> Result<HealthCheck> {
+    pub(super) fn into_check(self) -> Result<HealthCheck> {
         let default = HealthCheck::default();
         Ok(HealthCheck {
             path: self.path.map_or(Ok(default.path), HealthPath::parse)?,
@@ -249,13 +249,42 @@ impl HealthBody {
 }
 
 impl TimingBody {
-    fn into_timing(self) -> Timing {
+    pub(super) fn into_timing(self) -> Timing {
         let default = Timing::default();
         Timing {
             drain: millis(self.drain_ms, default.drain),
             grace: millis(self.grace_ms, default.grace),
             stop: millis(self.stop_ms, default.stop),
             build: millis(self.build_ms, default.build),
+        }
+    }
+}
+
+impl From<Resources> for ResourcesBody {
+    fn from(resources: Resources) -> Self {
+        Self { cpu_millis: resources.cpu_millis(), memory_bytes: resources.memory_bytes(), pids: resources.pids() }
+    }
+}
+
+impl From<HealthCheck> for HealthBody {
+    fn from(health: HealthCheck) -> Self {
+        Self {
+            path: Some(health.path.into()),
+            interval_ms: to_millis(health.interval),
+            timeout_ms: to_millis(health.timeout),
+            successes: Some(health.successes),
+            deadline_ms: to_millis(health.deadline),
+        }
+    }
+}
+
+impl From<Timing> for TimingBody {
+    fn from(timing: Timing) -> Self {
+        Self {
+            drain_ms: to_millis(timing.drain),
+            grace_ms: to_millis(timing.grace),
+            stop_ms: to_millis(timing.stop),
+            build_ms: to_millis(timing.build),
         }
     }
 }
@@ -316,6 +345,8 @@ pub struct AppView {
     pub created_at: String,
     /// Whether it is being removed.
     pub removing: bool,
+    /// Which environment of which project it is, if a project made it.
+    pub environment: Option<EnvironmentRefView>,
 }
 
 impl From<AppRecord> for AppView {
@@ -334,6 +365,7 @@ impl From<AppRecord> for AppView {
             bake,
             liveness,
             hooks,
+            environment,
             ..
         } = record.spec;
         Self {
@@ -343,24 +375,9 @@ impl From<AppRecord> for AppView {
             reachable_at: record.serving.domains.into_iter().map(Into::into).collect(),
             port,
             env_keys: env.keys().map(ToString::to_string).collect(),
-            resources: ResourcesBody {
-                cpu_millis: resources.cpu_millis(),
-                memory_bytes: resources.memory_bytes(),
-                pids: resources.pids(),
-            },
-            health: HealthBody {
-                path: Some(health.path.into()),
-                interval_ms: to_millis(health.interval),
-                timeout_ms: to_millis(health.timeout),
-                successes: Some(health.successes),
-                deadline_ms: to_millis(health.deadline),
-            },
-            timing: TimingBody {
-                drain_ms: to_millis(timing.drain),
-                grace_ms: to_millis(timing.grace),
-                stop_ms: to_millis(timing.stop),
-                build_ms: to_millis(timing.build),
-            },
+            resources: resources.into(),
+            health: health.into(),
+            timing: timing.into(),
             supersede: supersede(policy),
             approval: approval.map(Into::into),
             bake: bake.map(Into::into),
@@ -371,6 +388,7 @@ impl From<AppRecord> for AppView {
             version: record.version.0,
             created_at: record.created_at.to_string(),
             removing: record.removed_at.is_some(),
+            environment: environment.map(Into::into),
         }
     }
 }

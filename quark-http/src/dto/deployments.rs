@@ -1,8 +1,11 @@
 //! Deployments on the wire.
 
+use std::collections::BTreeMap;
+
 use quark_core::deployment::{Failure, IdempotencyKey, StepRecord, Trigger};
 use quark_core::{
-    BranchName, CommitSha, DeployRequest, Deployment, DeploymentKind, ImageRef, LogLine, Result, RollbackRequest,
+    BranchName, CommitSha, DeployRequest, Deployment, DeploymentKind, EnvKey, EnvVars, ImageRef, LogLine, Result,
+    RollbackRequest, Secret,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -27,6 +30,9 @@ pub struct CreateDeployment {
     /// On whose behalf, 1 to 100 characters; `api` by default. Who asks cannot
     /// approve, unless the app's policy says so.
     pub by: Option<String>,
+    /// Variables of this deployment alone, besides and instead of the app's.
+    /// Values are never shown again.
+    pub env: BTreeMap<String, String>,
 }
 
 /// What made somebody want a deployment.
@@ -77,8 +83,19 @@ impl CreateDeployment {
             by: Some(self.by.unwrap_or_else(|| "api".to_owned())),
             trigger: self.trigger.map(Into::into).unwrap_or_default(),
             key: self.key.map(IdempotencyKey::parse).transpose()?,
+            env: variables(self.env)?,
         })
     }
+}
+
+/// Variables by name; `env` is the field of one that is not acceptable.
+pub(super) fn variables(env: BTreeMap<String, String>) -> Result<EnvVars> {
+    let mut vars = EnvVars::new();
+    for (key, value) in env {
+        let set = EnvKey::parse(&key).and_then(|key| vars.set(key, Secret::new(value)));
+        set.map_err(|error| error.with_field("env"))?;
+    }
+    Ok(vars)
 }
 
 /// What to roll back to; the version before if nothing is said.

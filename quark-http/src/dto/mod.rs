@@ -11,6 +11,7 @@ mod hooks;
 mod leftovers;
 mod liveness;
 mod plan;
+mod projects;
 
 pub use approvals::{AnswerApproval, AnswerView, ApprovalBody, ApprovalList, DecisionBody, PendingApprovalView};
 pub use apps::{
@@ -26,6 +27,10 @@ pub use hooks::{HookBody, HooksBody};
 pub use leftovers::{InstanceView, LeftoversView};
 pub use liveness::{LivenessActionBody, LivenessBody, LivenessView};
 pub use plan::{ApplyPlan, EarlierView, ExpectationBody, PlanView, PlannedStepView, WishBody};
+pub use projects::{
+    CreateProject, CreatePush, EnvironmentBody, EnvironmentRefView, ProjectAppView, ProjectList, ProjectView,
+    PushedList, PushedView, RemovalList, UpdateProject,
+};
 
 /// Whether the engine only looks, because its store seems to have gone back in
 /// time, as after the restore of a backup.

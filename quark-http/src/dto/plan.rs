@@ -2,7 +2,7 @@
 
 use quark_core::deployment::{Expectation, IdempotencyKey, Version};
 use quark_core::engine::{Earlier, Obstacle, Plan, PlannedStep, PlannedWish, Wish};
-use quark_core::{AppName, DeployRequest, Result, RollbackRequest};
+use quark_core::{AppName, DeployRequest, Error, ErrorKind, Result, RollbackRequest};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -175,6 +175,27 @@ impl From<PlannedStep> for PlannedStepView {
     }
 }
 
+impl WishBody {
+    /// The wish of a plan. What a plan is made from is shown with it, and a value
+    /// of a variable never is.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](quark_core::ErrorKind::Unsupported) for a deployment with variables of its own;
+    /// else as [`into_wish`](Self::into_wish).
+    pub fn into_planned(self) -> Result<Wish> {
+        match &self {
+            Self::Deploy(body) if !body.env.is_empty() => {
+                Err(Error::new(ErrorKind::Unsupported, "a deployment with variables of its own cannot be planned here")
+                    .with_code("env_in_plan")
+                    .with_field("deploy.env")
+                    .with_hint("a plan is sent back as it was shown, and values are never shown: give them to the app"))
+            }
+            _ => self.into_wish(),
+        }
+    }
+}
+
 impl From<PlannedWish> for ApplyPlan {
     fn from(plan: PlannedWish) -> Self {
         let id = |id: Option<quark_core::DeploymentId>| id.map(|id| id.to_string());
@@ -202,6 +223,8 @@ impl From<DeployRequest> for CreateDeployment {
             trigger: super::deployments::trigger(request.trigger),
             key: request.key.map(text),
             by: request.by,
+            // None had its own: see `into_planned`.
+            env: std::collections::BTreeMap::new(),
         }
     }
 }

@@ -4,6 +4,7 @@ mod approvals;
 mod apps;
 mod deployments;
 mod plans;
+mod projects;
 mod system;
 
 use std::sync::Arc;
@@ -86,6 +87,10 @@ fn guarded() -> OpenApiRouter<ApiState> {
         .routes(routes!(system::garbage))
         .routes(routes!(system::collect_garbage))
         .routes(routes!(system::metrics))
+        .routes(routes!(projects::create, projects::list))
+        .routes(routes!(projects::read, projects::update, projects::remove))
+        .routes(routes!(projects::deploy))
+        .routes(routes!(projects::push))
 }
 
 fn open() -> OpenApiRouter<ApiState> {

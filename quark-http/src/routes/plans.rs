@@ -28,7 +28,7 @@ pub(super) async fn make(
     headers: HeaderMap,
     JsonBody(body): JsonBody<WishBody>,
 ) -> Result<Response, Problem> {
-    let plan = state.engine.plan(&app, body.into_wish()?).await?;
+    let plan = state.engine.plan(&app, body.into_planned()?).await?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if accept.starts_with("text/plain") {
         return Ok(plan.to_string().into_response());

@@ -14,6 +14,7 @@ mod bake;
 mod hooks;
 mod liveness;
 mod plans;
+mod projects;
 mod refusals;
 mod safe_mode;
 mod streams;

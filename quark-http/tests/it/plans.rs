@@ -54,6 +54,7 @@ async fn what_cannot_be_meant_is_refused() {
     for (path, body, problem) in [
         (PLAN, json!({"rollback": {}}), (409, "nothing_to_roll_back_to")),
         (PLAN, json!({"deploy": {"commit": "main"}}), (422, "invalid_commit")),
+        (PLAN, json!({"deploy": {"env": {"TOKEN": "hunter2"}}}), (501, "env_in_plan")),
         (PLAN, json!({"dance": {}}), (400, "invalid_json")),
         (APPLY, json!({"wish": {"deploy": {}}}), (400, "invalid_json")),
         (APPLY, json!({"wish": {"deploy": {}}, "expects": {"version": 1, "live": "x"}}), (422, "invalid_id")),

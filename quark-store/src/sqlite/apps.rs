@@ -3,12 +3,13 @@
 use quark_core::app::{App, AppName, Domain};
 use quark_core::backend::store::refusal;
 use quark_core::deployment::{AppRecord, Endpoint, Generation, Serving, TeamId, Version};
+use quark_core::project::ProjectName;
 use quark_core::{Result, Timestamp};
 use rusqlite::{Connection, params};
 
-use super::leap;
 use super::rows::{self, Columns};
 use super::sql::statements;
+use super::{leap, projects};
 
 /// All columns but the name, in the order in which [`read`] takes them.
 macro_rules! select {
@@ -18,12 +19,14 @@ macro_rules! select {
 }
 
 statements! {
-    INSERT = "INSERT INTO quark_apps (name, team, spec, serving, version, created_at, updated_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING";
+    INSERT = "INSERT INTO quark_apps (name, team, spec, serving, version, created_at, updated_at, project)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING";
     UPDATE = "UPDATE quark_apps SET spec = ?2, version = ?3, updated_at = ?4 WHERE name = ?1";
     SET_SERVING = "UPDATE quark_apps SET serving = ?2 WHERE name = ?1";
     SET_REMOVED = "UPDATE quark_apps SET removed_at = ?2 WHERE name = ?1";
     FORGET = "DELETE FROM quark_apps WHERE name = ?";
+    PROJECT = "SELECT project FROM quark_apps WHERE name = ?";
+    OF_PROJECT = concat!(select!(), "WHERE project = ? ORDER BY name");
     FIND = concat!(select!(), "WHERE name = ?");
     ALL = concat!(select!(), "ORDER BY name");
     IS_REMOVED = "SELECT removed_at IS NOT NULL FROM quark_apps WHERE name = ?";
@@ -69,6 +72,7 @@ pub(super) fn create(connection: &Connection, spec: &App, at: Timestamp) -> Resu
         rows::integer("version", record.version.0)?,
         at.as_micros(),
         at.as_micros(),
+        spec.environment.as_ref().map(|environment| environment.project.as_str()),
     ];
     if INSERT.run(connection, values)? == 0 {
         return Err(refusal::app_exists(&spec.name));
@@ -83,18 +87,31 @@ pub(super) fn update(connection: &Connection, spec: &App, expected: Version, at:
     if record.removed_at.is_some() {
         return Err(refusal::app_removed(name));
     }
+    if let Some(environment) = &record.spec.environment {
+        return Err(refusal::app_of_project(name, &environment.project));
+    }
     if record.version != expected {
         return Err(refusal::version_changed());
     }
-    let record = AppRecord { spec: spec.clone(), version: expected.next(), updated_at: at, ..record };
+    replace(connection, spec, record, at)
+}
+
+/// Says something else of an app that is there.
+pub(super) fn replace(connection: &Connection, spec: &App, record: AppRecord, at: Timestamp) -> Result<AppRecord> {
+    let name = &spec.name;
+    let record = AppRecord { spec: spec.clone(), version: record.version.next(), updated_at: at, ..record };
     let version = rows::integer("version", record.version.0)?;
     UPDATE.run(connection, params![name.as_str(), rows::document("spec", spec)?, version, at.as_micros()])?;
-    GIVE_UP_DOMAINS.run(connection, [name.as_str()])?;
+    give_up_domains(connection, name)?;
     take_domains(connection, name, &spec.domains)?;
     Ok(record)
 }
 
-fn take_domains(connection: &Connection, app: &AppName, domains: &[Domain]) -> Result<()> {
+pub(super) fn give_up_domains(connection: &Connection, app: &AppName) -> Result<()> {
+    GIVE_UP_DOMAINS.run(connection, [app.as_str()]).map(|_| ())
+}
+
+pub(super) fn take_domains(connection: &Connection, app: &AppName, domains: &[Domain]) -> Result<()> {
     for domain in domains {
         let is_new = TAKE_DOMAIN.run(connection, [domain.as_str(), app.as_str()])? > 0;
         // Naming a host twice in one app takes nothing from anybody.
@@ -175,7 +192,15 @@ pub(super) fn mark_removed(connection: &Connection, app: &AppName, at: Timestamp
     SET_REMOVED.run(connection, params![app.as_str(), at.as_micros()]).map(|_| ())
 }
 
-/// Deletes an app with its host names and addresses. Its history stays.
+/// The apps of a project, in the order of their names.
+pub(super) fn of_project(connection: &Connection, project: &ProjectName) -> Result<Vec<AppRecord>> {
+    OF_PROJECT.all(connection, [project.as_str()], read)
+}
+
+/// Deletes an app with its host names and addresses, and its project if that is
+/// being removed and has no other. Its history stays.
 pub(super) fn forget(connection: &Connection, app: &AppName) -> Result<()> {
-    FORGET.run(connection, [app.as_str()]).map(|_| ())
+    let project = PROJECT.first(connection, [app.as_str()], |columns| columns.optional_named::<ProjectName>())?;
+    FORGET.run(connection, [app.as_str()])?;
+    project.flatten().map_or(Ok(()), |project| projects::forget_if_done(connection, &project))
 }

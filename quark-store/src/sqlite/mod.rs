@@ -56,6 +56,7 @@ mod leases;
 mod log_length;
 mod migrate;
 mod open;
+mod projects;
 mod queue;
 mod readers;
 mod rows;

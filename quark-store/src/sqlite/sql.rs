@@ -81,10 +81,11 @@ impl Sql {
 mod tests {
     use super::*;
     use crate::sqlite::{
-        SqliteConfig, apps, commit, deployments, history, instances, jobs, leap, leases, open, snapshot, steps,
+        SqliteConfig, apps, commit, deployments, history, instances, jobs, leap, leases, open, projects, snapshot,
+        steps,
     };
 
-    const MODULES: [(&str, &[Sql]); 10] = [
+    const MODULES: [(&str, &[Sql]); 11] = [
         ("apps", apps::STATEMENTS),
         ("commit", commit::STATEMENTS),
         ("deployments", deployments::STATEMENTS),
@@ -93,13 +94,14 @@ mod tests {
         ("jobs", jobs::STATEMENTS),
         ("leap", leap::STATEMENTS),
         ("leases", leases::STATEMENTS),
+        ("projects", projects::STATEMENTS),
         ("snapshot", snapshot::STATEMENTS),
         ("steps", steps::STATEMENTS),
     ];
 
     /// What is for all rows, or for all that are not done; those have an index of their own.
     fn may_scan(statement: &str, line: &str) -> bool {
-        let of_all = ["apps::ALL", "leap::LOSE_LEASES", "instances::RESERVED"];
+        let of_all = ["apps::ALL", "leap::LOSE_LEASES", "instances::RESERVED", "projects::ALL"];
         let small = ["CONSTANT ROW", "(subquery", "sqlite_sequence"];
         let unfinished =
             ["quark_deployments_queued", "quark_deployments_active", "quark_jobs_ready", "quark_jobs_dead"];

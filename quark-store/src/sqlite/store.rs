@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quark_core::app::{App, AppName};
-use quark_core::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
+use quark_core::backend::{
+    CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, ProjectWrite, ProjectWritten, Snapshot, Store,
+};
 use quark_core::deployment::{
     AppRecord, CancelRequest, Deployment, DeploymentId, Event, IdempotencyKey, Instance, LogLine, LogStream, OwnerId,
     SupersedePolicy, Version,
 };
+use quark_core::project::{ProjectName, ProjectRecord, ProjectSnapshot};
 use quark_core::{Clock, Error, ErrorKind, Result, Timestamp};
 use tokio::sync::Notify;
 
@@ -21,7 +24,7 @@ use super::open::{self, Opened};
 use super::queue::{POLL, SqliteQueue};
 use super::readers::Readers;
 use super::writer::Writer;
-use super::{apps, commit, creation, deployments, history, instances, leap, leases, snapshot};
+use super::{apps, commit, creation, deployments, history, instances, leap, leases, projects, snapshot};
 
 /// What store and queue have in common.
 pub(super) struct Shared {
@@ -257,5 +260,28 @@ impl Store for SqliteStore {
 
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
         self.shared.readers.large(move |connection| history::log(connection, id, after, most)).await
+    }
+
+    async fn write_project(&self, write: ProjectWrite) -> Result<ProjectWritten> {
+        let clock = Arc::clone(&self.shared.clock);
+        let removes = !write.removals.is_empty();
+        // About as long as a commit, per app.
+        let size = 1 + write.apps.len() + write.removals.len();
+        let write = projects::Prepared::new(write)?;
+        let write = move |connection: &_| projects::write(connection, &write, clock.now());
+        let written = self.shared.writer.write_much(size, write).await?;
+        if removes {
+            self.shared.jobs.notify_waiters();
+        }
+        Ok(written)
+    }
+
+    async fn project(&self, name: &ProjectName) -> Result<Option<ProjectSnapshot>> {
+        let name = name.clone();
+        self.shared.readers.large(move |connection| projects::snapshot(connection, &name)).await
+    }
+
+    async fn projects(&self) -> Result<Vec<ProjectRecord>> {
+        self.shared.readers.large(projects::all).await
     }
 }

@@ -7,6 +7,7 @@ use crate::ErrorKind;
 use crate::conformance::CaseResult;
 use crate::conformance::outcome::{ensure, refused, worked};
 use crate::deployment::{CancelRequest, Deployment, DeploymentId, LogStream};
+use crate::project::ProjectRecord;
 
 /// Everything written is there after the store was closed and opened again (where it is durable).
 pub async fn everything_survives_reopening(fixture: &dyn StoreFixture) -> CaseResult {
@@ -21,6 +22,7 @@ pub async fn everything_survives_reopening(fixture: &dyn StoreFixture) -> CaseRe
     let removed = scene.app("blog").await?;
     let removal = worked("making a deployment", sample::deployment(&removed.spec, moment(5)))?;
     scene.submit(Deployment { kind: crate::DeploymentKind::Remove, ..removal }).await?;
+    super::projects::keep(&scene).await?;
     let before = everything(&scene, &deployment).await?;
 
     let reopened = fixture.reopen().await;
@@ -58,7 +60,8 @@ pub async fn everything_survives_reopening(fixture: &dyn StoreFixture) -> CaseRe
 }
 
 /// The store's name and all that can be read.
-async fn everything(scene: &Scene<'_>, deployment: &Deployment) -> CaseResult<(String, Picture)> {
+async fn everything(scene: &Scene<'_>, deployment: &Deployment) -> CaseResult<(String, Picture, Vec<ProjectRecord>)> {
     let installation = worked("reading the installation", scene.store.installation().await)?;
-    Ok((installation, scene.picture(deployment.id).await?))
+    let projects = worked("reading all projects", scene.store.projects().await)?;
+    Ok((installation, scene.picture(deployment.id).await?, projects))
 }

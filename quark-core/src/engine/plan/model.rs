@@ -57,6 +57,9 @@ impl Plan {
 }
 
 /// A wish with what it was planned from: what a plan becomes when it is applied.
+///
+/// Serialised, it holds the values of the variables that a deployment was given
+/// of its own: keep it as one keeps a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedWish {

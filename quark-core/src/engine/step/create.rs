@@ -1,10 +1,10 @@
 //! Create the container in the idle slot.
 
 use super::{STORE_AWAY, StepContext, app, dispose, undo};
-use crate::app::{EnvKey, Secret};
 use crate::backend::{Call, ContainerSpec, InstanceSpec, Purpose, Snapshot, container_runtime::label};
 use crate::deployment::{ContainerName, Deployment, Endpoint, Instance, InstanceState, Slot, StepName, StepOutput};
 use crate::engine::draft::Draft;
+use crate::engine::injected::variables;
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
@@ -93,15 +93,7 @@ pub(super) fn spec(context: &StepContext, deployment: &Deployment, instance: &In
     let Some(artifact) = &deployment.artifact else {
         return Err(Error::new(ErrorKind::Internal, "there is no image to start"));
     };
-    let mut env = deployment.release.env.clone();
-    for (key, value) in [
-        ("QUARK_APP", deployment.app.to_string()),
-        ("QUARK_DEPLOYMENT", instance.deployment.to_string()),
-        ("QUARK_SLOT", instance.slot.to_string()),
-        ("QUARK_COMMIT", deployment.revision.commit.as_ref().map(ToString::to_string).unwrap_or_default()),
-    ] {
-        env.set(EnvKey::parse(key)?, Secret::new(value))?;
-    }
+    let env = variables(deployment, instance, &context.shared.config.base_domain)?;
     Ok(ContainerSpec {
         name: instance.name.clone(),
         installation: context.shared.installation.clone(),

@@ -12,11 +12,13 @@ use crate::deployment::{
     LogStream, Serving, StepRecord,
 };
 use crate::planted::planted;
+use crate::project::{ProjectName, ProjectRecord};
 
 /// Everything, changed under one lock.
 #[derive(Clone, Default)]
 pub(super) struct Tables {
     pub(super) apps: BTreeMap<AppName, AppRecord>,
+    pub(super) projects: BTreeMap<ProjectName, ProjectRecord>,
     pub(super) domains: HashMap<Domain, AppName>,
     pub(super) endpoints: HashMap<Endpoint, AppName>,
     pub(super) deployments: BTreeMap<DeploymentId, DeploymentRow>,

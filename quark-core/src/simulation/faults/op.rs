@@ -158,6 +158,9 @@ pub enum Op {
     WorkspaceNoted,
     AnalysisTraffic,
     HostCapacity,
+    StoreWriteProject,
+    StoreProject,
+    StoreProjects,
 }
 
 /// What a question can meet.
@@ -265,6 +268,9 @@ impl Op {
             Self::AnalysisTraffic => ("analysis.traffic", Analysis, READ),
             // On the machine on which checkouts are.
             Self::HostCapacity => ("host.capacity", Workspace, READ),
+            Self::StoreWriteProject => ("store.write_project", Store, WRITE),
+            Self::StoreProject => ("store.project", Store, READ),
+            Self::StoreProjects => ("store.projects", Store, READ),
         }
     }
 }

@@ -9,12 +9,15 @@ use super::gate::Gate;
 use super::op::Op;
 use crate::Result;
 use crate::app::{App, AppName};
-use crate::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
+use crate::backend::{
+    CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, ProjectWrite, ProjectWritten, Snapshot, Store,
+};
 use crate::clock::Timestamp;
 use crate::deployment::{
     AppRecord, CancelRequest, Deployment, DeploymentId, Event, IdempotencyKey, Instance, LogLine, LogStream, OwnerId,
     SupersedePolicy, Version,
 };
+use crate::project::{ProjectName, ProjectRecord, ProjectSnapshot};
 use crate::simulation::change::Change;
 
 /// A store behind a network.
@@ -218,6 +221,33 @@ impl Store for FaultyStore {
 
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
         self.gate.read(Op::StoreLog, self.inner.log(id, after, most)).await
+    }
+
+    async fn write_project(&self, write: ProjectWrite) -> Result<ProjectWritten> {
+        let make = || {
+            let (inner, gate, write) = (Arc::clone(&self.inner), self.gate.clone(), write.clone());
+            boxed(async move {
+                let apps = write.apps.clone();
+                let written = inner.write_project(write).await?;
+                gate.sim.change(gate.process, &Change::ProjectWritten(&written, &apps));
+                for app in &written.created {
+                    gate.sim.change(gate.process, &Change::AppCreated(app));
+                }
+                for removal in &written.removals {
+                    gate.sim.change(gate.process, &Change::DeploymentCreated(removal));
+                }
+                Ok(written)
+            })
+        };
+        self.gate.effect(Op::StoreWriteProject, make).await
+    }
+
+    async fn project(&self, name: &ProjectName) -> Result<Option<ProjectSnapshot>> {
+        self.gate.read(Op::StoreProject, self.inner.project(name)).await
+    }
+
+    async fn projects(&self) -> Result<Vec<ProjectRecord>> {
+        self.gate.read(Op::StoreProjects, self.inner.projects()).await
     }
 }
 

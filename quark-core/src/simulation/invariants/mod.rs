@@ -41,6 +41,7 @@
 //! | `left-for-cause` | the engine goes back from what is live, and people were told is not well, to what it has just found well; once at most |
 //! | `hook-once` | a hook is started once, unless the world has harmed it |
 //! | `hooks-in-order` | nothing is started before its first hook went well, nor promoted before its second; the others run once it serves, and once it is gone |
+//! | `overlaid` | each app of a project is what the project says at each of its changes, the environment before the template; so is what is deployed of it |
 //! | `safe-mode` | a store that went back in time is noticed, and nothing is touched until a person resumes |
 //! | `as-planned` | a plan is followed if what it was made from is still so, or not at all |
 //! | `counted-once` | each deployment that has ended is counted once at most; exactly once if nothing went wrong |
@@ -58,6 +59,7 @@ mod hooks;
 mod leases;
 mod liveness;
 mod needed;
+mod overlaid;
 mod plan;
 mod records;
 mod releases;
@@ -152,6 +154,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(bake::BakedThrough::default()),
         Box::new(bake::BackForCause::default()),
         Box::new(bake::BackToTheWell::default()),
+        Box::new(overlaid::Overlaid::default()),
         Box::new(doubt::SafeMode::default()),
         Box::new(plan::AsPlanned),
         Box::new(room::RoomKept),

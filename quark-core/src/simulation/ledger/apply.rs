@@ -90,7 +90,7 @@ impl Ledger {
                 self.store_ahead = self.store_ahead.max(ahead);
             }
             Change::Healed => self.healed_at = Some(circumstances.at),
-            Change::Asked { .. } | Change::SafeMode(_) | Change::GoesOn => {}
+            Change::Asked { .. } | Change::SafeMode(_) | Change::GoesOn | Change::ProjectWritten(..) => {}
         }
     }
 

@@ -72,6 +72,11 @@ impl fmt::Display for Told<'_> {
             Change::StoreLeapt => f.write_str("the store counts on from higher numbers"),
             Change::StoreClockSet(micros) => write!(f, "the store's clock is wrong by {} ms", micros / 1000),
             Change::Healed => f.write_str("nothing goes wrong any more"),
+            Change::ProjectWritten(written, apps) => {
+                let (project, removed) = (&written.project, written.removals.len());
+                write!(f, "project {} version {}: ", project.spec.name, project.version.0)?;
+                write!(f, "{} apps, {} of them new, {removed} go", apps.len(), written.created.len())
+            }
         }
     }
 }

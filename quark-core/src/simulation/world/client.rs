@@ -149,9 +149,18 @@ impl World {
     ///
     /// None that can happen.
     pub fn commit(&self, app: &AppName, program: Program) -> Result<CommitSha> {
+        self.commit_on(app, &BranchName::parse("main")?, program)
+    }
+
+    /// As [`commit`](Self::commit), on another branch.
+    ///
+    /// # Errors
+    ///
+    /// None that can happen.
+    pub fn commit_on(&self, app: &AppName, branch: &BranchName, program: Program) -> Result<CommitSha> {
         let repository = RepositoryUrl::parse(repository(app.as_str()))?;
         let file = Tree::from([("app".parse()?, app.as_str().as_bytes().to_vec())]);
-        let commit = self.inner.memory.source.push(&repository, &BranchName::parse("main")?, file)?;
+        let commit = self.inner.memory.source.push(&repository, branch, file)?;
         match program.behaviour() {
             Ok(behaviour) => self.inner.memory.builder.define(&commit, behaviour),
             Err(why) => self.inner.memory.builder.fail(&commit, why),
@@ -159,6 +168,11 @@ impl World {
         self.set_fate(&commit, program.fate());
         self.inner.sim.change(ProcessId::WORLD, &Change::Pushed(app, &commit));
         Ok(commit)
+    }
+
+    /// Takes a branch away.
+    pub(crate) fn forget_branch(&self, repository: &RepositoryUrl, branch: &BranchName) {
+        self.inner.memory.source.forget_branch(repository, branch);
     }
 
     /// A new image for an app that is an image, with this program in it. One

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use quark_core::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot, Store};
+use quark_core::backend::{
+    CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, ProjectWrite, ProjectWritten, Snapshot, Store,
+};
 use quark_core::deployment::{CancelRequest, IdempotencyKey, Instance, SupersedePolicy, Version};
 use quark_core::memory::MemoryStore;
+use quark_core::project::{ProjectName, ProjectRecord, ProjectSnapshot};
 use quark_core::{
     App, AppName, AppRecord, Deployment, DeploymentId, Event, LogLine, LogStream, OwnerId, Result, Timestamp,
 };
@@ -80,6 +83,15 @@ impl fmt::Debug for HookedStore {
 impl Store for HookedStore {
     async fn installation(&self) -> Result<String> {
         self.inner.installation().await
+    }
+    async fn write_project(&self, write: ProjectWrite) -> Result<ProjectWritten> {
+        self.at().await?.write_project(write).await
+    }
+    async fn project(&self, name: &ProjectName) -> Result<Option<ProjectSnapshot>> {
+        self.at().await?.project(name).await
+    }
+    async fn projects(&self) -> Result<Vec<ProjectRecord>> {
+        self.at().await?.projects().await
     }
     fn queues_jobs(&self) -> bool {
         self.inner.queues_jobs()

@@ -26,6 +26,7 @@ mod places;
 mod plan;
 mod poison;
 mod ports;
+mod projects;
 mod push;
 mod refusals;
 mod retry;

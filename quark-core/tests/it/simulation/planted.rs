@@ -168,3 +168,13 @@ fn room_that_is_given_twice_is_seen() {
 fn a_refusal_without_a_cause_is_seen() {
     assert_eq!(shown_by(Bug::RoomCountedTwice), "refused-for-cause");
 }
+
+#[test]
+fn an_overlay_that_is_reversed_is_seen() {
+    assert_eq!(shown_by(Bug::OverlayReversed), "overlaid");
+}
+
+#[test]
+fn a_change_that_does_not_reach_the_previews_is_seen() {
+    assert_eq!(shown_by(Bug::PreviewsForgotten), "overlaid");
+}

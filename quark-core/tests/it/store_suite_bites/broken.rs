@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quark_core::backend::store::refusal;
-use quark_core::backend::{CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, Snapshot};
+use quark_core::backend::{
+    CancelOutcome, Commit, CreatedDeployment, Lease, NewJob, ProjectWrite, ProjectWritten, Snapshot,
+};
 use quark_core::deployment::{CancelRequest, Fence, IdempotencyKey, Instance, StepRecord, SupersedePolicy, Version};
 use quark_core::memory::{MemoryQueue, MemoryStore};
+use quark_core::project::{ProjectName, ProjectRecord, ProjectSnapshot};
 use quark_core::{
     App, AppName, AppRecord, Deployment, DeploymentId, Domain, Endpoint, Error, Event, EventKind, LogLine, LogStream,
     OwnerId, Result, Store, Timestamp,
@@ -48,6 +51,8 @@ pub(super) struct Memory {
     pub(super) forgot: bool,
     /// The apps that were created after a leap.
     pub(super) late: HashSet<AppName>,
+    /// The last that was seen of each project.
+    pub(super) projects: HashMap<ProjectName, ProjectSnapshot>,
     pub(super) refused: HashSet<IdempotencyKey>,
 }
 
@@ -95,6 +100,15 @@ impl Store for Broken {
         self.inner.installation().await
     }
 
+    async fn write_project(&self, write: ProjectWrite) -> Result<ProjectWritten> {
+        self.write_bent_project(write).await
+    }
+    async fn project(&self, name: &ProjectName) -> Result<Option<ProjectSnapshot>> {
+        self.read_project(name).await
+    }
+    async fn projects(&self) -> Result<Vec<ProjectRecord>> {
+        self.read_projects().await
+    }
     fn queues_jobs(&self) -> bool {
         self.fault != Fault::QueuesJobsInSecret
     }
@@ -148,6 +162,10 @@ impl Store for Broken {
             (Fault::SharesHostNames, "domain_taken") | (Fault::ChangesRemovedApps, "app_removed") => Ok(before),
             (Fault::ChangesAppsItRefuses, "domain_taken") => {
                 self.inner.update_app(App { port: 7, ..before.spec }, expected, at).await?;
+                Err(error)
+            }
+            (Fault::ChangesAppsOfProjects, "app_of_project") => {
+                self.change_app_of_project(spec, at).await?;
                 Err(error)
             }
             (Fault::IgnoresAppVersions, "version_changed") => self.inner.update_app(spec, before.version, at).await,

@@ -168,6 +168,22 @@ pub(super) enum Fault {
     LosesLeases,
     ClaimsToBeDurable,
     DeniesToBeDurable,
+    TakesProjectsTwice,
+    HidesAppsOfProjects,
+    ListsProjectsBackwards,
+    MixesAppsOfProjects,
+    IgnoresProjectVersions,
+    CountsAddedApps,
+    CreatesInSilence,
+    OverlooksApps,
+    WritesEqualApps,
+    LeavesAppsBehind,
+    ChangesAppsOfProjects,
+    LeavesProjects,
+    FreezesHostNames,
+    AddsToRemovedProjects,
+    KeepsRemovedProjects,
+    RemovesInSilence,
 }
 
 #[allow(clippy::enum_glob_use, reason = "a table of names only")]
@@ -240,6 +256,14 @@ pub(super) fn faults(case: &str) -> &'static [Fault] {
             CountsWhatIsGone,
         ],
         "commits_at_once_share_the_room" => &[IgnoresRoom, RacesForRoom],
+        "a_project_is_read_back_with_its_apps" => {
+            &[TakesProjectsTwice, HidesAppsOfProjects, ListsProjectsBackwards, MixesAppsOfProjects]
+        }
+        "a_project_write_compares_the_version" => &[IgnoresProjectVersions, CountsAddedApps, CreatesInSilence],
+        "a_project_write_names_all_its_apps" => &[OverlooksApps],
+        "apps_follow_their_project_alone" => &[WritesEqualApps, LeavesAppsBehind, ChangesAppsOfProjects],
+        "a_refused_project_write_leaves_no_trace" => &[LeavesProjects, FreezesHostNames],
+        "a_removed_project_goes_with_its_last_app" => &[AddsToRemovedProjects, KeepsRemovedProjects, RemovesInSilence],
         "everything_survives_reopening" => {
             &[LosesEverything, LosesLogs, LosesLeases, ClaimsToBeDurable, DeniesToBeDurable]
         }

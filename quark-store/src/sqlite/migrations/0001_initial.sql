@@ -22,6 +22,21 @@ CREATE TABLE quark_apps (
     version INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
+    removed_at INTEGER,
+    -- The project whose environment it is. Never changes.
+    project TEXT
+) STRICT;
+
+CREATE INDEX quark_apps_of_project ON quark_apps (project, name) WHERE project IS NOT NULL;
+
+-- Apps with environments, each of which is an app of its own.
+CREATE TABLE quark_projects (
+    name TEXT NOT NULL PRIMARY KEY,
+    team TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
     removed_at INTEGER
 ) STRICT;
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quark_core::backend::{
-    CancelOutcome, Claim, ClaimToken, ClaimedJob, Commit, CreatedDeployment, DeadJob, Enqueued, Lease, NewJob, Queue,
-    QueueDepth, Snapshot, Store,
+    CancelOutcome, Claim, ClaimToken, ClaimedJob, Commit, CreatedDeployment, DeadJob, Enqueued, Lease, NewJob,
+    ProjectWrite, ProjectWritten, Queue, QueueDepth, Snapshot, Store,
 };
 use quark_core::deployment::{CancelRequest, IdempotencyKey, Instance, SupersedePolicy, Version};
 use quark_core::memory::{MemoryQueue, MemoryStore};
+use quark_core::project::{ProjectName, ProjectRecord, ProjectSnapshot};
 use quark_core::{
     App, AppName, AppRecord, Clock, Deployment, DeploymentId, Event, LogLine, LogStream, OwnerId, Result, Timestamp,
 };
@@ -36,6 +37,15 @@ impl Store for FatedStore {
     async fn installation(&self) -> Result<String> {
         let inner = self.pass("store.installation", self.inner.installation()).await?;
         Ok(self.installation.clone().unwrap_or(inner))
+    }
+    async fn write_project(&self, write: ProjectWrite) -> Result<ProjectWritten> {
+        self.pass("store.write_project", self.inner.write_project(write)).await
+    }
+    async fn project(&self, name: &ProjectName) -> Result<Option<ProjectSnapshot>> {
+        self.pass("store.project", self.inner.project(name)).await
+    }
+    async fn projects(&self) -> Result<Vec<ProjectRecord>> {
+        self.pass("store.projects", self.inner.projects()).await
     }
     fn queues_jobs(&self) -> bool {
         self.inner.queues_jobs()

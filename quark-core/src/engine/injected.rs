@@ -1,0 +1,59 @@
+//! The variables that each app gets from the engine.
+//!
+//! | variable | value | when |
+//! |---|---|---|
+//! | `QUARK_APP` | the app's name | always |
+//! | `QUARK_TEAM` | whom it belongs to | always |
+//! | `QUARK_DEPLOYMENT` | the deployment that made this release | always |
+//! | `QUARK_SLOT` | `blue` or `green` | always |
+//! | `QUARK_DOMAIN` | the first host name of its own, or `<app>.<base domain>` | always |
+//! | `QUARK_COMMIT` | the commit, all digits | built from git |
+//! | `QUARK_BRANCH` | the branch | built from git |
+//! | `QUARK_REPOSITORY` | the repository; never with credentials | built from git |
+//! | `QUARK_PROJECT` | the project | of a project |
+//! | `QUARK_ENVIRONMENT` | what the environment was called | of a project |
+//! | `QUARK_ENVIRONMENT_ID` | its id, which stays when it is renamed | of a project |
+//!
+//! The names are public API. A variable that the app, its environment or the
+//! deployment sets under one of them wins. All but `QUARK_SLOT` are those of the
+//! release: a version that is rolled back to finds what it found the first
+//! time, also if it is started anew.
+
+use crate::Result;
+use crate::app::{Domain, EnvKey, EnvVars, Secret, Source};
+use crate::deployment::{Deployment, DeploymentKind, Instance};
+
+/// All variables of an instance of a deployment, which made it or has rolled
+/// back to it.
+pub(super) fn variables(deployment: &Deployment, instance: &Instance, base: &Domain) -> Result<EnvVars> {
+    let release = &deployment.release;
+    let made = match deployment.kind {
+        DeploymentKind::Rollback { to } => to,
+        _ => instance.deployment,
+    };
+    let domain = release.domains.iter().find(|domain| !domain.is_below(base)).cloned();
+    let domain = domain.unwrap_or_else(|| base.subdomain(&deployment.app));
+    let mut env = release.env.clone();
+    let mut inject = |key: &str, value: String| -> Result<()> {
+        env.set_default(EnvKey::parse(key)?, Secret::new(value));
+        Ok(())
+    };
+    inject("QUARK_APP", deployment.app.to_string())?;
+    inject("QUARK_TEAM", deployment.team.as_str().to_owned())?;
+    inject("QUARK_DEPLOYMENT", made.to_string())?;
+    inject("QUARK_SLOT", instance.slot.to_string())?;
+    inject("QUARK_DOMAIN", domain.to_string())?;
+    if let Source::Git { repository, branch } = &release.source {
+        inject("QUARK_BRANCH", deployment.revision.branch.as_ref().unwrap_or(branch).to_string())?;
+        inject("QUARK_REPOSITORY", repository.to_string())?;
+    }
+    if let Some(commit) = &deployment.revision.commit {
+        inject("QUARK_COMMIT", commit.to_string())?;
+    }
+    if let Some(environment) = &release.environment {
+        inject("QUARK_PROJECT", environment.project.to_string())?;
+        inject("QUARK_ENVIRONMENT", environment.name.to_string())?;
+        inject("QUARK_ENVIRONMENT_ID", environment.id.to_string())?;
+    }
+    Ok(env)
+}
