@@ -178,6 +178,14 @@ mod list {
         UnseenIsWell = "unseen-is-well",
         /// The watch over a new version ends at its first good look.
         BakedAtOnce = "baked-at-once",
+        /// What was made for a version is taken away while it gets a share of the requests.
+        ShareNotTakenBack = "share-not-taken-back",
+        /// A version gets more users before the time of its step is over.
+        CanarySkipsAStep = "canary-skips-a-step",
+        /// A version gets all users although it is not well with a few of them.
+        PromotedOnUnwellCanary = "promoted-on-unwell-canary",
+        /// A version gets a larger share of the requests than was written down.
+        MoreThanItsShare = "more-than-its-share",
     }
 
     #[cfg(test)]

@@ -70,6 +70,7 @@ impl fmt::Debug for NginxRouter {
 impl Router for NginxRouter {
     /// Safe to drop: what was begun is brought to its end.
     async fn apply(&self, call: &Call, route: &Route) -> Result<()> {
+        route.refuse_share().map_err(|cause| cause.with_operation("router.apply"))?;
         let (shared, call, route) = (Arc::clone(&self.shared), call.clone(), route.clone());
         let applied = tokio::spawn(async move { apply::apply(&shared, &call, &route).await }).await;
         applied.map_err(broken_off)?.map_err(|cause| cause.with_operation("router.apply"))
@@ -82,7 +83,7 @@ impl Router for NginxRouter {
             let known = move || Ok((AppState::read(&layout, &app)?, files::read(&layout.site(&app))?));
             let (state, file) = blocking(known).await?;
             let generation = generation(Some(&now), &state, file.as_deref());
-            Ok(Some(EffectiveRoute { active: now.active, backup: now.backup(), generation }))
+            Ok(Some(EffectiveRoute { active: now.active, backup: now.backup(), generation, canary: None }))
         };
         observed.await.map_err(|cause: Error| cause.with_operation("router.observe"))
     }

@@ -89,6 +89,7 @@ async fn first_commit(store: &SqliteStore, name: &str) -> Result<Commit> {
         key: None,
         approval: None,
         bake: None,
+        canary: None,
         created_at: at,
         started_at: None,
         finished_at: None,

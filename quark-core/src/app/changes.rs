@@ -66,6 +66,7 @@ impl App {
             supersede,
             approval,
             bake,
+            canary,
         } = self;
         let mut changes = Vec::new();
         let mut field = |name: &str, differs: bool| {
@@ -85,6 +86,7 @@ impl App {
         field("supersede", *supersede != before.supersede);
         field("approval", *approval != before.approval);
         field("bake", *bake != before.bake);
+        field("canary", *canary != before.canary);
         let keys: BTreeSet<&EnvKey> = env.iter().chain(before.env.iter()).map(|(key, _)| key).collect();
         for key in keys {
             let find = |app: &Self| app.env.iter().find(|(known, _)| *known == key).map(|(_, value)| value.clone());

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppName, ApprovalPolicy, Argv, BakePolicy, Domain, EnvKey, EnvVars, HealthCheck, RelativePath, Resources, Secret,
-    Source,
+    AppName, ApprovalPolicy, Argv, BakePolicy, CanaryPolicy, Domain, EnvKey, EnvVars, HealthCheck, RelativePath,
+    Resources, Secret, Source,
 };
 use crate::deployment::SupersedePolicy;
 use crate::{Error, Result};
@@ -66,6 +66,10 @@ pub struct App {
     /// itself if it is not well; not at all if it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<BakePolicy>,
+    /// The shares of the requests that a version gets before it is promoted, if
+    /// the router can split them; all at once if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryPolicy>,
 }
 
 /// How long the parts of a replacement may take.
@@ -127,6 +131,7 @@ impl App {
             supersede: SupersedePolicy::default(),
             approval: None,
             bake: None,
+            canary: None,
         })
     }
 
@@ -195,6 +200,13 @@ impl App {
         self
     }
 
+    /// Sets which shares of the requests a version gets before it is promoted.
+    #[must_use]
+    pub fn with_canary(mut self, policy: CanaryPolicy) -> Self {
+        self.canary = Some(policy);
+        self
+    }
+
     /// Adds a variable.
     ///
     /// # Errors
@@ -239,6 +251,9 @@ impl App {
             policy.check()?;
         }
         if let Some(policy) = &self.bake {
+            policy.check()?;
+        }
+        if let Some(policy) = &self.canary {
             policy.check()?;
         }
         self.health.check()

@@ -3,6 +3,8 @@
 //! ```text
 //! queued → admitted → fetching → building → preparing → starting → probing → promoting → completed
 //!                          if people must agree: probing → awaiting_approval → probing
+//!        if it gets its users by steps: probing → canary → promoting
+//!             canary, when it is not well or not wanted → reverting → unwinding → completed
 //!         if it is watched once it serves: promoting → baking → completed
 //!             baking, when it is not well → rolling_back → completed
 //!                                           rolling_back, if it cannot be done → reverting → completed
@@ -12,9 +14,11 @@
 
 mod approval;
 mod bake;
+mod canary;
 mod event;
 mod id;
 mod record;
+mod share;
 mod slot;
 mod state;
 mod step;
@@ -23,12 +27,14 @@ mod traffic;
 
 pub use approval::{Answer, Approval, ApprovalOutcome, ApprovalVerdict};
 pub use bake::{Bake, BakeOutcome};
+pub use canary::{Canary, CanaryOutcome};
 pub use event::{Event, EventKind, LogLine, LogStream};
 pub use id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, OwnerId, Version};
 pub use record::{
     AppRecord, CancelRequest, Deployment, DeploymentKind, Failure, IdempotencyKey, Instance, InstanceState, Occupant,
     Revision, Serving, Standby, TeamId, Trigger,
 };
+pub use share::Share;
 pub use slot::Slot;
 pub use state::{Conclusion, State};
 pub use step::{StepName, StepOutput, StepPhase, StepRecord};

@@ -61,6 +61,7 @@ impl DeploymentEngine {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] with the field, [`ErrorKind::AlreadyExists`],
+    /// [`ErrorKind::Unsupported`] (`app.canary`) if the router cannot split requests,
     /// [`ErrorKind::Conflict`] if a host name belongs to another app.
     pub async fn create_app(&self, app: App) -> Result<AppRecord> {
         self.check(&app)?;
@@ -118,7 +119,8 @@ impl DeploymentEngine {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidInput`] if the request does
-    /// not fit the app, [`ErrorKind::Conflict`] if the app is being removed.
+    /// not fit the app, [`ErrorKind::Unsupported`] as [`create_app`](Self::create_app),
+    /// [`ErrorKind::Conflict`] if the app is being removed.
     pub async fn deploy(&self, name: &AppName, request: DeployRequest) -> Result<Deployment> {
         self.shared.refuse_in_safe_mode()?;
         let app = self.app(name).await?;
@@ -161,8 +163,9 @@ impl DeploymentEngine {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] with code
-    /// `nothing_to_roll_back_to`, `deployment_not_of_app`, `not_a_release`, `already_live` or
-    /// `rollback_under_way`.
+    /// `nothing_to_roll_back_to`, `deployment_not_of_app`, `not_a_release`, `already_live`,
+    /// `rollback_under_way`, or `canary_under_way` if no deployment is named while one gets a
+    /// share of the requests: to cancel that one is what takes it back.
     pub async fn rollback(&self, name: &AppName, request: RollbackRequest) -> Result<Deployment> {
         self.shared.refuse_in_safe_mode()?;
         let app = self.app(name).await?;
@@ -170,6 +173,9 @@ impl DeploymentEngine {
             return Ok(known);
         }
         let conflict = |code, message: String| Err(Error::new(ErrorKind::Conflict, message).with_code(code));
+        if request.to.is_none() {
+            self.shared.refuse_during_canary(name).await?;
+        }
         let (promoting, rolling_back) = self.switching(name).await?;
         if rolling_back && request.to.is_none_or(|to| app.serving.previous == Some(to)) {
             return conflict("rollback_under_way", format!("`{name}` is going back to the version before already"));
@@ -369,6 +375,7 @@ impl DeploymentEngine {
 
     fn check(&self, app: &App) -> Result<()> {
         app.check()?;
+        self.shared.refuse_canary(app)?;
         let base = &self.shared.config.base_domain;
         let own = base.subdomain(&app.name);
         if let Some(domain) = app.domains.iter().find(|d| (d.is_below(base) && **d != own) || *d == base) {
@@ -429,6 +436,7 @@ impl DeploymentEngine {
             key: None,
             approval: None,
             bake: None,
+            canary: None,
             created_at: self.shared.now(),
             started_at: None,
             finished_at: None,

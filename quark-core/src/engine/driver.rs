@@ -178,6 +178,7 @@ impl Driver {
             Decision::Watch(until) => return self.watch(draft, until).await,
             Decision::Settle(outcome) => draft.decided(outcome, now),
             Decision::Bake => return self.bake(draft).await,
+            Decision::Hold => return self.hold_share(draft).await,
             Decision::Finish(conclusion) => draft.finish(conclusion, now),
         }
         Ok(None)

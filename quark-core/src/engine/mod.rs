@@ -15,6 +15,7 @@
 //! - `explain` says what is, what should be, why and what comes next (pure);
 //! - `bake` watches what was promoted, and has it rolled back if it is not well
 //!   (`analysis`, pure, says what is wrong with how users are served);
+//! - `canary` watches what gets a share of the requests before it is promoted;
 //! - `person`: what only people decide, about `stuck` deployments, `safe_mode`
 //!   and whether a version may serve (`approval`).
 
@@ -23,6 +24,7 @@ mod api;
 mod approval;
 mod bake;
 mod builder;
+mod canary;
 mod config;
 mod decide;
 mod draft;

@@ -16,7 +16,9 @@ use super::shared::{NO_ANSWER, Shared};
 use crate::Result;
 use crate::app::AppName;
 use crate::backend::{Call, EffectiveRoute, ObservedContainer, Snapshot, container_runtime::label};
-use crate::deployment::{AppRecord, Deployment, DeploymentId, Instance, InstanceState, State, StepName, StepPhase};
+use crate::deployment::{
+    AppRecord, Canary, Deployment, DeploymentId, Instance, InstanceState, State, StepName, StepPhase,
+};
 use crate::planted::planted;
 
 /// How often the world is looked at.
@@ -176,13 +178,12 @@ pub(super) async fn found(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<Dr
     let name = &app.spec.name;
     let (containers, route) = look_at_live(shared, app, &snapshot.instances).await?;
     let unfinished = shared.store.unfinished(Some(name)).await?;
-    let switching = |other: &Deployment| is_switching(other.state);
     Ok(drift(
         app,
         &snapshot.instances,
         &containers,
         route,
-        !planted!(MendsDuringSwitch) && unfinished.iter().any(switching),
+        !planted!(MendsDuringSwitch) && unfinished.iter().any(is_switching),
     ))
 }
 
@@ -201,9 +202,13 @@ pub(super) async fn look_at_live(
     Ok((containers, route))
 }
 
-/// Whether a deployment in this state is changing the route, and will go on.
-pub(super) fn is_switching(state: State) -> bool {
-    matches!(state, State::Promoting | State::RollingBack | State::Reverting)
+/// Whether a deployment is changing the route, and will go on.
+pub(super) fn is_switching(deployment: &Deployment) -> bool {
+    match deployment.state {
+        State::Promoting | State::RollingBack | State::Reverting => true,
+        State::Canary => deployment.canary.as_ref().is_none_or(Canary::is_shifting),
+        _ => false,
+    }
 }
 
 /// Does one step for a deployment that has ended, and writes what became of it.

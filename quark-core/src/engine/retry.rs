@@ -18,7 +18,7 @@
 
 use std::time::Duration;
 
-use crate::deployment::{Failure, StepName, StepRecord};
+use crate::deployment::{Failure, StepName, StepPhase, StepRecord};
 use crate::error::{ErrorClass, ErrorKind};
 
 /// For how long cleaning up is tried again while nobody answers, before a
@@ -28,7 +28,18 @@ pub(super) const AWAY: Duration = Duration::from_secs(600);
 /// Whether a step that failed is tried again. `steps` is the journal it is in.
 pub(super) fn is_worth_it(steps: &[StepRecord], record: &StepRecord) -> bool {
     let Some(failure) = &record.failure else { return false };
-    record.attempt < attempts(record.name, failure) || is_awaited(steps, record)
+    tries(steps, record) < attempts(record.name, failure) || is_awaited(steps, record)
+}
+
+/// How often a step has failed that was tried so often. One that is done several
+/// times in a deployment is tried anew each time.
+pub(super) fn tries(steps: &[StepRecord], record: &StepRecord) -> u32 {
+    if record.name != StepName::Shift {
+        return record.attempt;
+    }
+    let attempts = steps.iter().rev().filter(|other| other.name == record.name);
+    let failed = attempts.take_while(|other| other.phase == StepPhase::Failed).count();
+    u32::try_from(failed).unwrap_or(u32::MAX)
 }
 
 /// Whether what the step needs is away, and not for too long yet. A daemon that
@@ -39,7 +50,7 @@ fn is_awaited(steps: &[StepRecord], record: &StepRecord) -> bool {
     let attempts = steps.iter().rev().filter(|other| other.name == record.name);
     let Some(first) = attempts.take_while(is_away).last() else { return false };
     let until = match record.name {
-        StepName::Clear | StepName::Create | StepName::Start | StepName::Promote => first.deadline,
+        StepName::Clear | StepName::Create | StepName::Start | StepName::Shift | StepName::Promote => first.deadline,
         StepName::RollBack | StepName::Revert | StepName::Undo | StepName::Unroute => first.started_at.after(AWAY),
         // A host that does not answer may be one that is not there; the others have a patience of their own.
         _ => return false,
@@ -75,7 +86,7 @@ fn patience(step: StepName) -> u32 {
     match step {
         StepName::Fetch => 4,
         StepName::Build | StepName::Clear => 5,
-        StepName::Create | StepName::Start | StepName::Promote => 3,
+        StepName::Create | StepName::Start | StepName::Shift | StepName::Promote => 3,
         // It asks again and again by itself until its deadline.
         StepName::Probe => 1,
         // The next look at the world tries again.

@@ -9,7 +9,7 @@ use super::people;
 use super::scenario::duration;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::{AppName, ApprovalPolicy, BakePolicy};
+use crate::app::{AppName, ApprovalPolicy, BakePolicy, CanaryPolicy, CanaryStep};
 use crate::deployment::{DeploymentId, State, SupersedePolicy};
 use crate::engine::{DeployRequest, RollbackRequest};
 
@@ -23,6 +23,8 @@ struct Wanted {
     approval: Option<ApprovalPolicy>,
     /// How long a version of it is watched once it serves.
     bake: Option<BakePolicy>,
+    /// Which shares of the requests a version gets before it is promoted.
+    canary: Option<CanaryPolicy>,
 }
 
 /// What somebody wants.
@@ -60,7 +62,8 @@ pub(super) async fn play(world: &World) -> Result<()> {
         let is_image = world.with_chance(|chance| chance.one_in(4));
         let approval = world.with_chance(|chance| chance.one_in(5).then(|| policy(chance)));
         let bake = world.with_chance(|chance| chance.one_in(3).then(|| watch(chance)));
-        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval, bake };
+        let canary = world.with_chance(|chance| chance.one_in(3).then(|| steps(chance)));
+        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval, bake, canary };
         create(world, &wanted).await?;
         names.push(wanted);
     }
@@ -201,6 +204,19 @@ fn watch(chance: &mut Chance) -> BakePolicy {
         .with_failures(failures)
 }
 
+/// Which shares versions get first, for how long, and how closely that is watched.
+fn steps(chance: &mut Chance) -> CanaryPolicy {
+    let mut percent = 0;
+    let steps: Vec<CanaryStep> = (0..chance.between(1, 3))
+        .map(|_| {
+            percent += u8::try_from(chance.between(1, 33)).unwrap_or(1);
+            CanaryStep::new(percent, Duration::from_secs(chance.between(2, 8)))
+        })
+        .collect();
+    let failures = u32::try_from(chance.between(1, 3)).unwrap_or(1);
+    CanaryPolicy::of(steps).with_interval(Duration::from_secs(chance.between(1, 5))).with_failures(failures)
+}
+
 /// An app with some policy for what a newer deployment means to earlier ones.
 async fn create(world: &World, wanted: &Wanted) -> Result<()> {
     let name = wanted.app.as_str();
@@ -209,6 +225,7 @@ async fn create(world: &World, wanted: &Wanted) -> Result<()> {
     let mut app = if wanted.is_image { world.image_app(name)? } else { world.app(name)? };
     app.approval.clone_from(&wanted.approval);
     app.bake.clone_from(&wanted.bake);
+    app.canary.clone_from(&wanted.canary);
     world.create(app.with_supersede(policy.unwrap_or_default())).await.map(|_| ())
 }
 

@@ -9,7 +9,7 @@ use super::chance::Chance;
 use super::ledger::Ledger;
 use super::world::{Program, World};
 use crate::Result;
-use crate::app::{AppName, ApprovalPolicy, BakePolicy};
+use crate::app::{AppName, ApprovalPolicy, BakePolicy, CanaryPolicy, CanaryStep};
 use crate::deployment::{Conclusion, DeploymentId, State};
 use crate::engine::{ApprovalRequest, DeploymentEngine};
 
@@ -54,11 +54,14 @@ pub enum Scenario {
     Approval,
     /// Versions that are watched once they serve: one falls ill, one dies, one fails its users, one is well.
     Bake,
+    /// Versions that get their users by steps: one is well, one dies, one falls ill, one fails its users, one
+    /// is not wanted any more.
+    Canary,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Random,
         Self::FirstDeploy,
         Self::Update,
@@ -76,6 +79,7 @@ impl Scenario {
         Self::SharedPorts,
         Self::Approval,
         Self::Bake,
+        Self::Canary,
     ];
 
     /// Its name in reports and on the command line.
@@ -99,6 +103,7 @@ impl Scenario {
             Self::SharedPorts => "shared-ports",
             Self::Approval => "approval",
             Self::Bake => "bake",
+            Self::Canary => "canary",
         }
     }
 
@@ -131,6 +136,7 @@ impl Scenario {
             Self::SharedPorts => shared_ports(world).await,
             Self::Approval => approval(world).await,
             Self::Bake => bake(world).await,
+            Self::Canary => canary(world).await,
         }
     }
 
@@ -155,6 +161,7 @@ impl Scenario {
             Self::SharedPorts => &[Succeeded, Succeeded, Succeeded, Succeeded],
             Self::Approval => &[Succeeded, Cancelled, Cancelled],
             Self::Bake => &[Succeeded, RolledBack, RolledBack, RolledBack, Succeeded],
+            Self::Canary => &[Succeeded, Succeeded, Failed, Failed, Failed, Cancelled],
         };
         let ended: Vec<_> = ledger.deployments().filter_map(|entry| entry.conclusion).collect();
         if ended == expected {
@@ -265,6 +272,27 @@ async fn bake(world: &World) -> Result<()> {
     for program in [Program::Good].into_iter().chain(bad).chain([Program::Good]) {
         world.release(&app, program).await?;
     }
+    Ok(())
+}
+
+async fn canary(world: &World) -> Result<()> {
+    let steps = [(10, 5), (50, 6)].map(|(percent, hold)| CanaryStep::new(percent, Duration::from_secs(hold)));
+    let policy = CanaryPolicy::of(steps).with_interval(Duration::from_secs(2));
+    let app = world.create(world.app("shop")?.with_canary(policy)).await?;
+    let users = world.clone().use_app(app.clone());
+    world.spawn(users);
+    let soon = Duration::from_secs(3);
+    let bad = [Program::DiesAfter(soon * 2), Program::SickensAfter(soon), Program::FailsUsersAfter(soon)];
+    for program in [Program::Good, Program::Good].into_iter().chain(bad) {
+        world.release(&app, program).await?;
+    }
+    let commit = world.commit(&app, Program::Good)?;
+    let id = world.deploy(&app, &commit).await?;
+    let has_share = |ledger: &Ledger| ledger.app(&app).is_some_and(|app| app.serving.canary.is_some());
+    let past = |ledger: &Ledger| ledger.deployment(id).is_none_or(|entry| entry.state > State::Canary);
+    world.until(|ledger| has_share(ledger) || past(ledger)).await;
+    world.cancel(id).await?;
+    world.ended(id).await;
     Ok(())
 }
 

@@ -297,11 +297,13 @@ impl Router for Broken {
                 active: route.active,
                 backup: route.backup,
                 generation: route.generation,
+                canary: route.canary,
             }),
             Fault::KeepsServing if *self.world.broken.lock().unwrap() => None,
             Fault::ObservesNoBackup => seen.map(|seen| EffectiveRoute { backup: false, ..seen }),
             Fault::InventsRoutes => {
-                let invented = EffectiveRoute { active: Slot::Blue, backup: false, generation: Generation(0) };
+                let invented =
+                    EffectiveRoute { active: Slot::Blue, backup: false, generation: Generation(0), canary: None };
                 Some(seen.unwrap_or(invented))
             }
             _ => seen,

@@ -56,6 +56,10 @@ pub struct CreateApp {
     /// itself if it is not well; not at all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<BakeBody>,
+    /// Which shares of the requests a version gets before it is promoted; all at
+    /// once by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryBody>,
 }
 
 /// What a newer deployment means for those of the same app that have not ended.
@@ -191,6 +195,7 @@ impl CreateApp {
         }
         app.approval = self.approval.map(Into::into);
         app.bake = self.bake.map(Into::into);
+        app.canary = self.canary.map(Into::into);
         app.check()?;
         Ok(app)
     }
@@ -291,6 +296,8 @@ pub struct AppView {
     pub approval: Option<ApprovalBody>,
     /// How long a version is watched after it was promoted.
     pub bake: Option<BakeBody>,
+    /// Which shares of the requests a version gets before it is promoted.
+    pub canary: Option<CanaryBody>,
     /// What serves.
     pub live: Option<OccupantView>,
     /// The version before, kept warm for an instant rollback.
@@ -306,7 +313,19 @@ pub struct AppView {
 impl From<AppRecord> for AppView {
     fn from(record: AppRecord) -> Self {
         let App {
-            name, source, domains, port, env, resources, health, timing, supersede: policy, approval, bake, ..
+            name,
+            source,
+            domains,
+            port,
+            env,
+            resources,
+            health,
+            timing,
+            supersede: policy,
+            approval,
+            bake,
+            canary,
+            ..
         } = record.spec;
         Self {
             name: name.into(),
@@ -336,6 +355,7 @@ impl From<AppRecord> for AppView {
             supersede: supersede(policy),
             approval: approval.map(Into::into),
             bake: bake.map(Into::into),
+            canary: canary.map(Into::into),
             live: record.serving.live.map(Into::into),
             standby: record.serving.standby.map(|standby| standby.occupant.into()),
             version: record.version.0,

@@ -7,7 +7,7 @@ use quark_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::BakeView;
+use super::{BakeView, CanaryView};
 
 /// Which version to deploy; the head of the app's branch if nothing is said.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -156,6 +156,9 @@ pub struct DeploymentView {
     pub failure: Option<FailureView>,
     /// What was seen of it since it was promoted, if it is watched.
     pub bake: Option<BakeView>,
+    /// Its way through the shares of the requests that it gets before it is
+    /// promoted, if its app asks for that.
+    pub canary: Option<CanaryView>,
     /// Whether somebody asked it to stop.
     pub cancel_requested: bool,
     /// The newer deployment because of which it was asked to stop.
@@ -191,6 +194,7 @@ impl From<Deployment> for DeploymentView {
             slot: deployment.slot.map(|slot| slot.to_string()),
             failure: deployment.failure.map(Into::into),
             bake: deployment.bake.map(Into::into),
+            canary: deployment.canary.map(Into::into),
             cancel_requested: deployment.cancel.is_some(),
             superseded_by: deployment.cancel.and_then(|cancel| cancel.superseded_by).map(|newer| newer.to_string()),
             trigger: trigger(deployment.trigger),

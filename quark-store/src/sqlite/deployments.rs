@@ -12,8 +12,8 @@ use super::sql::statements;
 macro_rules! select {
     () => {
         "SELECT id, app, team, sequence, kind, release, revision, artifact, slot, state, conclusion, failure,
-                approval, bake, cancel_requested_by, cancel_requested_at, cancel_superseded_by, fence, version, created_by,
-                trigger_kind, idempotency_key, created_at, started_at, finished_at
+                approval, bake, canary, cancel_requested_by, cancel_requested_at, cancel_superseded_by, fence, version,
+                created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at
          FROM quark_deployments "
     };
 }
@@ -25,7 +25,7 @@ macro_rules! update {
         concat!(
             "UPDATE quark_deployments
              SET revision = ?2, artifact = ?3, slot = ?4, state = ?5, conclusion = ?6, failure = ?7, approval = ?8,
-                 bake = ?9, fence = ?10, version = ?11, started_at = ?12, finished_at = ?13",
+                 bake = ?9, canary = ?10, fence = ?11, version = ?12, started_at = ?13, finished_at = ?14",
             $more,
             " WHERE id = ?1"
         )
@@ -36,11 +36,11 @@ statements! {
     /// Not the wish to cancel: no new deployment has one.
     INSERT = "INSERT INTO quark_deployments (
             id, app, team, sequence, kind, release, revision, artifact, slot, state, stage, conclusion, failure, approval,
-            bake, fence, version, created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            bake, canary, fence, version, created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     UPDATE = update!("");
     /// Rare, and apart: it writes to indexes as well.
-    UPDATE_WITH_STAGE = update!(", stage = ?14");
+    UPDATE_WITH_STAGE = update!(", stage = ?15");
     SET_WISH = "UPDATE quark_deployments
         SET cancel_requested_by = ?2, cancel_requested_at = ?3, cancel_superseded_by = ?4, conclusion = ?5,
             version = ?6, finished_at = ?7, state = ?8, stage = ?9
@@ -84,6 +84,7 @@ pub(super) struct Documents {
     failure: Option<String>,
     approval: Option<String>,
     bake: Option<String>,
+    canary: Option<String>,
 }
 
 impl Documents {
@@ -94,6 +95,7 @@ impl Documents {
             failure: rows::optional_document("failure", deployment.failure.as_ref())?,
             approval: rows::optional_document("approval", deployment.approval.as_ref())?,
             bake: rows::optional_document("bake", deployment.bake.as_ref())?,
+            canary: rows::optional_document("canary", deployment.canary.as_ref())?,
         })
     }
 }
@@ -114,6 +116,7 @@ fn read(columns: &mut Columns<'_>) -> Result<Deployment> {
         failure: columns.optional_document()?,
         approval: columns.optional_document()?,
         bake: columns.optional_document()?,
+        canary: columns.optional_document()?,
         cancel: read_wish(columns)?,
         fence: Fence(columns.number()?),
         version: Version(columns.number()?),
@@ -152,6 +155,7 @@ pub(super) fn insert(connection: &Connection, deployment: &Deployment, documents
         documents.failure,
         documents.approval,
         documents.bake,
+        documents.canary,
         rows::integer("fence", deployment.fence.0)?,
         rows::integer("version", deployment.version.0)?,
         deployment.created_by.as_str(),
@@ -182,6 +186,7 @@ pub(super) fn update(
         documents.failure,
         documents.approval,
         documents.bake,
+        documents.canary,
         rows::integer("fence", deployment.fence.0)?,
         rows::integer("version", version.0)?,
         deployment.started_at.map(|at| at.as_micros()),

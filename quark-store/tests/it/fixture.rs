@@ -92,6 +92,7 @@ pub(crate) fn deployment(app: &str, at: Timestamp) -> Deployment {
         key: None,
         approval: None,
         bake: None,
+        canary: None,
         created_at: at,
         started_at: None,
         finished_at: None,

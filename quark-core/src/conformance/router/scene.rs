@@ -55,6 +55,7 @@ impl<'a> Scene<'a> {
             green: self.green.endpoint(),
             active,
             backup: false,
+            canary: None,
         }
     }
 
@@ -125,8 +126,12 @@ pub(super) fn call(fence: Fence) -> Call {
 /// Checks what a router sees of an app.
 pub(super) async fn sees(router: &dyn Router, app: &AppName, route: Option<&Route>) -> CaseResult {
     let seen = worked("observe", within("observe", router.observe(app)).await?)?;
-    let wanted =
-        route.map(|route| EffectiveRoute { active: route.active, backup: route.backup, generation: route.generation });
+    let wanted = route.map(|route| EffectiveRoute {
+        active: route.active,
+        backup: route.backup,
+        generation: route.generation,
+        canary: route.canary,
+    });
     ensure!(seen == wanted, "observe tells {seen:?} instead of {wanted:?}");
     Ok(())
 }

@@ -45,6 +45,7 @@ pub async fn a_commit_happens_as_a_whole(fixture: &dyn StoreFixture) -> CaseResu
         finished_at: Some(moment(52)),
         approval: Some(sample::approval()),
         bake: Some(worked("making a watch", sample::bake())?),
+        canary: Some(worked("making a share", sample::canary())?),
         version: Version(77),
         cancel: Some(crate::deployment::CancelRequest::new("nobody", moment(9))),
         ..commit.deployment

@@ -9,9 +9,10 @@ use crate::app::{
 };
 use crate::clock::Timestamp;
 use crate::deployment::{
-    Answer, Approval, Bake, BakeOutcome, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Failure,
-    Fence, Generation, IdempotencyKey, Instance, InstanceState, Occupant, Revision, Serving, Slot, Standby, State,
-    StepName, StepOutput, StepPhase, StepRecord, TeamId, Traffic, Trigger, Version,
+    Answer, Approval, Bake, BakeOutcome, Canary, CanaryOutcome, ContainerName, Deployment, DeploymentId,
+    DeploymentKind, Endpoint, Failure, Fence, Generation, IdempotencyKey, Instance, InstanceState, Occupant, Revision,
+    Serving, Share, Slot, Standby, State, StepName, StepOutput, StepPhase, StepRecord, TeamId, Traffic, Trigger,
+    Version,
 };
 use crate::error::{ErrorClass, ErrorKind};
 use crate::{EnvKey, Result, Secret};
@@ -65,6 +66,7 @@ pub(super) fn deployment(app: &App, at: Timestamp) -> Result<Deployment> {
         key: Some(IdempotencyKey::parse(format!("wish/{id}"))?),
         approval: None,
         bake: None,
+        canary: None,
         created_at: at,
         started_at: None,
         finished_at: None,
@@ -95,6 +97,23 @@ pub(super) fn bake() -> Result<Bake> {
         previous: Some(DeploymentId::generate()),
         domains: vec![Domain::parse("before.test")?],
         outcome: Some(BakeOutcome::Held),
+    })
+}
+
+/// The way of a version through its steps, with nothing left out.
+pub(super) fn canary() -> Result<Canary> {
+    Ok(Canary {
+        began_at: moment(55),
+        step: 1,
+        share: Some(Share::of_hundred(25)?),
+        held_since: Some(moment(56)),
+        ends_at: Some(moment(58)),
+        held: Duration::from_millis(60_250),
+        unwell: 2,
+        unwell_at: Some(moment(57)),
+        unseen: 1,
+        failure: Some(failure()),
+        outcome: Some(CanaryOutcome::TakenBack),
     })
 }
 
@@ -172,5 +191,6 @@ pub(super) fn serving(live: &Deployment, before: DeploymentId) -> Serving {
         domains: live.release.domains.clone(),
         blue: Some(Endpoint::new(format!("{}-blue:8123", live.app))),
         green: Some(Endpoint::new(format!("{}-green:8123", live.app))),
+        canary: Share::of_hundred(25).ok(),
     }
 }

@@ -16,13 +16,13 @@ type Verdict = Result<(), String>;
 
 /// What was found well since somebody took the right to work on an app.
 #[derive(Debug, Default)]
-struct Looks {
+pub(super) struct Looks {
     taken: BTreeMap<AppName, Duration>,
     well: BTreeMap<Endpoint, Duration>,
 }
 
 impl Looks {
-    fn note(&mut self, change: &Change<'_>, at: Duration) {
+    pub(super) fn note(&mut self, change: &Change<'_>, at: Duration) {
         match change {
             Change::LeaseTaken(lease, _) => drop(self.taken.insert(lease.app.clone(), at)),
             Change::FoundWell(endpoint) => drop(self.well.insert(Endpoint::clone(endpoint), at)),
@@ -31,7 +31,7 @@ impl Looks {
     }
 
     /// Whether what is at `endpoint` was found well in this very burst of work.
-    fn just_well(&self, app: &AppName, endpoint: &Endpoint) -> bool {
+    pub(super) fn just_well(&self, app: &AppName, endpoint: &Endpoint) -> bool {
         self.well.get(endpoint) >= self.taken.get(app)
     }
 }
@@ -65,7 +65,7 @@ impl BakedThrough {
     }
 }
 
-fn endpoint_of<'a>(app: Option<&'a AppEntry>, deployment: &Deployment) -> Option<&'a Endpoint> {
+pub(super) fn endpoint_of<'a>(app: Option<&'a AppEntry>, deployment: &Deployment) -> Option<&'a Endpoint> {
     app?.serving.endpoint(deployment.slot?)
 }
 

@@ -11,7 +11,7 @@
 //! | `newest-wins` | an older version never follows a newer one, unless somebody rolls back |
 //! | `ports-unique` | no two slots share an address |
 //! | `one-per-key` | the same wish, made twice, is one deployment |
-//! | `protected` | nothing that serves, stands by or is being promoted is stopped or removed |
+//! | `protected` | nothing that serves, gets a share of the requests, stands by or is being promoted is stopped or removed |
 //! | `started-once` | a container is started once, unless something has harmed it |
 //! | `healthy-route` | users are only sent to a process that runs and was found well |
 //! | `route-kept` | outside of a promotion users are sent to what the store says is live |
@@ -33,6 +33,9 @@
 //! | `baked-through` | what is watched once it serves counts as well after its time, and if it was found well at the end |
 //! | `back-for-cause` | the engine rolls back what does not run, or was found unwell as often in a row as its policy asks for; once at most |
 //! | `back-to-the-well` | it rolls back to what it has just found well |
+//! | `share-meant` | no version gets a larger share of the requests than was written down for it before, and none once its deployment has ended |
+//! | `step-by-step` | what gets its users by steps is promoted after all of them: each held for its time, and well at its end |
+//! | `taken-for-cause` | a share is taken back from what does not run, was found unwell as often as its policy asks for, could not be looked at, or is not wanted |
 //! | `safe-mode` | a store that went back in time is noticed, and nothing is touched until a person resumes |
 //! | `counted-once` | each deployment that has ended is counted once at most; exactly once if nothing went wrong |
 //! | `no-panic` | no task panics |
@@ -44,6 +47,7 @@
 
 mod approval;
 mod bake;
+mod canary;
 mod doubt;
 mod leases;
 mod needed;
@@ -140,5 +144,8 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(bake::BackForCause::default()),
         Box::new(bake::BackToTheWell::default()),
         Box::new(doubt::SafeMode::default()),
+        Box::new(canary::ShareMeant::default()),
+        Box::new(canary::StepByStep::default()),
+        Box::new(canary::TakenForCause::default()),
     ]
 }

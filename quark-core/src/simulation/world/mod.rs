@@ -6,6 +6,7 @@ mod harm;
 mod hosts;
 mod program;
 mod restore;
+mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -72,6 +73,7 @@ pub(crate) struct Memory {
     pub(crate) builder: MemoryBuilder,
     pub(crate) source: MemorySource,
     pub(crate) analysis: MemoryAnalysis,
+    pub(crate) router: MemoryRouter,
 }
 
 /// How long what happens to a world disturbs it, at most.
@@ -150,6 +152,7 @@ impl World {
             builder: MemoryBuilder::new(&runtime),
             source: MemorySource::without_files(),
             analysis: MemoryAnalysis::new(Arc::clone(&clock)),
+            router: MemoryRouter::with_clock(Arc::clone(&clock)),
             runtime: runtime.clone(),
         };
         let store: Arc<dyn Store> = Arc::new(store);
@@ -157,7 +160,7 @@ impl World {
             store: Arc::clone(&store),
             queue: Arc::new(queue),
             runtime: Arc::new(runtime.clone()),
-            router: Arc::new(MemoryRouter::with_clock(Arc::clone(&clock))),
+            router: Arc::new(memory.router.clone()),
             prober: Arc::new(MemoryProber::new(&runtime)),
             builder: Arc::new(memory.builder.clone()),
             source: Arc::new(memory.source.clone()),

@@ -64,6 +64,8 @@ CREATE TABLE quark_deployments (
     approval TEXT,
     -- What was seen of it since it was promoted, if it is watched.
     bake TEXT,
+    -- Its way through the shares of the requests that it got before, if its app asks for that.
+    canary TEXT,
     cancel_requested_by TEXT,
     cancel_requested_at INTEGER,
     -- The newer deployment because of which the wish was made.
