@@ -11,6 +11,7 @@
 mod answers;
 mod approvals;
 mod bake;
+mod canary;
 mod refusals;
 mod safe_mode;
 mod streams;

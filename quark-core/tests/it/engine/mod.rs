@@ -3,6 +3,8 @@
 mod approval;
 mod bake;
 mod bake_figures;
+mod canary;
+mod canary_figures;
 mod cancel;
 mod collect;
 mod crash;
