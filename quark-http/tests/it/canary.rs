@@ -35,7 +35,8 @@ async fn its_way_is_told() {
 #[tokio::test]
 async fn steps_that_mean_nothing_are_refused() {
     let world = World::new().await;
-    let app = |canary: Value| json!({"name": "other", "source": {"type": "image", "image": "shop:1"}, "canary": canary});
+    let app =
+        |canary: Value| json!({"name": "other", "source": {"type": "image", "image": "shop:1"}, "canary": canary});
     let step = |percent: u8, hold: u64| json!({"percent": percent, "hold_ms": hold});
     for (canary, field) in [
         (json!({"steps": []}), "app.canary.steps"),

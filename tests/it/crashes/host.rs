@@ -63,6 +63,9 @@ impl Host {
         if let Some(bake) = scenario.bake() {
             app["bake"] = bake;
         }
+        if let Some(canary) = scenario.canary() {
+            app["canary"] = canary;
+        }
         self.api.ask("POST", "/api/v1/apps", &app.to_string()).await;
     }
 

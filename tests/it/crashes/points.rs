@@ -3,8 +3,8 @@
 //!
 //! Each line: what is tested; where the engine dies
 //! (`examples/server/crash_points.rs` says what the names mean); what it is doing; which version nginx answers with
-//! while it is dead; which containers Docker has then. Versions are numbers;
-//! `-` is none.
+//! while it is dead, `or` between two that share the requests; which containers Docker
+//! has then. Versions are numbers; `-` is none.
 
 use std::collections::BTreeSet;
 
@@ -146,6 +146,19 @@ points! {
     after_taking_back:                  "outcome:roll_back", TakeBack, "1", "1, 2";
     after_the_outcome_of_taking_back:   "after:roll_back",   TakeBack, "1", "1, 2";
 
+    // A version that gets half of the requests first.
+    before_the_intent_to_shift:         "before:shift",     Share, "1", "1, 2";
+    before_shifting:                    "intent:shift",     Share, "1", "1, 2";
+    after_shifting:                     "outcome:shift",    Share, "1 or 2", "1, 2";
+    after_the_outcome_of_shifting:      "after:shift",      Share, "1 or 2", "1, 2";
+    before_promoting_what_has_a_share:  "intent:promote",   Share, "1 or 2", "1, 2";
+
+    // Likewise, and somebody changes their mind.
+    after_a_cancel_of_what_has_a_share: "after:cancel",     CancelShare, "1 or 2", "1, 2";
+    before_taking_a_share_back:         "intent:revert",    CancelShare, "1 or 2", "1, 2";
+    after_taking_a_share_back:          "outcome:revert",   CancelShare, "1", "1, 2";
+    after_undoing_what_had_a_share:     "outcome:undo",     CancelShare, "1", "1";
+
     // The end of an app.
     before_a_removal_is_written:        "before:queued",    Remove, "2", "1, 2";
     after_a_removal_was_written:        "after:queued",     Remove, "2", "1, 2";
@@ -202,6 +215,10 @@ without_docker! {
     while_probing: "intent:probe", Replace;
     before_taking_back: "intent:roll_back", TakeBack;
     after_taking_back: "outcome:roll_back", TakeBack;
+    before_shifting: "intent:shift", Share;
+    after_shifting: "outcome:shift", Share;
+    before_taking_a_share_back: "intent:revert", CancelShare;
+    after_taking_a_share_back: "outcome:revert", CancelShare;
     before_the_promotion: "intent:promote", Replace;
     after_the_promotion: "outcome:promote", Replace;
     before_draining: "intent:drain", Retire;

@@ -116,7 +116,8 @@ pub async fn changing_the_share_loses_no_request(fixture: &dyn RouterFixture) ->
     let endpoint = scene.green.endpoint();
     let longest = Duration::from_millis(300);
     let drained = worked("drained", scene.router.drained(&scene.app, Slot::Green, &endpoint, longest).await)?;
-    ensure!(drained == Drained::TimedOut { open: 1 }, "drained is {drained:?} while a request of the share is held");
+    let is_seen = matches!(drained, Drained::TimedOut { open } if open > 0);
+    ensure!(is_seen, "drained is {drained:?} while a request of the share is held");
     scene.green.release();
     let answer = held.answer().await.map_err(|why| format!("a request in flight: {why}"))?;
     ensure!(answer == scene.identity(Slot::Green), "`{answer}` has answered a request that the green slot had got");
