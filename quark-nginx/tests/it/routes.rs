@@ -74,10 +74,8 @@ async fn a_share_reloads_nothing_and_half_of_one_is_seen() {
         ["conf.d/00-quark.conf", "conf.d/quark-shop.conf"].map(|file| std::fs::read(world.home().join(file)).unwrap())
     };
     let before = files();
-    let shared = |route: &Route, percent| Route {
-        canary: Share::of_hundred(percent).ok(),
-        ..next(route, Slot::Blue, false)
-    };
+    let shared =
+        |route: &Route, percent| Route { canary: Share::of_hundred(percent).ok(), ..next(route, Slot::Blue, false) };
     let half = shared(&pair.route, 50);
     apply(&world.router, &half).await;
     let green = green_of_400(&world).await;
