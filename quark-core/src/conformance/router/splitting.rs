@@ -57,7 +57,8 @@ impl Scene<'_> {
         let share = f64::from(percent) / 100.0;
         let (count, told) = (f64::from(COUNTED), f64::from(green));
         let allowed = 6.0 * (count * share * (1.0 - share)).sqrt();
-        ensure!((told - count * share).abs() <= allowed, "{green} of {COUNTED} requests are no {percent} %");
+        let is_right = (told - count * share).abs() <= allowed;
+        ensure!(is_right, "{green} of {COUNTED} requests are no {percent} %");
         Ok(())
     }
 }
