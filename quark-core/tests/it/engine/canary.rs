@@ -54,7 +54,7 @@ impl Scene {
     }
 
     /// The share that the router gives, and that the store says.
-    async fn share(&self) -> Option<u8> {
+    fn share(&self) -> Option<u8> {
         let route = self.world.router.route(&name()).unwrap();
         assert_eq!(Some(route.active), self.before.slot, "what is live stays so");
         route.canary.map(Into::into)
@@ -64,7 +64,7 @@ impl Scene {
     async fn gets(&self, share: Option<u8>) {
         let there = || async { self.world.app().await.serving.canary.map(u8::from) == share };
         self.world.until("its share", there).await;
-        assert_eq!(self.share().await, share);
+        assert_eq!(self.share(), share);
     }
 
     async fn reaches(&self, state: State) {
@@ -77,7 +77,7 @@ impl Scene {
 
     /// The new version is gone, and nothing leads to where it was.
     pub(super) async fn assert_taken_back(&self) {
-        assert_eq!(self.share().await, None);
+        assert_eq!(self.share(), None);
         let app = self.world.app().await;
         assert_eq!((app.serving.live.unwrap().deployment, app.serving.canary), (self.before.id, None));
         self.world.check_rest().await;
@@ -190,7 +190,7 @@ async fn a_newer_version_does_not_wait_for_the_end_of_the_steps() {
     let newer = scene.engine.deploy(&name(), DeployRequest::commit(scene.world.good())).await.unwrap();
     assert_eq!(scene.end().await.conclusion, Some(Conclusion::Superseded));
     assert!(scene.world.clock.monotonic() - asked < Duration::from_secs(5));
-    assert_eq!(scene.share().await, None);
+    assert_eq!(scene.share(), None);
     assert_eq!(scene.world.end(&scene.engine, newer.id).await.conclusion, Some(Conclusion::Succeeded));
     scene.engine.shutdown().await;
 }
@@ -264,8 +264,8 @@ async fn a_wrong_share_is_mended_while_it_is_held() {
     scene.world.router.apply(&Call { fence, ..call }, &route).await.unwrap();
     let lease = quark_core::backend::Lease { app: name(), owner: "other".parse().unwrap(), fence };
     scene.world.store.release_lease(&lease).await.unwrap();
-    assert_eq!(scene.share().await, None);
-    scene.world.until("it is mended", || async { scene.share().await == Some(5) }).await;
+    assert_eq!(scene.share(), None);
+    scene.world.until("it is mended", || async { scene.share() == Some(5) }).await;
     assert_eq!(way(&scene.now().await).step, 0, "and the time of its step goes on");
     assert_eq!(scene.end().await.conclusion, Some(Conclusion::Succeeded));
     scene.engine.shutdown().await;
@@ -276,7 +276,7 @@ async fn what_is_live_is_mended_meanwhile() {
     let scene = Scene::new().await;
     assert!(scene.world.runtime.kill(&scene.world.container(scene.before.id)));
     scene.world.until("it runs again", || async { scene.world.running().len() == 2 }).await;
-    assert_eq!(scene.share().await, Some(5));
+    assert_eq!(scene.share(), Some(5));
     assert_eq!(scene.end().await.conclusion, Some(Conclusion::Succeeded));
     scene.engine.shutdown().await;
 }
