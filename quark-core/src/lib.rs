@@ -70,9 +70,9 @@ pub mod project;
 mod workspace;
 
 pub use app::{
-    App, AppName, ApprovalPolicy, Argv, Artifact, BakePolicy, BranchName, CommitSha, Domain, EnvKey, EnvVars,
-    HealthCheck, HealthPath, Hook, HookPoint, Hooks, ImageRef, LivenessAction, LivenessPolicy, RelativePath,
-    RepositoryUrl, Resources, Secret, Source, Timing,
+    App, AppName, ApprovalPolicy, Argv, Artifact, BakePolicy, BranchName, CanaryPolicy, CanaryStep, CommitSha, Domain,
+    EnvKey, EnvVars, HealthCheck, HealthPath, Hook, HookPoint, Hooks, ImageRef, LivenessAction, LivenessPolicy,
+    RelativePath, RepositoryUrl, Resources, Secret, Source, Timing,
 };
 pub use backend::{
     AnalysisSource, ContainerRuntime, HostGauge, ImageBuilder, MetricsSink, Prober, Queue, Router, SourceFetcher, Store,
@@ -80,7 +80,7 @@ pub use backend::{
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use deployment::{
     AppRecord, Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Event, EventKind,
-    Failure, LogLine, LogStream, OwnerId, Revision, Slot, State, StepName,
+    Failure, LogLine, LogStream, OwnerId, Revision, Share, Slot, State, StepName,
 };
 pub use engine::{
     ApprovalRequest, DeployRequest, DeploymentEngine, DeploymentEngineBuilder, EngineConfig, HostPolicy, PushRequest,

@@ -206,6 +206,14 @@ mod list {
         OverlayReversed = "overlay-reversed",
         /// A change of a project does not reach the previews that it has.
         PreviewsForgotten = "previews-forgotten",
+        /// What was made for a version is taken away while it gets a share of the requests.
+        ShareNotTakenBack = "share-not-taken-back",
+        /// A version gets more users before the time of its step is over.
+        CanarySkipsAStep = "canary-skips-a-step",
+        /// A version gets all users although it is not well with a few of them.
+        PromotedOnUnwellCanary = "promoted-on-unwell-canary",
+        /// A version gets a larger share of the requests than was written down.
+        MoreThanItsShare = "more-than-its-share",
     }
 
     #[cfg(test)]

@@ -55,7 +55,7 @@ pub(crate) async fn apply(shared: &Arc<Shared>, call: &Call, route: &Route) -> R
     let last = state.last.then_apply(route)?;
     let shape = Shape::of(route)?;
     let site = shape.site(&shared.settings)?;
-    let choice = Choice { active: route.active, backup: route.backup };
+    let choice = Choice { active: route.active, backup: route.backup, canary: route.canary };
     let now = shared.running_route(app, call, deadline).await?;
     let application = Application { shared, call, deadline, route, choice, shape, site, now, file };
     let wanted = AppState {
@@ -186,7 +186,7 @@ impl Application<'_> {
                 Stage::Settle => settle(&old_workers, self.deadline).await,
             }
         }
-        match self.shared.status.route(self.app()).await? {
+        match self.shared.in_force(self.app()).await? {
             Some(now) if self.is_in_force(&now) => Ok(()),
             _ => Err(Error::new(ErrorKind::Timeout, format!("nginx does not serve the route of `{}`", self.app()))
                 .with_code("route_unconfirmed")
@@ -204,9 +204,10 @@ impl Application<'_> {
         self.make(choice).await?;
         let deadline = Instant::now() + MARKERS_SEEN;
         loop {
-            let now = self.shared.status.route(self.app()).await;
+            let now = self.shared.in_force(self.app()).await;
             if let Ok(Some(now)) = &now
                 && chooses(now, choice)
+                && self.shares(choice).await?
             {
                 return Ok(());
             }
@@ -222,11 +223,24 @@ impl Application<'_> {
         }
     }
 
+    /// Whether a worker sees where the share of the other slot ends, if there is
+    /// or was one.
+    async fn shares(&self, choice: Choice) -> Result<bool> {
+        if choice.canary.is_none() && self.now.as_ref().is_none_or(|now| now.canary.is_none()) {
+            return Ok(true);
+        }
+        let (status, app) = (&self.shared.status, self.app());
+        let share = choice.canary.map_or(0, quark_core::Share::percent);
+        let last_is_in = share == 0 || status.is_shared(app, share - 1).await?;
+        Ok(last_is_in && !status.is_shared(app, share).await?)
+    }
+
     /// Puts back what was in force, as far as it goes. The fence stays.
     async fn put_back(&self, state: AppState) {
         let restored = async {
-            let before = self.now.as_ref().map(|now| Choice { active: now.active, backup: now.backup() });
-            self.make(before.unwrap_or(Choice { active: quark_core::Slot::Blue, backup: false })).await?;
+            let before =
+                self.now.as_ref().map(|now| Choice { active: now.active, backup: now.backup(), canary: now.canary });
+            self.make(before.unwrap_or(Choice::of(quark_core::Slot::Blue))).await?;
             let (_, file) = read(self.shared, self.app()).await?;
             if file != self.file {
                 let change = SiteChange { app: self.app().clone(), text: self.file.clone() };
@@ -244,10 +258,19 @@ impl Application<'_> {
 }
 
 impl Shared {
+    /// What nginx serves for an app, and which share of it goes to the slot that
+    /// is not active.
+    pub(crate) async fn in_force(&self, app: &AppName) -> Result<Option<InForce>> {
+        let Some(mut now) = self.status.route(app).await? else { return Ok(None) };
+        let (layout, app) = (self.layout.clone(), app.clone());
+        now.canary = blocking(move || Ok(markers::share(&layout, &app))).await?;
+        Ok(Some(now))
+    }
+
     /// What nginx serves for an app. An nginx of our own that does not run is
     /// started: this is asked before a change only.
     async fn running_route(&self, app: &AppName, call: &Call, deadline: Instant) -> Result<Option<InForce>> {
-        let away = match self.status.route(app).await {
+        let away = match self.in_force(app).await {
             Err(cause) if self.is_own() => cause,
             other => return other,
         };
@@ -259,12 +282,12 @@ impl Shared {
         if let Some(refusal) = self.start().await? {
             return Err(self.refused(&[], &refusal));
         }
-        self.status.route(app).await
+        self.in_force(app).await
     }
 }
 
 fn chooses(now: &InForce, choice: Choice) -> bool {
-    now.active == choice.active && now.backup() == choice.backup
+    (now.active, now.backup(), now.canary) == (choice.active, choice.backup, choice.canary)
 }
 
 /// Waits for the end of workers with the configuration before. One that lives

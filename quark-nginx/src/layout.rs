@@ -58,6 +58,11 @@ impl Layout {
         self.markers().join(format!("{app}.backup"))
     }
 
+    /// There while this hundredth of the requests goes to the slot that is not active.
+    pub(crate) fn canary_marker(&self, app: &AppName, bucket: u8) -> PathBuf {
+        self.markers().join(format!("{app}.canary.{bucket}"))
+    }
+
     pub(crate) fn states(&self) -> PathBuf {
         self.home.join("state")
     }

@@ -6,7 +6,10 @@
 //! `markers/<app>.green` exists; so a promotion is the creation of one file and
 //! a rollback its removal, and no worker, connection or request notices. A
 //! second marker, `markers/<app>.backup`, lets the other slot answer what the
-//! active one does not.
+//! active one does not. A share of the requests for the other slot is one
+//! marker for each hundredth of them, `markers/<app>.canary.<0 to 98>`; to which
+//! hundredth a request belongs nginx draws for each (`split_clients` over
+//! `$request_id`).
 //!
 //! nginx reads its configuration again only when the *shape* of a route
 //! changes: a new app, other host names, other addresses. Such a change is

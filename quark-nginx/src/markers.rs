@@ -1,6 +1,6 @@
-//! The two marker files of an app, and the order in which they change.
+//! The marker files of an app, and the order in which they change.
 
-use quark_core::{AppName, Result, Slot};
+use quark_core::{AppName, Result, Share, Slot};
 
 use crate::files;
 use crate::layout::Layout;
@@ -11,6 +11,8 @@ use crate::state::AppState;
 pub(crate) struct Choice {
     pub(crate) active: Slot,
     pub(crate) backup: bool,
+    /// The share of the requests that goes to the other slot.
+    pub(crate) canary: Option<Share>,
 }
 
 /// One step that requests can see.
@@ -38,11 +40,26 @@ fn steps(backup: bool, active: Slot) -> [Step; 2] {
     if backup { [Step::Active(active), Step::Backup(true)] } else { [Step::Backup(false), Step::Active(active)] }
 }
 
+/// The hundredths of the requests, one of which each request belongs to.
+const BUCKETS: u8 = 100;
+
 impl Choice {
+    /// One slot serves alone.
+    pub(crate) fn of(active: Slot) -> Self {
+        Self { active, backup: false, canary: None }
+    }
+
     /// Makes the markers choose this. Users see it before the disk does: one
     /// wait for the disk is enough for all steps and for the state that was
     /// written before them, and it may take longer than all the rest.
+    ///
+    /// A share shrinks before all other steps and grows after them, one
+    /// hundredth of the requests at a time: no request can meet more of it than
+    /// was or will be, and none the share of the choice before beside the slot
+    /// of this one. The slots that a share is between both serve anyway.
     pub(crate) fn make(self, layout: &Layout, app: &AppName) -> Result<()> {
+        let share = self.canary.map_or(0, Share::percent);
+        (share..BUCKETS).try_for_each(|bucket| files::unlink(&layout.canary_marker(app, bucket)))?;
         for step in steps(self.backup, self.active) {
             match step {
                 Step::Active(Slot::Green) => files::touch(&layout.green_marker(app))?,
@@ -51,14 +68,21 @@ impl Choice {
                 Step::Backup(false) => files::unlink(&layout.backup_marker(app))?,
             }
         }
+        (0..share).try_for_each(|bucket| files::touch(&layout.canary_marker(app, bucket)))?;
         AppState::sync(layout, app)?;
         files::sync(&layout.markers())
     }
 }
 
+/// The share that the markers of an app give to the slot that is not active.
+pub(crate) fn share(layout: &Layout, app: &AppName) -> Option<Share> {
+    let there = (0..BUCKETS).filter(|bucket| layout.canary_marker(app, *bucket).exists()).count();
+    u8::try_from(there).ok().and_then(|share| Share::of_hundred(share).ok())
+}
+
 /// Removes the markers of an app that has no site file any more.
 pub(crate) fn clear(layout: &Layout, app: &AppName) -> Result<()> {
-    Choice { active: Slot::Blue, backup: false }.make(layout, app)
+    Choice::of(Slot::Blue).make(layout, app)
 }
 
 #[cfg(test)]
@@ -69,7 +93,9 @@ mod tests {
     /// by both sides never serves and never stands in.
     #[test]
     fn no_step_lets_a_slot_serve_that_must_not() {
-        let choices = Slot::BOTH.into_iter().flat_map(|active| [true, false].map(|backup| Choice { active, backup }));
+        let choices = Slot::BOTH
+            .into_iter()
+            .flat_map(|active| [true, false].map(|backup| Choice { backup, ..Choice::of(active) }));
         let choices: Vec<_> = choices.collect();
         let serves = |choice: &Choice, slot| choice.active == slot || choice.backup;
         for from in &choices {
@@ -97,7 +123,13 @@ mod tests {
         std::fs::create_dir(layout.markers()).unwrap();
         std::fs::create_dir(layout.states()).unwrap();
         let app = AppName::parse("shop").unwrap();
-        Choice { active: Slot::Green, backup: true }.make(&layout, &app).unwrap();
+        let shared = |percent| Choice { canary: Share::of_hundred(percent).ok(), ..Choice::of(Slot::Blue) };
+        for percent in [1, 99, 30, 0] {
+            shared(percent).make(&layout, &app).unwrap();
+            assert_eq!(share(&layout, &app).map_or(0, Share::percent), percent);
+            assert_eq!(files::list(&layout.markers()).unwrap().len(), usize::from(percent));
+        }
+        Choice { backup: true, ..Choice::of(Slot::Green) }.make(&layout, &app).unwrap();
         let mut names = files::list(&layout.markers()).unwrap();
         names.sort();
         assert_eq!(names, ["shop.backup", "shop.green"]);

@@ -68,6 +68,12 @@ impl fmt::Debug for NginxRouter {
 
 #[async_trait]
 impl Router for NginxRouter {
+    /// A share is a marker file for each hundredth of the requests, which are
+    /// told apart by chance: it changes without a reload.
+    fn splits(&self) -> bool {
+        true
+    }
+
     /// Safe to drop: what was begun is brought to its end.
     async fn apply(&self, call: &Call, route: &Route) -> Result<()> {
         let (shared, call, route) = (Arc::clone(&self.shared), call.clone(), route.clone());
@@ -77,12 +83,12 @@ impl Router for NginxRouter {
 
     async fn observe(&self, app: &AppName) -> Result<Option<EffectiveRoute>> {
         let observed = async {
-            let Some(now) = self.shared.status.route(app).await? else { return Ok(None) };
+            let Some(now) = self.shared.in_force(app).await? else { return Ok(None) };
             let (layout, app) = (self.shared.layout.clone(), app.clone());
             let known = move || Ok((AppState::read(&layout, &app)?, files::read(&layout.site(&app))?));
             let (state, file) = blocking(known).await?;
             let generation = generation(Some(&now), &state, file.as_deref());
-            Ok(Some(EffectiveRoute { active: now.active, backup: now.backup(), generation }))
+            Ok(Some(EffectiveRoute { active: now.active, backup: now.backup(), generation, canary: now.canary }))
         };
         observed.await.map_err(|cause: Error| cause.with_operation("router.observe"))
     }
@@ -120,7 +126,8 @@ pub(crate) fn generation(now: Option<&InForce>, state: &AppState, file: Option<&
         Some(wanted)
             if wanted.shape == now.shape
                 && wanted.route.active == now.active
-                && wanted.route.backup == now.backup() =>
+                && wanted.route.backup == now.backup()
+                && wanted.route.canary == now.canary =>
         {
             wanted.route.generation
         }

@@ -163,7 +163,7 @@ impl Shape {
         })
     }
 
-    /// Each slot alone, and each with the other behind it.
+    /// Each slot alone, each with the other behind it, and each behind the other.
     fn upstreams(&self) -> Vec<Upstream> {
         let server = |slot, backup| Server { address: self.address(slot), backup };
         let alone = |slot| Upstream { name: format!("{slot}_alone"), servers: vec![server(slot, false)] };
@@ -171,7 +171,11 @@ impl Shape {
             name: format!("{slot}_backed"),
             servers: vec![server(slot, false), server(slot.other(), true)],
         };
-        Slot::BOTH.into_iter().flat_map(|slot| [alone(slot), backed(slot)]).collect()
+        let canary = |slot: Slot| Upstream {
+            name: format!("{slot}_canary"),
+            servers: vec![server(slot.other(), false), server(slot, true)],
+        };
+        Slot::BOTH.into_iter().flat_map(|slot| [alone(slot), backed(slot), canary(slot)]).collect()
     }
 }
 
@@ -226,6 +230,7 @@ mod tests {
             green: Endpoint::new(green),
             active: Slot::Green,
             backup: true,
+            canary: None,
         }
     }
 

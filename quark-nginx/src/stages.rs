@@ -26,11 +26,7 @@ pub(crate) fn stages(now: Option<&InForce>, shape: &Shape, choice: Choice, resha
     let Some(now) = now else {
         // The markers come first: with the first answer of the new server, the
         // slot that serves is the right one.
-        return vec![
-            Stage::Prepare(Choice { backup: false, ..choice }),
-            Stage::Reshape(shape.clone()),
-            Stage::Choose(choice),
-        ];
+        return vec![Stage::Prepare(Choice::of(choice.active)), Stage::Reshape(shape.clone()), Stage::Choose(choice)];
     };
     if !reshape {
         return vec![Stage::Choose(choice)];
@@ -39,8 +35,9 @@ pub(crate) fn stages(now: Option<&InForce>, shape: &Shape, choice: Choice, resha
     let mut stages = Vec::new();
     // Whoever stands in must be the one that was said to be ready.
     let backup = now.backup() && choice.backup && !Slot::BOTH.into_iter().any(moved);
-    if now.backup() && !backup {
-        stages.push(Stage::Choose(Choice { active: now.active, backup: false }));
+    // The same holds for who gets a share: it comes anew, at last.
+    if now.backup() && !backup || now.canary.is_some() {
+        stages.push(Stage::Choose(Choice { backup, ..Choice::of(now.active) }));
     }
     if choice.active == now.active {
         stages.push(Stage::Reshape(shape.clone()));
@@ -54,7 +51,7 @@ pub(crate) fn stages(now: Option<&InForce>, shape: &Shape, choice: Choice, resha
             stages.push(Stage::Settle);
         }
         if again {
-            stages.push(Stage::Choose(Choice { active: choice.active, backup: false }));
+            stages.push(Stage::Choose(Choice::of(choice.active)));
             stages.push(Stage::Reshape(shape.clone()));
         }
     }
@@ -69,8 +66,8 @@ mod tests {
     use super::*;
     use crate::status::Mode;
 
-    const BLUE: Choice = Choice { active: Slot::Blue, backup: false };
-    const GREEN: Choice = Choice { active: Slot::Green, backup: false };
+    const BLUE: Choice = Choice { active: Slot::Blue, backup: false, canary: None };
+    const GREEN: Choice = Choice { active: Slot::Green, ..BLUE };
 
     fn shape(blue: u16, green: u16) -> Shape {
         let address = |port| ([127, 0, 0, 1], port).into();
@@ -81,13 +78,23 @@ mod tests {
     fn now(blue: u16, green: u16, choice: Choice) -> InForce {
         let Shape { blue, green, .. } = shape(blue, green);
         let mode = if choice.backup { Mode::Backed } else { Mode::Alone };
-        InForce { shape: String::new(), blue, green, active: choice.active, mode }
+        InForce { shape: String::new(), blue, green, active: choice.active, mode, canary: choice.canary }
     }
 
     #[test]
     fn a_switch_is_markers_only() {
         let found = stages(Some(&now(1, 2, BLUE)), &shape(1, 2), GREEN, false);
         assert_eq!(found, [Stage::Choose(GREEN)]);
+    }
+
+    #[test]
+    fn a_share_is_markers_only_and_is_not_there_while_nginx_reads_other_files() {
+        let shared = Choice { canary: quark_core::Share::of_hundred(5).ok(), ..BLUE };
+        assert_eq!(stages(Some(&now(1, 2, BLUE)), &shape(1, 2), shared, false), [Stage::Choose(shared)]);
+        let found = stages(Some(&now(1, 2, shared)), &shape(1, 2), GREEN, true);
+        assert_eq!(found, [Stage::Choose(BLUE), Stage::Reshape(shape(1, 2)), Stage::Choose(GREEN)]);
+        let found = stages(None, &shape(1, 2), shared, true);
+        assert_eq!(found, [Stage::Prepare(BLUE), Stage::Reshape(shape(1, 2)), Stage::Choose(shared)]);
     }
 
     #[test]

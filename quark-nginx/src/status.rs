@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quark_core::{AppName, Error, ErrorKind, Result, Slot};
+use quark_core::{AppName, Error, ErrorKind, Result, Share, Slot};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -31,6 +31,9 @@ pub(crate) struct InForce {
     pub(crate) green: SocketAddr,
     pub(crate) active: Slot,
     pub(crate) mode: Mode,
+    /// The share of the other slot: what the markers say that nginx looks at.
+    #[serde(skip)]
+    pub(crate) canary: Option<Share>,
 }
 
 /// Whether the other slot stands in.
@@ -39,6 +42,8 @@ pub(crate) struct InForce {
 pub(crate) enum Mode {
     Alone,
     Backed,
+    /// A request of the other slot's share.
+    Canary,
 }
 
 impl InForce {
@@ -63,6 +68,12 @@ impl StatusServer {
     /// The route of an app; `None` if nginx does not know the app.
     pub(crate) async fn route(&self, app: &AppName) -> Result<Option<InForce>> {
         self.ask(app.as_str(), "/route").await
+    }
+
+    /// Whether a request of this hundredth goes to the slot that is not active.
+    pub(crate) async fn is_shared(&self, app: &AppName, bucket: u8) -> Result<bool> {
+        let route: Option<InForce> = self.ask(app.as_str(), &format!("/route?bucket={bucket}")).await?;
+        Ok(route.is_some_and(|route| route.mode == Mode::Canary))
     }
 
     /// The number of the reload that the worker which answers was born of;

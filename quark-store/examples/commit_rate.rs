@@ -91,6 +91,7 @@ async fn first_commit(store: &SqliteStore, name: &str) -> Result<Commit> {
         bake: None,
         expects: None,
         liveness: None,
+        canary: None,
         created_at: at,
         started_at: None,
         finished_at: None,

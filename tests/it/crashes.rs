@@ -26,7 +26,7 @@ use host::Host;
 use points::Point;
 use scenario::{Request, Scenario};
 use scene::Scene;
-use users::{Users, served};
+use users::{Users, assert_shared, served};
 use versions::Version;
 
 /// What there is to look at.
@@ -134,8 +134,12 @@ async fn dies_and_recovers(world: &str, point: Point) {
         assert_never_restarted(&before, &meanwhile);
     }
     if machine.is_behind_nginx() {
+        let versions: Vec<&str> = point.serves.split(" or ").collect();
         let well = scenario.serves_well(point.at, point.serves);
-        machine.assert_serves(point.serves, well, address, &meanwhile).await;
+        match versions.as_slice() {
+            [one] => machine.assert_serves(one, well, address, &meanwhile).await,
+            several => assert_shared(address, several).await,
+        }
     }
 
     let host = Host::start(&scene, world).await;

@@ -26,6 +26,9 @@ impl Doubtful {
 
 #[async_trait]
 impl Router for Doubtful {
+    fn splits(&self) -> bool {
+        self.inner.splits()
+    }
     async fn apply(&self, call: &Call, route: &Route) -> Result<()> {
         self.inner.apply(call, route).await?;
         if route.active == Slot::Green && self.refuses.exists() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::watch::Watch;
 use crate::{Error, Result};
 
 /// How long a version is watched after it was promoted, and when it is rolled
@@ -108,23 +109,8 @@ impl BakePolicy {
             let text = "a version is watched for 1 s to 24 h";
             return Err(Error::invalid("app.bake.duration_ms", "invalid_duration", text));
         }
-        if self.interval < Duration::from_millis(100) || self.interval > Duration::from_secs(600) {
-            let text = "it is looked at every 100 ms to 10 min";
-            return Err(Error::invalid("app.bake.interval_ms", "invalid_duration", text));
-        }
-        if !(1..=100).contains(&self.failures) {
-            let text = "1 to 100 looks can be asked for";
-            return Err(Error::invalid("app.bake.failures", "invalid_failures", text));
-        }
-        if self.errors_permille > 1000 {
-            let text = "at most 1000 of 1000 requests can fail";
-            return Err(Error::invalid("app.bake.errors_permille", "invalid_share", text));
-        }
-        if !(100..=100_000).contains(&self.slowdown_percent) {
-            let text = "100, for as fast as before, to 100000 can be asked for";
-            return Err(Error::invalid("app.bake.slowdown_percent", "invalid_share", text));
-        }
-        Ok(())
+        let Self { interval, failures, errors_permille, slowdown_percent, .. } = *self;
+        Watch { interval, failures, errors_permille, slowdown_percent }.check("app.bake")
     }
 }
 

@@ -69,6 +69,7 @@ impl App {
             liveness,
             hooks,
             environment,
+            canary,
         } = self;
         let mut changes = Vec::new();
         let mut field = |name: &str, differs: bool| {
@@ -91,6 +92,7 @@ impl App {
         field("liveness", *liveness != before.liveness);
         field("hooks", *hooks != before.hooks);
         field("environment", *environment != before.environment);
+        field("canary", *canary != before.canary);
         let keys: BTreeSet<&EnvKey> = env.iter().chain(before.env.iter()).map(|(key, _)| key).collect();
         for key in keys {
             let find = |app: &Self| app.env.iter().find(|(known, _)| *known == key).map(|(_, value)| value.clone());

@@ -5,6 +5,7 @@
 
 mod approval;
 mod bake;
+mod canary;
 mod changes;
 mod checked;
 mod command;
@@ -19,9 +20,11 @@ mod name;
 mod resources;
 mod source;
 mod spec;
+mod watch;
 
 pub use approval::ApprovalPolicy;
 pub use bake::BakePolicy;
+pub use canary::{CanaryPolicy, CanaryStep};
 pub use changes::Change;
 pub use command::{Argv, RelativePath};
 pub use domain::Domain;

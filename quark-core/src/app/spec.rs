@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppName, ApprovalPolicy, Argv, BakePolicy, Domain, EnvKey, EnvVars, HealthCheck, Hooks, LivenessPolicy,
-    RelativePath, Resources, Secret, Source,
+    AppName, ApprovalPolicy, Argv, BakePolicy, CanaryPolicy, Domain, EnvKey, EnvVars, HealthCheck, Hooks,
+    LivenessPolicy, RelativePath, Resources, Secret, Source,
 };
 use crate::deployment::SupersedePolicy;
 use crate::project::EnvironmentRef;
@@ -77,6 +77,10 @@ pub struct App {
     /// Which environment of which project it is, if a project made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<EnvironmentRef>,
+    /// The shares of the requests that a version gets before it is promoted, if
+    /// the router can split them; all at once if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryPolicy>,
 }
 
 /// How long the parts of a replacement may take.
@@ -141,6 +145,7 @@ impl App {
             liveness: None,
             hooks: Hooks::default(),
             environment: None,
+            canary: None,
         })
     }
 
@@ -230,6 +235,12 @@ impl App {
         self.hooks = hooks;
         self
     }
+    /// Sets which shares of the requests a version gets before it is promoted.
+    #[must_use]
+    pub fn with_canary(mut self, policy: CanaryPolicy) -> Self {
+        self.canary = Some(policy);
+        self
+    }
 
     /// Adds a variable.
     ///
@@ -281,6 +292,9 @@ impl App {
             policy.check()?;
         }
         self.hooks.check()?;
+        if let Some(policy) = &self.canary {
+            policy.check()?;
+        }
         self.health.check()
     }
 }

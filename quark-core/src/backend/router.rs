@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::call::Call;
 use crate::app::{AppName, Domain};
-use crate::deployment::{Endpoint, Fence, Generation, Slot};
+use crate::deployment::{Endpoint, Fence, Generation, Share, Slot};
 use crate::{Error, ErrorKind, Result};
 
 /// How an app shall be reached. A description, not a command: applying it
@@ -31,6 +31,10 @@ pub struct Route {
     /// Whether the other slot is warm and may stand in when the active one
     /// does not accept connections.
     pub backup: bool,
+    /// The share of new requests that goes to the slot that is not active; none
+    /// does if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Share>,
 }
 
 impl Route {
@@ -42,6 +46,23 @@ impl Route {
             Slot::Green => &self.green,
         }
     }
+
+    /// Refuses a route that gives a share of the requests to the slot that is
+    /// not active. For routers that [cannot do that](Router::splits).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] (`canary_unsupported`).
+    pub fn refuse_share(&self) -> Result<()> {
+        if self.canary.is_none() { Ok(()) } else { Err(canary_unsupported()) }
+    }
+}
+
+/// The error for a share of requests where the router cannot split them.
+pub(crate) fn canary_unsupported() -> Error {
+    Error::new(ErrorKind::Unsupported, "the router cannot split the requests of an app between two versions")
+        .with_code("canary_unsupported")
+        .with_hint("leave `canary` out and let `bake` watch the version once it serves, or use a router that can")
 }
 
 /// What really serves.
@@ -53,6 +74,8 @@ pub struct EffectiveRoute {
     pub backup: bool,
     /// The generation of the last change that the router knows.
     pub generation: Generation,
+    /// The share of new requests that the other slot gets, if it gets one.
+    pub canary: Option<Share>,
 }
 
 /// The last change of an app's route that a router has seen. A change that was
@@ -125,6 +148,12 @@ pub enum Drained {
 /// - A host name that another app has is a `Conflict` with code `domain_taken`.
 /// - `observe` tells what is really in force, also from another router object; `None` for an unknown app.
 /// - With `backup`, a request that cannot connect to the active slot is answered by the other one.
+/// - With `canary`, that share of the requests for each of the app's names reaches the slot that is not active, and the
+///   rest the active one; also on connections that are kept. Without it none does.
+/// - A change of the share loses no request: not on idle or busy keep-alive connections, not one in flight.
+/// - With `canary`, a request of the share that cannot connect to its slot is answered by the active one.
+/// - A router that does not split requests refuses a route with `canary` as `Unsupported`, with code
+///   `canary_unsupported`, and leaves the route before in force.
 /// - `drained` is `Fully` when no request that the slot was given is left, and waits for those that are.
 /// - `drained` is `TimedOut` with their number when some are left at the deadline.
 /// - After `remove`, the app's names are not served; removing what is gone succeeds.
@@ -133,6 +162,13 @@ pub enum Drained {
 /// - A request for one of an app's names that is sent to the `entrance` gets to the active slot.
 #[async_trait]
 pub trait Router: std::fmt::Debug + Send + Sync + 'static {
+    /// Whether it can give a share of an app's requests to the slot that is not
+    /// active: whether it takes routes with [`canary`](Route::canary). Not
+    /// unless a router says so.
+    fn splits(&self) -> bool {
+        false
+    }
+
     /// Brings a route into force and confirms it. Idempotent.
     ///
     /// # Errors

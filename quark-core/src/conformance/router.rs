@@ -9,6 +9,7 @@
 mod cases;
 mod fixture;
 mod scene;
+mod splitting;
 mod switching;
 
 use super::case::{Case, case_table};
@@ -21,6 +22,10 @@ pub use cases::{
     the_entrance_leads_to_the_active_slot,
 };
 pub use fixture::{RouterClient, RouterFixture, SlotServer};
+pub use splitting::{
+    a_late_share_is_refused, a_share_reaches_the_other_slot, a_share_that_cannot_be_given_is_refused,
+    a_share_that_is_down_costs_no_request, changing_the_share_loses_no_request,
+};
 pub use switching::{apply_returns_when_in_force, switching_loses_no_request};
 
 /// All cases.
@@ -51,6 +56,11 @@ macro_rules! __for_each_router_case {
             a_late_change_is_refused,
             a_removal_counts_as_seen,
             the_entrance_leads_to_the_active_slot,
+            a_share_reaches_the_other_slot,
+            changing_the_share_loses_no_request,
+            a_share_that_is_down_costs_no_request,
+            a_late_share_is_refused,
+            a_share_that_cannot_be_given_is_refused,
         ] }
     };
 }

@@ -1,6 +1,7 @@
 //! `Bake`: what was seen of a version since it was promoted.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,13 @@ pub struct Bake {
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<BakeOutcome>,
+}
+
+/// How often in a row something is unwell that was so `unwell` times, at last
+/// at `last`, and is found so at `at`; `most` at most.
+pub(super) fn in_a_row(unwell: u32, last: Option<Timestamp>, at: Timestamp, interval: Duration, most: u32) -> u32 {
+    let again = last.is_some_and(|last| at.since(last) < interval / 10 * 9);
+    if again { unwell } else { (unwell + 1).min(most) }
 }
 
 /// How the watch over a version ended.
@@ -110,8 +118,7 @@ impl Bake {
     /// looks in one interval count as one.
     #[must_use]
     pub fn unwell_by(&self, at: Timestamp, policy: &BakePolicy) -> u32 {
-        let again = self.unwell_at.is_some_and(|last| at.since(last) < policy.interval / 10 * 9);
-        if again { self.unwell } else { (self.unwell + 1).min(policy.failures) }
+        in_a_row(self.unwell, self.unwell_at, at, policy.interval, policy.failures)
     }
 
     /// When it is over whatever was seen.

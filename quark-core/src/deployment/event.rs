@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::approval::ApprovalOutcome;
 use super::bake::BakeOutcome;
+use super::canary::CanaryOutcome;
 use super::id::{DeploymentId, Generation};
 use super::liveness::RestartReason;
 use super::record::Failure;
+use super::share::Share;
 use super::slot::Slot;
 use super::state::{Conclusion, State};
 use super::step::StepName;
@@ -92,6 +94,25 @@ pub enum EventKind {
     ApprovalSettled {
         /// How.
         outcome: ApprovalOutcome,
+    },
+    /// It gets a share of the requests.
+    CanaryShifted {
+        /// How many of a hundred.
+        percent: Share,
+        /// Until when, if it is well then.
+        ends_at: Timestamp,
+    },
+    /// It was found unwell while it got a share of the requests.
+    CanaryUnwell {
+        /// How often in a row.
+        times: u32,
+        /// Why.
+        failure: Failure,
+    },
+    /// It has passed all steps, or its share was taken back.
+    CanarySettled {
+        /// Which of both.
+        outcome: CanaryOutcome,
     },
     /// The route points at this deployment.
     Promoted {

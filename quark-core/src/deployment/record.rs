@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::approval::Approval;
 use super::bake::Bake;
+use super::canary::Canary;
 use super::expectation::Expectation;
 use super::id::{ContainerName, DeploymentId, Endpoint, Fence, Generation, Version};
 use super::liveness::Liveness;
+use super::share::Share;
 use super::slot::Slot;
 use super::state::{Conclusion, State};
 use super::step::StepName;
@@ -77,6 +79,9 @@ pub struct Serving {
     /// there gets another one.
     #[serde(default)]
     pub contested: Option<Slot>,
+    /// The share of the requests that the idle slot gets, if it gets one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Share>,
 }
 
 impl Serving {
@@ -234,6 +239,10 @@ pub struct Deployment {
     /// What was seen of it while it is live, if that was worth a word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness: Option<Liveness>,
+    /// Its way through the shares of the requests that it got before it was
+    /// promoted, if its app asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When a worker took it.

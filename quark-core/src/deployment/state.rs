@@ -29,6 +29,8 @@ pub enum State {
     Probing,
     /// It is healthy, and people must agree before it serves. It holds no worker.
     AwaitingApproval,
+    /// It gets a growing share of the requests, and is watched meanwhile.
+    Canary,
     /// The route is being pointed at it.
     #[serde(alias = "switching")]
     Promoting,
@@ -49,7 +51,7 @@ pub enum State {
 
 impl State {
     /// All states in the order of a deployment's life.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Queued,
         Self::Admitted,
         Self::Fetching,
@@ -58,6 +60,7 @@ impl State {
         Self::Starting,
         Self::Probing,
         Self::AwaitingApproval,
+        Self::Canary,
         Self::Promoting,
         Self::Baking,
         Self::RollingBack,
@@ -79,6 +82,7 @@ impl State {
             Self::Starting => "starting",
             Self::Probing => "probing",
             Self::AwaitingApproval => "awaiting_approval",
+            Self::Canary => "canary",
             Self::Promoting => "promoting",
             Self::Baking => "baking",
             Self::RollingBack => "rolling_back",
@@ -101,7 +105,7 @@ impl State {
         !matches!(self, Self::Queued | Self::Completed)
     }
 
-    /// Whether a cancel is still honoured: the route has not been touched.
+    /// Whether a cancel is still honoured: the route was not pointed at it.
     #[must_use]
     pub fn can_cancel(self) -> bool {
         matches!(
@@ -114,6 +118,7 @@ impl State {
                 | Self::Starting
                 | Self::Probing
                 | Self::AwaitingApproval
+                | Self::Canary
         )
     }
 
@@ -134,10 +139,15 @@ impl State {
             Self::Starting => matches!(next, Self::Probing | Self::Preparing | Self::Unwinding),
             // Likewise, and when the standby of a rollback turns out to be dead.
             Self::Probing => {
-                matches!(next, Self::AwaitingApproval | Self::Promoting | Self::Preparing | Self::Unwinding)
+                matches!(
+                    next,
+                    Self::AwaitingApproval | Self::Canary | Self::Promoting | Self::Preparing | Self::Unwinding
+                )
             }
             // Probed once more when people have agreed.
             Self::AwaitingApproval => matches!(next, Self::Probing | Self::Unwinding),
+            // Its share is taken back before anything else, once it may have one.
+            Self::Canary => matches!(next, Self::Promoting | Self::Reverting | Self::Unwinding),
             Self::Promoting => {
                 matches!(next, Self::Baking | Self::Completed | Self::Reverting | Self::Unwinding | Self::Stuck)
             }

@@ -27,6 +27,8 @@ pub enum StepName {
     Start,
     /// Ask the container until it is healthy.
     Probe,
+    /// Give the version a share of the requests.
+    Shift,
     /// Point the route at the slot.
     Promote,
     /// Point the route back at the version before.
@@ -70,6 +72,7 @@ impl StepName {
             Self::Create => "create",
             Self::Start => "start",
             Self::Probe => "probe",
+            Self::Shift => "shift",
             Self::Promote => "promote",
             Self::RollBack => "roll_back",
             Self::Revert => "revert",

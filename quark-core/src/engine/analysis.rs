@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::app::BakePolicy;
+use crate::app::{BakePolicy, CanaryPolicy};
 use crate::deployment::Traffic;
 use crate::{Error, ErrorKind};
 
@@ -13,25 +13,49 @@ const UNNOTICED: Duration = Duration::from_millis(50);
 /// How many times the errors of the version before are no worse than that.
 const NO_WORSE: u64 = 3;
 
+/// What a policy has to say about users' requests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    min_requests: u64,
+    errors_permille: u32,
+    slowdown_percent: u32,
+}
+
+impl Limits {
+    /// The same, whatever few requests there are.
+    pub(super) fn of_any(self) -> Self {
+        Self { min_requests: 1, ..self }
+    }
+}
+
+impl From<&BakePolicy> for Limits {
+    fn from(policy: &BakePolicy) -> Self {
+        let BakePolicy { min_requests, errors_permille, slowdown_percent, .. } = *policy;
+        Self { min_requests, errors_permille, slowdown_percent }
+    }
+}
+
+impl From<&CanaryPolicy> for Limits {
+    fn from(policy: &CanaryPolicy) -> Self {
+        let CanaryPolicy { min_requests, errors_permille, slowdown_percent, .. } = *policy;
+        Self { min_requests, errors_permille, slowdown_percent }
+    }
+}
+
 /// What is wrong with the answers of the last `window`, if something is.
 /// `before` is what users got from the version before.
-pub(super) fn complaint(
-    policy: &BakePolicy,
-    before: Option<&Traffic>,
-    now: &Traffic,
-    window: Duration,
-) -> Option<Error> {
-    if now.requests < policy.min_requests.max(1) {
+pub(super) fn complaint(limits: Limits, before: Option<&Traffic>, now: &Traffic, window: Duration) -> Option<Error> {
+    if now.requests < limits.min_requests.max(1) {
         return None;
     }
     // Few requests say as little about the version before.
-    let before = before.filter(|before| before.requests >= policy.min_requests.max(1));
-    too_many_errors(policy, before, now, window).or_else(|| too_slow(policy, before?, now, window))
+    let before = before.filter(|before| before.requests >= limits.min_requests.max(1));
+    too_many_errors(limits, before, now, window).or_else(|| too_slow(limits, before?, now, window))
 }
 
-fn too_many_errors(policy: &BakePolicy, before: Option<&Traffic>, now: &Traffic, window: Duration) -> Option<Error> {
+fn too_many_errors(limits: Limits, before: Option<&Traffic>, now: &Traffic, window: Duration) -> Option<Error> {
     let failed_before = before.map_or(0, permille);
-    let allowed = u64::from(policy.errors_permille).max(failed_before.saturating_mul(NO_WORSE));
+    let allowed = u64::from(limits.errors_permille).max(failed_before.saturating_mul(NO_WORSE));
     let share = permille(now);
     if share <= allowed {
         return None;
@@ -44,9 +68,9 @@ fn too_many_errors(policy: &BakePolicy, before: Option<&Traffic>, now: &Traffic,
     Some(Error::new(ErrorKind::Unhealthy, text).with_code("too_many_errors").with_hint(hint))
 }
 
-fn too_slow(policy: &BakePolicy, before: &Traffic, now: &Traffic, window: Duration) -> Option<Error> {
+fn too_slow(limits: Limits, before: &Traffic, now: &Traffic, window: Duration) -> Option<Error> {
     let (was, is) = (before.p95?, now.p95?);
-    let allowed = (was.saturating_mul(policy.slowdown_percent) / 100).max(was.saturating_add(UNNOTICED));
+    let allowed = (was.saturating_mul(limits.slowdown_percent) / 100).max(was.saturating_add(UNNOTICED));
     if is <= allowed {
         return None;
     }
@@ -77,7 +101,7 @@ mod tests {
 
     /// The code of what is wrong; none if nothing is.
     fn code(before: Option<Traffic>, now: Traffic) -> String {
-        complaint(&BakePolicy::default(), before.as_ref(), &now, MINUTE)
+        complaint(Limits::from(&BakePolicy::default()), before.as_ref(), &now, MINUTE)
             .map_or_else(String::new, |error| error.code().to_owned())
     }
 
@@ -110,8 +134,8 @@ mod tests {
 
     #[test]
     fn the_figures_are_told() {
-        let error =
-            complaint(&BakePolicy::default(), Some(&traffic(900, 9, 10)), &traffic(180, 12, 10), MINUTE).unwrap();
+        let (before, now) = (traffic(900, 9, 10), traffic(180, 12, 10));
+        let error = complaint(Limits::from(&BakePolicy::default()), Some(&before), &now, MINUTE).unwrap();
         assert_eq!(error.message(), "12 of 180 requests failed in the last 60 s (6.6 %); 5.0 % may");
         assert_eq!(error.hint(), Some("1.0 % did with the version before"));
     }

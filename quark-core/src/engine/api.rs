@@ -63,6 +63,7 @@ impl DeploymentEngine {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] with the field, [`ErrorKind::AlreadyExists`],
+    /// [`ErrorKind::Unsupported`] (`app.canary`) if the router cannot split requests,
     /// [`ErrorKind::Conflict`] if a host name belongs to another app.
     pub async fn create_app(&self, app: App) -> Result<AppRecord> {
         refuse_what_projects_give(&app)?;
@@ -138,8 +139,9 @@ impl DeploymentEngine {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] with code
-    /// `nothing_to_roll_back_to`, `deployment_not_of_app`, `not_a_release`, `already_live` or
-    /// `rollback_under_way`.
+    /// `nothing_to_roll_back_to`, `deployment_not_of_app`, `not_a_release`, `already_live`,
+    /// `rollback_under_way`, or `canary_under_way` if no deployment is named while one gets a
+    /// share of the requests: to cancel that one is what takes it back.
     pub async fn rollback(&self, name: &AppName, request: RollbackRequest) -> Result<Deployment> {
         self.wish(name, Wish::Rollback(request), None).await
     }
@@ -296,6 +298,7 @@ impl DeploymentEngine {
 
     pub(super) fn check(&self, app: &App) -> Result<()> {
         app.check()?;
+        self.shared.refuse_canary(app)?;
         let base = &self.shared.config.base_domain;
         let (own, aliases) = (base.subdomain(&app.name), aliases(app, base)?);
         let is_free = |domain: &Domain| *domain != *base && (!domain.is_below(base) || aliases.contains(domain));

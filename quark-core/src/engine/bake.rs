@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::analysis::complaint;
+use super::analysis::{Limits, complaint};
 use super::draft::Draft;
 use super::driver::{Burst, Driver};
 use super::hooks;
@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// How long a look may take: it asks the version, the way that users come, and
 /// perhaps the version before.
-fn longest(check: &HealthCheck) -> Duration {
+pub(super) fn longest(check: &HealthCheck) -> Duration {
     let probes = check.timeout.saturating_add(check.interval).saturating_mul(step::LAST_LOOKS);
     LOOK.saturating_add(probes.saturating_mul(3))
 }
@@ -163,13 +163,13 @@ async fn is_well(context: &StepContext, snapshot: &Snapshot, policy: &BakePolicy
     step::still_reached(context, snapshot).await?;
     let (Some(bake), Some(slot)) = (&snapshot.deployment.bake, snapshot.deployment.slot) else { return Ok(()) };
     let window = context.shared.now().since(bake.began_at).clamp(Duration::from_secs(1), RECENT);
+    let limits = Limits::from(policy);
     let Some(recent) = traffic(&context.shared, snapshot, slot, window).await? else { return Ok(()) };
-    let Some(wrong) = complaint(policy, bake.traffic_before.as_ref(), &recent, window) else { return Ok(()) };
+    let Some(wrong) = complaint(limits, bake.traffic_before.as_ref(), &recent, window) else { return Ok(()) };
     // What was wrong for a moment is seen for a minute. It must be wrong still.
     let latest = policy.interval.clamp(Duration::from_secs(1), window);
     let Some(now) = traffic(&context.shared, snapshot, slot, latest).await? else { return Ok(()) };
-    let of_any = policy.clone().with_min_requests(1);
-    let goes_on = now.requests > 0 && complaint(&of_any, bake.traffic_before.as_ref(), &now, latest).is_some();
+    let goes_on = now.requests > 0 && complaint(limits.of_any(), bake.traffic_before.as_ref(), &now, latest).is_some();
     if goes_on { Err(wrong) } else { Ok(()) }
 }
 

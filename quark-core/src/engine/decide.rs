@@ -12,7 +12,7 @@ use crate::app::{HookPoint, Source};
 use crate::backend::Snapshot;
 use crate::clock::Timestamp;
 use crate::deployment::{
-    Approval, ApprovalOutcome, ApprovalVerdict, CancelRequest, Conclusion, Deployment, DeploymentKind, Failure,
+    Approval, ApprovalOutcome, ApprovalVerdict, Canary, CancelRequest, Conclusion, Deployment, DeploymentKind, Failure,
     Instance, State, StepName, StepPhase, StepRecord, Trigger,
 };
 use crate::planted::planted;
@@ -55,6 +55,8 @@ pub(super) enum Decision {
     Bake,
     /// Nothing is left of the standby.
     Vacate,
+    /// Look how it does with its share of the requests.
+    Hold,
     /// End.
     Finish(Conclusion),
     /// Nothing before this time.
@@ -72,10 +74,10 @@ pub(super) fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
         && deployment.kind != DeploymentKind::Remove
         && !(planted!(CancelIgnored) && state >= State::Probing)
     {
-        return stop(state, cancel);
+        return stop(snapshot, cancel);
     }
     if let Some(failure) = hopeless(snapshot, now) {
-        return Decision::Go(State::Unwinding, Some(failure));
+        return Decision::Go(way_out(snapshot), Some(failure));
     }
     match state {
         State::Queued => Decision::Admit,
@@ -95,6 +97,8 @@ pub(super) fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
         }
         State::Probing => run(snapshot, StepName::Probe),
         State::AwaitingApproval => approval(deployment, now),
+        State::Canary if deployment.canary.as_ref().is_none_or(Canary::is_shifting) => run(snapshot, StepName::Shift),
+        State::Canary => Decision::Hold,
         State::Promoting if deployment.kind == DeploymentKind::Remove => run(snapshot, StepName::Unroute),
         State::Promoting => run(snapshot, StepName::Promote),
         State::Baking if hooks::is_due(snapshot, HookPoint::PostPromote) => run(snapshot, StepName::PostPromote),
@@ -163,16 +167,28 @@ pub(super) fn needs_approval(deployment: &Deployment) -> bool {
     deployment.kind == DeploymentKind::Deploy && deployment.release.approval.is_some() && !agreed
 }
 
-fn stop(state: State, cancel: &CancelRequest) -> Decision {
-    if state == State::Queued { Decision::Finish(cancel.conclusion()) } else { Decision::Go(State::Unwinding, None) }
+fn stop(snapshot: &Snapshot, cancel: &CancelRequest) -> Decision {
+    match snapshot.deployment.state {
+        State::Queued => Decision::Finish(cancel.conclusion()),
+        _ => Decision::Go(way_out(snapshot), None),
+    }
 }
 
-/// Whether it is about to be promoted and nothing was done to the route. A
+/// Where one goes that shall not be promoted: what may get requests is taken
+/// out of the route first.
+fn way_out(snapshot: &Snapshot) -> State {
+    let has_share = was_begun(snapshot, StepName::Shift) && !planted!(ShareNotTakenBack);
+    if has_share { State::Reverting } else { State::Unwinding }
+}
+
+/// Whether it is about to be promoted and nothing was done for that yet. A
 /// cancel that came with the last answer of the probe was accepted, so it
 /// counts: the promotion's intent would be refused.
 fn is_unpromoted(snapshot: &Snapshot) -> bool {
     let deployment = &snapshot.deployment;
-    deployment.state == State::Promoting && deployment.kind != DeploymentKind::Remove && !may_be_routed(snapshot)
+    deployment.state == State::Promoting
+        && deployment.kind != DeploymentKind::Remove
+        && !was_begun(snapshot, StepName::Promote)
 }
 
 /// Why going on makes no sense, if it makes none: engines die of it, or its
@@ -194,6 +210,10 @@ fn hopeless(snapshot: &Snapshot, now: Timestamp) -> Option<Failure> {
         && step.resumed.saturating_add(1) >= DEATHS
     {
         return Some(poisoned(state));
+    }
+    if state == State::Canary {
+        // Each of its steps ends by itself.
+        return None;
     }
     (deadline(deployment)? <= now).then(|| {
         let minutes = TOTAL.as_secs() / 60;
@@ -217,7 +237,8 @@ fn poisoned(state: State) -> Failure {
 pub(super) fn deadline(deployment: &Deployment) -> Option<Timestamp> {
     let asked = deployment.approval.as_ref();
     let waited = asked.and_then(|asked| Some(asked.decided_at?.since(asked.asked_at))).unwrap_or_default();
-    deployment.started_at.map(|started| started.after(TOTAL).after(waited))
+    let held = deployment.canary.as_ref().map(|canary| canary.held).unwrap_or_default();
+    deployment.started_at.map(|started| started.after(TOTAL).after(waited).after(held))
 }
 
 /// The next step of the retirement of the standby that this deployment left.
@@ -262,6 +283,7 @@ pub(super) fn after_failure(snapshot: &Snapshot, step: StepName, failure: &Failu
         StepName::Promote if planted!(RouteNotRestored) => State::Unwinding,
         StepName::Promote if !may_be_routed(snapshot) => State::Unwinding,
         StepName::Promote => State::Reverting,
+        StepName::Shift => way_out(snapshot),
         // It serves on. Where the route points by now is not known.
         StepName::RollBack => State::Reverting,
         StepName::Revert | StepName::Undo => State::Stuck,
@@ -306,12 +328,17 @@ pub(super) fn is_warm(snapshot: &Snapshot) -> bool {
     is_rollback && !snapshot.instances.iter().any(|i| i.slot == slot && i.deployment == deployment.id)
 }
 
-/// Whether the deployment may have been given requests. An attempt at its
-/// promotion that failed of a router that said nothing at all was never begun.
+/// Whether the deployment may have been given requests.
 #[must_use]
 pub(super) fn may_be_routed(snapshot: &Snapshot) -> bool {
+    [StepName::Shift, StepName::Promote].into_iter().any(|step| was_begun(snapshot, step))
+}
+
+/// Whether a step that changes the route was ever begun. An attempt that failed
+/// of a router that said nothing at all was not.
+fn was_begun(snapshot: &Snapshot, step: StepName) -> bool {
     let asked_in_vain = |record: &StepRecord| record.failure.as_ref().is_some_and(|it| it.code == ROUTER_AWAY);
-    snapshot.steps.iter().any(|record| record.name == StepName::Promote && !asked_in_vain(record))
+    snapshot.steps.iter().any(|record| record.name == step && !asked_in_vain(record))
 }
 
 /// Whether the deployment is what users are sent to, as far as it is written down.
@@ -419,7 +446,7 @@ fn run(snapshot: &Snapshot, step: StepName) -> Decision {
     match last(snapshot, step) {
         Some(record) if record.phase == StepPhase::Failed && retry::is_worth_it(&snapshot.steps, record) => {
             let failed_at = record.finished_at.unwrap_or(record.started_at);
-            Decision::Retry(step, failed_at.after(retry::backoff(step, record.attempt)))
+            Decision::Retry(step, failed_at.after(retry::backoff(step, retry::tries(&snapshot.steps, record))))
         }
         _ => Decision::Run(step),
     }
@@ -464,6 +491,7 @@ pub(super) mod tests {
             bake: None,
             expects: None,
             liveness: None,
+            canary: None,
             created_at: BEGAN,
             started_at: Some(BEGAN),
             finished_at: None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::backend::{ContainerState, EffectiveRoute, ObservedContainer, container_runtime::label};
-use crate::deployment::{AppRecord, ContainerName, DeploymentId, Instance, Slot};
+use crate::deployment::{AppRecord, ContainerName, DeploymentId, Instance, Share, Slot};
 
 /// One thing about an app that is not as the store says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub(super) enum Drift {
     Unrouted,
     /// The route points at the other slot.
     Misrouted(Slot),
+    /// The slot that is not live gets this share of the requests, or none, and
+    /// shall get another one.
+    Misshared(Option<Share>),
     /// Nothing is live and there is a route.
     Routed,
 }
@@ -50,6 +53,7 @@ pub(super) fn drift(
     match route {
         None => found.push(Drift::Unrouted),
         Some(route) if route.active != live.slot && !switching => found.push(Drift::Misrouted(route.active)),
+        Some(route) if route.canary != app.serving.canary && !switching => found.push(Drift::Misshared(route.canary)),
         Some(_) => {}
     }
     found

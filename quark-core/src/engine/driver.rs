@@ -179,6 +179,7 @@ impl Driver {
             Decision::Watch(until) => return self.watch(draft, until).await,
             Decision::Settle(outcome) => draft.decided(outcome, now),
             Decision::Bake => return self.bake(draft).await,
+            Decision::Hold => return self.hold_share(draft).await,
             Decision::Vacate => settle::retired(draft),
             Decision::Finish(conclusion) => {
                 if draft.snapshot().deployment.state == State::Baking {

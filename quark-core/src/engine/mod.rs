@@ -21,6 +21,7 @@
 //!   (`analysis`, pure, says what is wrong with how users are served);
 //! - `liveness` asks what is live for its health for as long as it serves;
 //! - `hooks` says which programs of a version are due beside it (pure);
+//! - `canary` watches what gets a share of the requests before it is promoted;
 //! - `person`: what only people decide, about `stuck` deployments, `safe_mode`
 //!   and whether a version may serve (`approval`).
 
@@ -30,6 +31,7 @@ mod api;
 mod approval;
 mod bake;
 mod builder;
+mod canary;
 mod config;
 mod decide;
 mod draft;

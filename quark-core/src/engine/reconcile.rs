@@ -18,7 +18,9 @@ use super::step::may_start;
 use crate::Result;
 use crate::app::AppName;
 use crate::backend::{Call, EffectiveRoute, ObservedContainer, Snapshot, container_runtime::label};
-use crate::deployment::{AppRecord, Deployment, DeploymentId, Instance, InstanceState, State, StepName, StepPhase};
+use crate::deployment::{
+    AppRecord, Canary, Deployment, DeploymentId, Instance, InstanceState, State, StepName, StepPhase,
+};
 use crate::planted::planted;
 
 /// How often the world is looked at.
@@ -189,13 +191,12 @@ pub(super) async fn compare(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<
     let name = &app.spec.name;
     let (containers, route) = look_at_live(shared, app, &snapshot.instances).await?;
     let unfinished = shared.store.unfinished(Some(name)).await?;
-    let switching = |other: &Deployment| is_switching(other.state);
     Ok(drift(
         app,
         &snapshot.instances,
         &containers,
         route,
-        !planted!(MendsDuringSwitch) && unfinished.iter().any(switching),
+        !planted!(MendsDuringSwitch) && unfinished.iter().any(is_switching),
     ))
 }
 
@@ -229,9 +230,13 @@ async fn hooks_under_way(shared: &Shared, containers: &[ObservedContainer]) -> R
     Ok(found)
 }
 
-/// Whether a deployment in this state is changing the route, and will go on.
-pub(super) fn is_switching(state: State) -> bool {
-    matches!(state, State::Promoting | State::RollingBack | State::Reverting)
+/// Whether a deployment is changing the route, and will go on.
+pub(super) fn is_switching(deployment: &Deployment) -> bool {
+    match deployment.state {
+        State::Promoting | State::RollingBack | State::Reverting => true,
+        State::Canary => deployment.canary.as_ref().is_none_or(Canary::is_shifting),
+        _ => false,
+    }
 }
 
 /// Does one step for a deployment that has ended, and writes what became of it.

@@ -19,7 +19,7 @@
 
 use std::time::Duration;
 
-use crate::deployment::{Failure, Shortage, StepName, StepRecord};
+use crate::deployment::{Failure, Shortage, StepName, StepPhase, StepRecord};
 use crate::error::{ErrorClass, ErrorKind};
 
 /// For how long cleaning up is tried again while nobody answers, before a
@@ -29,7 +29,18 @@ pub(super) const AWAY: Duration = Duration::from_secs(600);
 /// Whether a step that failed is tried again. `steps` is the journal it is in.
 pub(super) fn is_worth_it(steps: &[StepRecord], record: &StepRecord) -> bool {
     let Some(failure) = &record.failure else { return false };
-    record.attempt < attempts(record.name, failure) || is_awaited(steps, record)
+    tries(steps, record) < attempts(record.name, failure) || is_awaited(steps, record)
+}
+
+/// How often a step has failed that was tried so often. One that is done several
+/// times in a deployment is tried anew each time.
+pub(super) fn tries(steps: &[StepRecord], record: &StepRecord) -> u32 {
+    if record.name != StepName::Shift {
+        return record.attempt;
+    }
+    let attempts = steps.iter().rev().filter(|other| other.name == record.name);
+    let failed = attempts.take_while(|other| other.phase == StepPhase::Failed).count();
+    u32::try_from(failed).unwrap_or(u32::MAX)
 }
 
 /// Whether what the step needs is away, and not for too long yet. A daemon that
@@ -43,6 +54,7 @@ fn is_awaited(steps: &[StepRecord], record: &StepRecord) -> bool {
         StepName::Clear
         | StepName::Create
         | StepName::Start
+        | StepName::Shift
         | StepName::Promote
         | StepName::PreDeploy
         | StepName::PrePromote
@@ -87,6 +99,7 @@ fn patience(step: StepName) -> u32 {
         StepName::Build | StepName::Clear => 5,
         StepName::Create
         | StepName::Start
+        | StepName::Shift
         | StepName::Promote
         | StepName::PreDeploy
         | StepName::PrePromote

@@ -3,7 +3,7 @@
 use crate::app::AppName;
 use crate::app::{App, Domain};
 use crate::backend::{Call, Lease, Route, Router};
-use crate::deployment::{Generation, Serving, Slot};
+use crate::deployment::{Generation, Serving, Share, Slot};
 use crate::{Error, ErrorClass, ErrorKind, Result};
 
 /// The names that an app answers to: its own and the one below the base domain.
@@ -40,7 +40,21 @@ pub(super) fn route(
         green: endpoint(Slot::Green)?,
         active,
         backup,
+        canary: None,
     })
+}
+
+/// The route to what is live, while the other slot gets a share of the
+/// requests. That does not stand in for the live one: it would get all of them.
+pub(super) fn split_route(
+    app: &AppName,
+    serving: &Serving,
+    lease: &Lease,
+    generation: Generation,
+    active: Slot,
+    share: Share,
+) -> Result<Route> {
+    Ok(Route { canary: Some(share), ..route(app, serving, lease, generation, active, false)? })
 }
 
 /// Brings a route into force, and looks whether it is: what follows may stop
@@ -50,7 +64,11 @@ pub(super) async fn enforce(router: &dyn Router, call: &Call, wanted: &Route) ->
     router.apply(call, wanted).await?;
     let seen = call.bound("router.observe", router.observe(&wanted.app)).await?;
     match seen {
-        Some(seen) if seen.active == wanted.active && seen.generation >= wanted.generation => Ok(()),
+        Some(seen)
+            if (seen.active, seen.canary) == (wanted.active, wanted.canary) && seen.generation >= wanted.generation =>
+        {
+            Ok(())
+        }
         _ => Err(not_in_force(&wanted.app)),
     }
 }

@@ -1,18 +1,19 @@
 //! What follows from a step's outcome: pure, like `decide`.
 
+use super::canary::goes_by_steps;
 use super::decide::{after_failure, is_live, last, needs_approval};
 use super::draft::Draft;
 use super::route::domains;
 use super::{hooks, retry};
-use crate::app::{BakePolicy, Domain, HookPoint};
+use crate::app::{BakePolicy, CanaryPolicy, Domain, HookPoint};
 use crate::backend::{JobKind, NewJob, Priority};
 use crate::clock::Timestamp;
 use crate::deployment::{
-    Bake, BakeOutcome, CancelRequest, Conclusion, DeploymentKind, EventKind, Failure, Instance, InstanceState,
-    Occupant, Standby, State, StepName, StepOutput, StepPhase, StepRecord,
+    Bake, BakeOutcome, Canary, CanaryOutcome, CancelRequest, Conclusion, DeploymentKind, EventKind, Failure, Instance,
+    InstanceState, Occupant, Standby, State, StepName, StepOutput, StepPhase, StepRecord,
 };
-use crate::error::ErrorKind;
 use crate::planted::planted;
+use crate::{Error, ErrorKind};
 
 /// The record of a step that is about to begin. After a crash the same attempt
 /// goes on with the same deadline.
@@ -89,17 +90,25 @@ pub(super) fn succeed(draft: &mut Draft, mut record: StepRecord, output: StepOut
             mark_own(draft, InstanceState::Healthy);
             if needs_approval(&draft.snapshot().deployment) {
                 draft.go(State::AwaitingApproval);
-            } else if !hooks::is_due(draft.snapshot(), HookPoint::PrePromote) {
+            } else if hooks::is_due(draft.snapshot(), HookPoint::PrePromote) {
+                // It is probed once more after that: a hook may take long.
+            } else if goes_by_steps(draft.snapshot()) {
+                draft.deployment().canary = Some(Canary::begin(now));
+                draft.go(State::Canary);
+            } else {
                 draft.go(State::Promoting);
             }
         }
-        // It is probed once more after that: a hook may take long.
         StepName::PreDeploy | StepName::PrePromote | StepName::PostPromote | StepName::PostRetire | StepName::Tidy => {}
+        StepName::Shift => shifted(draft, now),
         StepName::Promote => promoted(draft, base, now),
         StepName::RollBack => rolled_back(draft, now),
         // It was to be rolled back, and could not be.
         StepName::Revert if is_live(draft.snapshot()) => baked(draft, BakeOutcome::Held, now),
-        StepName::Revert | StepName::Unroute => draft.go(State::Unwinding),
+        StepName::Revert | StepName::Unroute => {
+            taken_back(draft);
+            draft.go(State::Unwinding);
+        }
         StepName::Undo => undone(draft, now),
         StepName::Drain | StepName::Mend | StepName::Collect | StepName::Restart => {}
         StepName::Retire => draft.tell(EventKind::Retired),
@@ -224,6 +233,7 @@ fn promoted(draft: &mut Draft, base: &Domain, now: Timestamp) {
     let bake = policy.map(|policy| Bake::begin(policy, &app.serving, now));
     draft.serve(|serving| {
         serving.domains = domains;
+        serving.canary = None;
         serving.live = Some(Occupant { deployment: deployment.id, slot, restores });
         let standby = |occupant: &Occupant| Standby { occupant: occupant.clone(), retire_at, retiring: false };
         serving.standby = before.as_ref().map(standby);
@@ -245,6 +255,91 @@ fn promoted(draft: &mut Draft, base: &Domain, now: Timestamp) {
         // It is not watched; but it has not ended before its hook has.
         None if hooks::is_due(draft.snapshot(), HookPoint::PostPromote) => draft.go(State::Baking),
         None => draft.finish(Conclusion::Succeeded, now),
+    }
+}
+
+/// The route gives the deployment the share of its step.
+fn shifted(draft: &mut Draft, now: Timestamp) {
+    let deployment = &draft.snapshot().deployment;
+    let (Some(mut canary), Some(policy)) = (deployment.canary.clone(), &deployment.release.canary) else { return };
+    let (Some(percent), Some(step)) = (canary.share, policy.steps.get(canary.step).copied()) else { return };
+    canary.hold(step, now);
+    draft.tell(EventKind::CanaryShifted { percent, ends_at: now.after(step.hold) });
+    draft.serve(|serving| serving.canary = Some(percent));
+    draft.deployment().canary = Some(canary);
+}
+
+/// What follows from a look at a version that gets a share of the requests.
+pub(super) fn held(draft: &mut Draft, seen: Seen, policy: &CanaryPolicy, now: Timestamp) {
+    let Some(mut canary) = draft.snapshot().deployment.canary.clone() else { return };
+    let before = canary.clone();
+    match &seen {
+        Seen::Well => (canary.unwell, canary.unwell_at, canary.unseen) = (0, None, 0),
+        Seen::Unwell { failure, .. } => {
+            canary.unseen = 0;
+            canary.unwell = canary.unwell_by(now, policy);
+            if canary.unwell != before.unwell {
+                (canary.unwell_at, canary.failure) = (Some(now), Some(failure.clone()));
+                draft.tell(EventKind::CanaryUnwell { times: canary.unwell, failure: failure.clone() });
+            }
+        }
+        Seen::Nothing => canary.unseen = (canary.unseen + 1).min(Bake::UNSEEN),
+    }
+    let ended = canary.ends_at.is_none_or(|at| now >= at);
+    let given_up = canary.gives_up_at().is_none_or(|at| now >= at) && canary.unseen >= Bake::UNSEEN;
+    let passes = match &seen {
+        Seen::Well => ended || planted!(CanarySkipsAStep),
+        _ => ended && planted!(PromotedOnUnwellCanary),
+    };
+    if passes {
+        return passed(draft, canary, policy, now);
+    }
+    if canary != before {
+        draft.deployment().canary = Some(canary);
+    }
+    match seen {
+        Seen::Unwell { failure, back: true } => take_back(draft, failure),
+        Seen::Nothing if given_up => take_back(draft, unverified()),
+        _ => {}
+    }
+}
+
+/// It has held the share of its step, and was well in the end.
+pub(super) fn passed(draft: &mut Draft, mut canary: Canary, policy: &CanaryPolicy, now: Timestamp) {
+    canary.pass(now);
+    if canary.step < policy.steps.len() {
+        draft.deployment().canary = Some(canary);
+        return;
+    }
+    let outcome = CanaryOutcome::Passed;
+    canary.outcome = Some(outcome);
+    draft.deployment().canary = Some(canary);
+    draft.tell(EventKind::CanarySettled { outcome });
+    draft.go(State::Promoting);
+}
+
+fn take_back(draft: &mut Draft, failure: Failure) {
+    draft.fail(failure);
+    draft.go(if planted!(ShareNotTakenBack) { State::Unwinding } else { State::Reverting });
+}
+
+fn unverified() -> Failure {
+    let error = Error::new(ErrorKind::Unavailable, "nothing could be said about it in twice the time of its step")
+        .with_code("canary_unverified")
+        .with_hint("look after the runtime and what tells of users' requests, then deploy again");
+    Failure { step: None, ..Failure::from_error(StepName::Probe, &error) }
+}
+
+/// The route gives the deployment no share any more.
+fn taken_back(draft: &mut Draft) {
+    let had_share = |canary: &&mut Canary| canary.share.is_some() && canary.outcome.is_none();
+    let outcome = CanaryOutcome::TakenBack;
+    if draft.snapshot().deployment.canary.is_none() {
+        return;
+    }
+    if let Some(canary) = draft.deployment().canary.as_mut().filter(had_share) {
+        canary.outcome = Some(outcome);
+        draft.tell(EventKind::CanarySettled { outcome });
     }
 }
 

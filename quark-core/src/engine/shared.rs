@@ -18,10 +18,10 @@ use super::safe_mode::SafeMode;
 use crate::app::{App, AppName, Domain};
 use crate::backend::{
     AnalysisSource, ContainerRuntime, ImageBuilder, Labels, Metric, MetricsSink, NewJob, Prober, Queue, Router,
-    SourceFetcher, Store, container_runtime::label,
+    SourceFetcher, Store, container_runtime::label, router::canary_unsupported,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::deployment::DeploymentId;
+use crate::deployment::{Deployment, DeploymentId, State};
 use crate::platform::Platform;
 use crate::workspace::Workspace;
 use crate::{Error, ErrorKind, Result};
@@ -89,6 +89,28 @@ impl Shared {
             Error::new(ErrorKind::Unsupported, "this engine has no image builder")
                 .with_hint("build it `with_builder`, or deploy an image")
         })
+    }
+
+    /// Refuses an app whose versions get their users by steps, where the router
+    /// cannot do that.
+    pub(super) fn refuse_canary(&self, app: &App) -> Result<()> {
+        if app.canary.is_none() || self.router.splits() {
+            return Ok(());
+        }
+        Err(canary_unsupported().with_field("app.canary"))
+    }
+
+    /// Refuses to go back to "the version before" while a version gets a share of
+    /// the requests: whoever does not like that one means something else.
+    pub(super) async fn refuse_during_canary(&self, name: &AppName) -> Result<()> {
+        let unfinished = self.store.unfinished(Some(name)).await?;
+        let gets_share = |other: &&Deployment| other.state == State::Canary && other.cancel.is_none();
+        let Some(canary) = unfinished.iter().find(gets_share) else { return Ok(()) };
+        let (id, sequence) = (canary.id, canary.sequence);
+        let message = format!("#{sequence} of `{name}` gets a share of the requests; what is live serves the rest");
+        Err(Error::new(ErrorKind::Conflict, message).with_code("canary_under_way").with_hint(format!(
+            "cancel deployment `{id}` to take its share back, or say which deployment to go back to"
+        )))
     }
 
     /// The time that all engines of the store agree on. Between two looks at the

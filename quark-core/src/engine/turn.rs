@@ -118,14 +118,14 @@ impl Driver {
     }
 
     /// Whether what comes first waits for a person, to be mended or approved, or
-    /// is watched.
+    /// is watched, with all requests or with a share of them.
     pub(super) async fn comes_after_long(&self, draft: &Draft) -> Result<bool> {
         let own = &draft.snapshot().deployment;
         let unfinished = self.shared.store.unfinished(Some(&own.app)).await?;
         let waits = |other: &Deployment| match other.state {
             State::Stuck | State::Baking => true,
             // One that was told to stop is over in a moment.
-            State::AwaitingApproval => other.cancel.is_none(),
+            State::AwaitingApproval | State::Canary => other.cancel.is_none(),
             _ => false,
         };
         Ok(unfinished.iter().any(|other| other.id != own.id && waits(other)))

@@ -141,6 +141,9 @@ impl DeploymentEngine {
     async fn rolls_back(&self, app: &AppRecord, request: RollbackRequest) -> Result<Deployment> {
         let name = &app.spec.name;
         let conflict = |code, message: String| Err(Error::new(ErrorKind::Conflict, message).with_code(code));
+        if request.to.is_none() {
+            self.shared.refuse_during_canary(name).await?;
+        }
         let (promoting, rolling_back) = self.switching(name).await?;
         if rolling_back && request.to.is_none_or(|to| app.serving.previous == Some(to)) {
             return conflict("rollback_under_way", format!("`{name}` is going back to the version before already"));
@@ -229,6 +232,7 @@ impl DeploymentEngine {
             key: None,
             approval: None,
             bake: None,
+            canary: None,
             liveness: None,
             expects: None,
             created_at: self.shared.now(),

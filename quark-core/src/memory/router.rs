@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::app::{AppName, Domain};
 use crate::backend::{Call, Drained, EffectiveRoute, LastChange, Route, Router};
 use crate::clock::{Clock, SystemClock};
-use crate::deployment::{Endpoint, Generation, Slot};
+use crate::deployment::{Endpoint, Generation, Share, Slot};
 use crate::{Error, ErrorKind, Result};
 
 /// Routes that are records: nothing is served, but requests can be
@@ -35,6 +35,8 @@ struct State {
     /// Outlives the routes: an engine that was cut off must not bring one back.
     last: HashMap<AppName, LastChange>,
     open: HashMap<Endpoint, u64>,
+    /// Counts the requests to an app, to know which are one of a share.
+    counted: HashMap<AppName, u64>,
     unreachable: HashSet<Endpoint>,
     faults: VecDeque<Fault>,
     switches: Vec<Switch>,
@@ -55,6 +57,8 @@ pub struct Switch {
     pub active: Option<Slot>,
     /// Whether the other slot stands in since.
     pub backup: bool,
+    /// The share that the other slot gets since.
+    pub canary: Option<Share>,
     /// The generation of the route; that of the last one if it was removed.
     pub generation: Generation,
     /// The key of the call that did it.
@@ -136,8 +140,13 @@ impl MemoryRouter {
     fn open_where(&self, wanted: impl Fn(&Route) -> bool) -> Option<OpenRequest> {
         self.change(|state| {
             let route = state.routes.values().find(|route| wanted(route))?;
+            let number = state.counted.entry(route.app.clone()).or_default();
             let mut slot = route.active;
-            if state.unreachable.contains(route.endpoint(slot)) && route.backup {
+            let goes_there = route.canary.is_some_and(|share| share.takes(*number));
+            *number += 1;
+            if goes_there && !state.unreachable.contains(route.endpoint(slot.other()))
+                || !goes_there && route.backup && state.unreachable.contains(route.endpoint(slot))
+            {
                 slot = slot.other();
             }
             let endpoint = route.endpoint(slot).clone();
@@ -204,12 +213,13 @@ impl MemoryRouter {
             }
             state.last.insert(route.app.clone(), last);
             let before = state.routes.insert(route.app.clone(), route.clone());
-            let serves = |route: &Route| (route.active, route.backup, route.generation);
+            let serves = |route: &Route| (route.active, route.backup, route.canary, route.generation);
             if before.as_ref().map(serves) != Some(serves(route)) {
                 state.switches.push(Switch {
                     app: route.app.clone(),
                     active: Some(route.active),
                     backup: route.backup,
+                    canary: route.canary,
                     generation: route.generation,
                     key: call.key.clone(),
                 });
@@ -242,6 +252,9 @@ impl Router for MemoryRouter {
     fn entrance(&self) -> Option<Endpoint> {
         self.state().entrance.clone()
     }
+    fn splits(&self) -> bool {
+        true
+    }
 
     async fn apply(&self, call: &Call, route: &Route) -> Result<()> {
         let fault = self.change(|state| state.faults.pop_front());
@@ -260,6 +273,7 @@ impl Router for MemoryRouter {
             active: route.active,
             backup: route.backup,
             generation: route.generation,
+            canary: route.canary,
         }))
     }
 
@@ -293,6 +307,7 @@ impl Router for MemoryRouter {
                         app: app.clone(),
                         active: None,
                         backup: false,
+                        canary: None,
                         generation: route.generation,
                         key: call.key.clone(),
                     });

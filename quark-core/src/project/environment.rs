@@ -6,7 +6,8 @@ use super::naming::{EnvironmentId, EnvironmentName, ProjectName};
 use super::pattern::BranchPattern;
 use crate::Result;
 use crate::app::{
-    ApprovalPolicy, Argv, BakePolicy, BranchName, Domain, EnvKey, EnvVars, HealthCheck, Resources, Secret, Timing,
+    ApprovalPolicy, Argv, BakePolicy, BranchName, CanaryPolicy, Domain, EnvKey, EnvVars, HealthCheck, Hooks,
+    LivenessPolicy, Resources, Secret, Timing,
 };
 use crate::deployment::SupersedePolicy;
 
@@ -73,6 +74,15 @@ pub struct Overrides {
     /// How long a version is watched after it was promoted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bake: Option<BakePolicy>,
+    /// Which share of the requests a version gets before it is promoted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryPolicy>,
+    /// What is done about a version that falls ill while it serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<LivenessPolicy>,
+    /// The programs that run beside its deployments, instead of the template's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Hooks>,
 }
 
 /// Which environment of which project an app is. Only a project sets it.

@@ -30,6 +30,15 @@ impl Project {
         if over.bake.is_some() {
             app.bake.clone_from(&over.bake);
         }
+        if over.canary.is_some() {
+            app.canary.clone_from(&over.canary);
+        }
+        if over.liveness.is_some() {
+            app.liveness.clone_from(&over.liveness);
+        }
+        if let Some(hooks) = &over.hooks {
+            app.hooks.clone_from(hooks);
+        }
         Ok(app)
     }
 

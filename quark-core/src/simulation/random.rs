@@ -10,7 +10,8 @@ use super::scenario::duration;
 use super::world::{Program, World};
 use crate::Result;
 use crate::app::{
-    AppName, ApprovalPolicy, Argv, BakePolicy, Hook, HookPoint, Hooks, LivenessAction, LivenessPolicy, Resources,
+    AppName, ApprovalPolicy, Argv, BakePolicy, CanaryPolicy, CanaryStep, Hook, HookPoint, Hooks, LivenessAction,
+    LivenessPolicy, Resources,
 };
 use crate::deployment::{DeploymentId, State, SupersedePolicy};
 use crate::engine::{self, DeployRequest, RollbackRequest};
@@ -32,6 +33,8 @@ struct Wanted {
     liveness: Option<LivenessPolicy>,
     /// The programs that run beside its deployments.
     hooks: Hooks,
+    /// Which shares of the requests a version gets before it is promoted.
+    canary: Option<CanaryPolicy>,
 }
 
 /// What somebody wants.
@@ -74,7 +77,8 @@ pub(super) async fn play(world: &World) -> Result<()> {
         let size = if world.is_tight() { world.with_chance(|chance| chance.between(1, 2)) } else { 1 };
         let liveness = world.with_chance(|chance| chance.one_in(3).then(|| upkeep(chance)));
         let hooks = world.with_chance(|chance| if chance.one_in(3) { hooks(chance) } else { Ok(Hooks::default()) })?;
-        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval, bake, size, liveness, hooks };
+        let canary = world.with_chance(|chance| chance.one_in(3).then(|| steps(chance)));
+        let wanted = Wanted { app: AppName::parse(name)?, is_image, approval, bake, size, liveness, hooks, canary };
         create(world, &wanted).await?;
         names.push(wanted);
     }
@@ -286,6 +290,18 @@ fn hooked(chance: &mut Chance) -> Program {
         },
     )
 }
+/// Which shares versions get first, for how long, and how closely that is watched.
+fn steps(chance: &mut Chance) -> CanaryPolicy {
+    let mut percent = 0;
+    let steps: Vec<CanaryStep> = (0..chance.between(1, 3))
+        .map(|_| {
+            percent += u8::try_from(chance.between(1, 33)).unwrap_or(1);
+            CanaryStep::new(percent, Duration::from_secs(chance.between(2, 8)))
+        })
+        .collect();
+    let failures = u32::try_from(chance.between(1, 3)).unwrap_or(1);
+    CanaryPolicy::of(steps).with_interval(Duration::from_secs(chance.between(1, 5))).with_failures(failures)
+}
 
 /// An app with some policy for what a newer deployment means to earlier ones.
 async fn create(world: &World, wanted: &Wanted) -> Result<()> {
@@ -301,6 +317,7 @@ async fn create(world: &World, wanted: &Wanted) -> Result<()> {
     }
     app.liveness.clone_from(&wanted.liveness);
     app.hooks.clone_from(&wanted.hooks);
+    app.canary.clone_from(&wanted.canary);
     world.create(app.with_supersede(policy.unwrap_or_default())).await.map(|_| ())
 }
 

@@ -10,7 +10,8 @@ use super::ledger::Ledger;
 use super::world::{Program, World};
 use crate::Result;
 use crate::app::{
-    AppName, ApprovalPolicy, Argv, BakePolicy, Hook, HookPoint, Hooks, LivenessAction, LivenessPolicy, Resources,
+    AppName, ApprovalPolicy, Argv, BakePolicy, CanaryPolicy, CanaryStep, Hook, HookPoint, Hooks, LivenessAction,
+    LivenessPolicy, Resources,
 };
 use crate::deployment::{Conclusion, DeploymentId, State};
 use crate::engine::{ApprovalRequest, DeploymentEngine};
@@ -66,11 +67,14 @@ pub enum Scenario {
     Hooks,
     /// A project with an environment and a preview; it is changed, and goes with all of its apps.
     Project,
+    /// Versions that get their users by steps: one is well, one dies, one falls ill, one fails its users, one
+    /// is not wanted any more.
+    Canary,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Random,
         Self::FirstDeploy,
         Self::Update,
@@ -92,6 +96,7 @@ impl Scenario {
         Self::Liveness,
         Self::Hooks,
         Self::Project,
+        Self::Canary,
     ];
 
     /// Its name in reports and on the command line.
@@ -119,6 +124,7 @@ impl Scenario {
             Self::Liveness => "liveness",
             Self::Hooks => "hooks",
             Self::Project => "project",
+            Self::Canary => "canary",
         }
     }
 
@@ -160,6 +166,7 @@ impl Scenario {
             Self::Liveness => liveness(world).await,
             Self::Hooks => hooks(world).await,
             Self::Project => super::projects::story(world).await,
+            Self::Canary => canary(world).await,
         }
     }
 
@@ -190,6 +197,7 @@ impl Scenario {
             Self::Hooks => &[Succeeded, Failed, Failed, Succeeded],
             // Production, staging, the preview; staging goes, the preview anew; both go.
             Self::Project => &[Succeeded; 7],
+            Self::Canary => &[Succeeded, Succeeded, Failed, Failed, Failed, Cancelled],
         };
         let ended: Vec<_> = ledger.deployments().filter_map(|entry| entry.conclusion).collect();
         if ended == expected {
@@ -368,6 +376,26 @@ async fn hooks(world: &World) -> Result<()> {
     ] {
         world.release(&app, program).await?;
     }
+    Ok(())
+}
+async fn canary(world: &World) -> Result<()> {
+    let steps = [(10, 5), (50, 6)].map(|(percent, hold)| CanaryStep::new(percent, Duration::from_secs(hold)));
+    let policy = CanaryPolicy::of(steps).with_interval(Duration::from_secs(2));
+    let app = world.create(world.app("shop")?.with_canary(policy)).await?;
+    let users = world.clone().use_app(app.clone());
+    world.spawn(users);
+    let soon = Duration::from_secs(3);
+    let bad = [Program::DiesAfter(soon * 2), Program::SickensAfter(soon), Program::FailsUsersAfter(soon)];
+    for program in [Program::Good, Program::Good].into_iter().chain(bad) {
+        world.release(&app, program).await?;
+    }
+    let commit = world.commit(&app, Program::Good)?;
+    let id = world.deploy(&app, &commit).await?;
+    let has_share = |ledger: &Ledger| ledger.app(&app).is_some_and(|app| app.serving.canary.is_some());
+    let past = |ledger: &Ledger| ledger.deployment(id).is_none_or(|entry| entry.state > State::Canary);
+    world.until(|ledger| has_share(ledger) || past(ledger)).await;
+    world.cancel(id).await?;
+    world.ended(id).await;
     Ok(())
 }
 

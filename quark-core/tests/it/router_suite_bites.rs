@@ -11,7 +11,7 @@ use quark_core::conformance::CaseResult;
 use quark_core::conformance::router::{RouterClient, RouterFixture, SlotServer, cases};
 use quark_core::deployment::{Fence, Generation};
 use quark_core::memory::MemoryRouter;
-use quark_core::{AppName, Domain, Endpoint, Error, ErrorKind, Result, Slot};
+use quark_core::{AppName, Domain, Endpoint, Error, ErrorKind, Result, Share, Slot};
 use tokio::sync::watch;
 
 use crate::memory_fixtures::MemoryRouterFixture;
@@ -52,6 +52,14 @@ enum Fault {
     IgnoresLateRemovals,
     IgnoresGenerations,
     LeadsAstray,
+    GivesNoShare,
+    SharesWithoutAWord,
+    DoublesTheShare,
+    KeepsTheShare,
+    SharesConnections,
+    SendsAllToTheShare,
+    TakesSharesItCannotGive,
+    DropsTheRouteWithAShare,
 }
 
 #[allow(clippy::enum_glob_use, reason = "a table of names only")]
@@ -76,6 +84,13 @@ fn faults(case: &str) -> &'static [Fault] {
             &[ForgetsRemovalsOfNothing, ForgetsFencesWithTheRoute, TakesLateRemovals, IgnoresLateRemovals]
         }
         "the_entrance_leads_to_the_active_slot" => &[LeadsAstray],
+        "a_share_reaches_the_other_slot" => {
+            &[GivesNoShare, SharesWithoutAWord, DoublesTheShare, KeepsTheShare, SharesConnections]
+        }
+        "changing_the_share_loses_no_request" => &[LeavesAGap, CutsIdleConnections, CutsRequestsInFlight, DrainsAtOnce],
+        "a_share_that_is_down_costs_no_request" => &[SendsAllToTheShare],
+        "a_late_share_is_refused" => &[IgnoresGenerations, KeepsTheShare],
+        "a_share_that_cannot_be_given_is_refused" => &[TakesSharesItCannotGive, DropsTheRouteWithAShare],
         _ => &[],
     }
 }
@@ -153,7 +168,7 @@ impl RouterFixture for BrokenFixture {
     }
 
     fn client(&self) -> Box<dyn RouterClient> {
-        Box::new(BrokenClient { inner: self.sound.client(), world: Arc::clone(&self.world), seen: None })
+        Box::new(BrokenClient { inner: self.sound.client(), world: Arc::clone(&self.world), seen: None, first: None })
     }
 }
 
@@ -162,6 +177,8 @@ struct BrokenClient {
     world: Arc<World>,
     /// How many switches there had been at its last request.
     seen: Option<u64>,
+    /// Who has answered its first request.
+    first: Option<String>,
 }
 
 #[async_trait]
@@ -179,6 +196,11 @@ impl RouterClient for BrokenClient {
                 answer = self.inner.send(host, path) => answer,
                 _ = switches.changed() => Err("the connection was cut in the middle of a request".to_owned()),
             },
+            Fault::SharesConnections => {
+                // Whoever has answered first on a connection answers always.
+                let answer = self.inner.send(host, path).await?;
+                Ok(self.first.get_or_insert(answer).clone())
+            }
             _ => self.inner.send(host, path).await,
         }
     }
@@ -218,6 +240,18 @@ impl Broken {
             Fault::ForgetsFencesWithTheRoute if self.world.removed(&route.app) => route.fence = Fence(1000),
             Fault::HasNoBackup => route.backup = false,
             Fault::UsesWhatIsNoBackup => route.backup = true,
+            Fault::GivesNoShare | Fault::SharesWithoutAWord => route.canary = None,
+            Fault::DoublesTheShare => {
+                let double = |share: Share| Share::of_hundred((share.percent() * 2).min(99)).unwrap();
+                route.canary = route.canary.map(double);
+            }
+            Fault::KeepsTheShare => {
+                let before = self.world.inner.route(&route.app).and_then(|before| before.canary);
+                route.canary = route.canary.or(before);
+            }
+            Fault::SendsAllToTheShare if route.canary.is_some() => {
+                (route.active, route.canary) = (route.active.other(), None);
+            }
             _ => {}
         }
     }
@@ -251,12 +285,19 @@ impl Router for Broken {
         // Where nobody listens.
         (self.world.fault == Fault::LeadsAstray).then(|| Endpoint::new("127.0.0.1:1"))
     }
+    fn splits(&self) -> bool {
+        !matches!(self.world.fault, Fault::TakesSharesItCannotGive | Fault::DropsTheRouteWithAShare)
+    }
 
     async fn apply(&self, call: &Call, route: &Route) -> Result<()> {
         if let Some(done) = self.refuse(route) {
             return done;
         }
         let (fault, inner) = (self.world.fault, &self.world.inner);
+        if fault == Fault::DropsTheRouteWithAShare && route.canary.is_some() {
+            inner.remove(call, &route.app).await?;
+            return route.refuse_share();
+        }
         let mut bent = route.clone();
         self.bend(&mut bent);
         let there = inner.route(&route.app);
@@ -300,15 +341,21 @@ impl Router for Broken {
         let seen = self.world.inner.observe(app).await?;
         let own = self.known.lock().unwrap().get(app).cloned();
         Ok(match self.world.fault {
+            // They take their word for the deed.
+            Fault::SharesWithoutAWord | Fault::DoublesTheShare => {
+                seen.map(|seen| EffectiveRoute { canary: own.and_then(|own| own.canary), ..seen })
+            }
             Fault::ObservesItsOwnMemory => own.map(|route| EffectiveRoute {
                 active: route.active,
                 backup: route.backup,
                 generation: route.generation,
+                canary: route.canary,
             }),
             Fault::KeepsServing if *self.world.broken.lock().unwrap() => None,
             Fault::ObservesNoBackup => seen.map(|seen| EffectiveRoute { backup: false, ..seen }),
             Fault::InventsRoutes => {
-                let invented = EffectiveRoute { active: Slot::Blue, backup: false, generation: Generation(0) };
+                let invented =
+                    EffectiveRoute { active: Slot::Blue, backup: false, generation: Generation(0), canary: None };
                 Some(seen.unwrap_or(invented))
             }
             _ => seen,

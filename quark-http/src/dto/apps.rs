@@ -11,7 +11,7 @@ use quark_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ApprovalBody, BakeBody, EnvironmentRefView, HooksBody, LivenessBody};
+use super::{ApprovalBody, BakeBody, CanaryBody, EnvironmentRefView, HooksBody, LivenessBody};
 
 /// What an app shall be. Everything but name and source has a default.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -63,6 +63,10 @@ pub struct CreateApp {
     /// Programs that run at fixed points of a deployment; none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<HooksBody>,
+    /// Which shares of the requests a version gets before it is promoted; all at
+    /// once by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryBody>,
 }
 
 /// What a newer deployment means for those of the same app that have not ended.
@@ -202,6 +206,7 @@ impl CreateApp {
         if let Some(hooks) = self.hooks {
             app.hooks = hooks.into_hooks()?;
         }
+        app.canary = self.canary.map(Into::into);
         app.check()?;
         Ok(app)
     }
@@ -335,6 +340,8 @@ pub struct AppView {
     pub liveness: Option<LivenessBody>,
     /// Programs that run at fixed points of a deployment.
     pub hooks: HooksBody,
+    /// Which shares of the requests a version gets before it is promoted.
+    pub canary: Option<CanaryBody>,
     /// What serves.
     pub live: Option<OccupantView>,
     /// The version before, kept warm for an instant rollback.
@@ -366,6 +373,7 @@ impl From<AppRecord> for AppView {
             liveness,
             hooks,
             environment,
+            canary,
             ..
         } = record.spec;
         Self {
@@ -383,6 +391,7 @@ impl From<AppRecord> for AppView {
             bake: bake.map(Into::into),
             liveness: liveness.map(Into::into),
             hooks: hooks.into(),
+            canary: canary.map(Into::into),
             live: record.serving.live.map(Into::into),
             standby: record.serving.standby.map(|standby| standby.occupant.into()),
             version: record.version.0,

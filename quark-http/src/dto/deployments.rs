@@ -10,7 +10,7 @@ use quark_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{BakeView, LivenessView};
+use super::{BakeView, CanaryView, LivenessView};
 
 /// Which version to deploy; the head of the app's branch if nothing is said.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -179,6 +179,9 @@ pub struct DeploymentView {
     pub bake: Option<BakeView>,
     /// What was seen of it while it is live, if that was worth a word.
     pub liveness: Option<LivenessView>,
+    /// Its way through the shares of the requests that it gets before it is
+    /// promoted, if its app asks for that.
+    pub canary: Option<CanaryView>,
     /// Whether somebody asked it to stop.
     pub cancel_requested: bool,
     /// The newer deployment because of which it was asked to stop.
@@ -215,6 +218,7 @@ impl From<Deployment> for DeploymentView {
             failure: deployment.failure.map(Into::into),
             bake: deployment.bake.map(Into::into),
             liveness: deployment.liveness.map(Into::into),
+            canary: deployment.canary.map(Into::into),
             cancel_requested: deployment.cancel.is_some(),
             superseded_by: deployment.cancel.and_then(|cancel| cancel.superseded_by).map(|newer| newer.to_string()),
             trigger: trigger(deployment.trigger),

@@ -4,6 +4,7 @@
 mod approvals;
 mod apps;
 mod bake;
+mod canary;
 mod deployments;
 mod explanation;
 mod garbage;
@@ -18,6 +19,7 @@ pub use apps::{
     AppList, AppView, CreateApp, HealthBody, OccupantView, ResourcesBody, SourceBody, SupersedeBody, TimingBody,
 };
 pub use bake::{BakeBody, BakeView};
+pub use canary::{CanaryBody, CanaryStepBody, CanaryView};
 pub use deployments::{
     CreateDeployment, CreateRollback, DeploymentList, DeploymentView, FailureView, LogLineView, StepView, TriggerBody,
 };

@@ -14,8 +14,8 @@ use utoipa::ToSchema;
 use super::apps::supersede;
 use super::deployments::variables;
 use super::{
-    ApprovalBody, BakeBody, CreateApp, DeploymentView, HealthBody, OccupantView, ResourcesBody, SupersedeBody,
-    TimingBody,
+    ApprovalBody, BakeBody, CanaryBody, CreateApp, DeploymentView, HealthBody, HooksBody, LivenessBody, OccupantView,
+    ResourcesBody, SupersedeBody, TimingBody,
 };
 
 /// What a project shall be: an app of which several run, each for branches of its own.
@@ -88,6 +88,12 @@ pub struct EnvironmentBody {
     pub approval: Option<ApprovalBody>,
     /// As of an app.
     pub bake: Option<BakeBody>,
+    /// As of an app.
+    pub canary: Option<CanaryBody>,
+    /// As of an app.
+    pub liveness: Option<LivenessBody>,
+    /// As of an app.
+    pub hooks: Option<HooksBody>,
 }
 
 impl CreateProject {
@@ -172,6 +178,9 @@ impl EnvironmentBody {
                 supersede: self.supersede.map(Into::into),
                 approval: self.approval.map(Into::into),
                 bake: self.bake.map(Into::into),
+                canary: self.canary.map(Into::into),
+                liveness: self.liveness.map(Into::into),
+                hooks: self.hooks.map(HooksBody::into_hooks).transpose()?,
             },
         })
     }
@@ -181,7 +190,20 @@ impl EnvironmentBody {
 impl From<Environment> for EnvironmentBody {
     fn from(environment: Environment) -> Self {
         let Environment { id, name, branches, production, auto_deploy, previews, domains, overrides } = environment;
-        let Overrides { env, port, resources, health, command, timing, supersede: policy, approval, bake } = overrides;
+        let Overrides {
+            env,
+            port,
+            resources,
+            health,
+            command,
+            timing,
+            supersede: policy,
+            approval,
+            bake,
+            canary,
+            liveness,
+            hooks,
+        } = overrides;
         Self {
             id: Some(id.into()),
             name: name.into(),
@@ -200,6 +222,9 @@ impl From<Environment> for EnvironmentBody {
             supersede: policy.and_then(supersede),
             approval: approval.map(Into::into),
             bake: bake.map(Into::into),
+            canary: canary.map(Into::into),
+            liveness: liveness.map(Into::into),
+            hooks: hooks.map(Into::into),
         }
     }
 }
@@ -224,6 +249,7 @@ fn template(app: App) -> CreateApp {
         supersede: supersede(app.supersede),
         approval: app.approval.map(Into::into),
         bake: app.bake.map(Into::into),
+        canary: app.canary.map(Into::into),
         liveness: app.liveness.map(Into::into),
         hooks: Some(app.hooks.into()),
     }

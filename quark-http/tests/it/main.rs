@@ -11,6 +11,7 @@
 mod answers;
 mod approvals;
 mod bake;
+mod canary;
 mod hooks;
 mod liveness;
 mod plans;

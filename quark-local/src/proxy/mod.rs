@@ -18,6 +18,9 @@
 //!   so that they never meet one that is just being closed.
 //! - The other slot stands in (`backup`) when the active one does not accept
 //!   connections.
+//! - Of a share of the requests (`canary`) exactly that many of each hundred go
+//!   to the other slot, whatever connection they come on; or to the active one,
+//!   if that does not accept connections.
 //! - What clients claim about themselves in `X-Forwarded-*`, `X-Real-IP` and
 //!   `Forwarded` is replaced by what the socket says.
 //!

@@ -141,6 +141,10 @@ fn bind_error(address: SocketAddr, error: io::Error) -> Error {
 
 #[async_trait]
 impl Router for ProxyRouter {
+    fn splits(&self) -> bool {
+        true
+    }
+
     async fn apply(&self, call: &Call, route: &Route) -> Result<()> {
         call.bound("router.apply", async { self.handle.edge.table.apply(route) }).await
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use quark_core::backend::{EffectiveRoute, LastChange, Route};
@@ -35,6 +36,8 @@ struct Served {
     route: Route,
     blue: Arc<Upstream>,
     green: Arc<Upstream>,
+    /// Counts the requests, to know which are one of the share of the other slot.
+    counted: AtomicU64,
 }
 
 impl Served {
@@ -47,6 +50,13 @@ impl Served {
 
     fn active(&self) -> &Arc<Upstream> {
         self.slot(self.route.active)
+    }
+
+    /// Where the next request goes.
+    fn next(&self) -> &Arc<Upstream> {
+        let Some(share) = self.route.canary else { return self.active() };
+        let goes_there = share.takes(self.counted.fetch_add(1, Ordering::Relaxed));
+        if goes_there { self.slot(self.route.active.other()) } else { self.active() }
     }
 
     fn upstreams(&self) -> [&Arc<Upstream>; 2] {
@@ -64,11 +74,12 @@ impl Table {
     /// the request counted.
     pub(super) fn choose(&self, host: &str) -> Option<Arc<InFlight>> {
         let state = self.read();
-        state.hosts.get(host).map(|served| InFlight::begin(served.active()))
+        state.hosts.get(host).map(|served| InFlight::begin(served.next()))
     }
 
     /// Sends a request that could not connect to `failed` to where it may go
-    /// instead: the slot that serves by now, or the one that stands in.
+    /// instead: the slot that serves by now, or the one that stands in. A request
+    /// of the other slot's share goes where the others go.
     pub(super) fn stand_in(&self, failed: &Arc<Upstream>) -> Option<Arc<InFlight>> {
         let state = self.read();
         let served = state.apps.get(&failed.app)?;
@@ -81,7 +92,8 @@ impl Table {
     pub(super) fn observe(&self, app: &AppName) -> Option<EffectiveRoute> {
         let state = self.read();
         let route = &state.apps.get(app)?.route;
-        Some(EffectiveRoute { active: route.active, backup: route.backup, generation: route.generation })
+        let Route { active, backup, generation, canary, .. } = *route;
+        Some(EffectiveRoute { active, backup, generation, canary })
     }
 
     /// The places where requests to this address may be left.
@@ -112,6 +124,7 @@ impl Table {
             route: route.clone(),
             blue: state.upstream(route, Slot::Blue)?,
             green: state.upstream(route, Slot::Green)?,
+            counted: AtomicU64::new(0),
         };
         if let Some(itself) = served.upstreams().into_iter().find(|upstream| self.leads_back(upstream.address)) {
             let message = format!("the {} slot of `{}` has the address of this router", itself.slot, route.app);
@@ -193,7 +206,8 @@ impl State {
                 self.hosts.insert(domain.as_str().into(), Arc::clone(served));
             }
             for upstream in served.upstreams() {
-                upstream.pool.set_wanted(served.route.backup || upstream.slot == served.route.active);
+                let others_too = served.route.backup || served.route.canary.is_some();
+                upstream.pool.set_wanted(others_too || upstream.slot == served.route.active);
             }
         }
         let stays = |known: &Arc<Upstream>| {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use quark_core::backend::{Drained, Router as _};
-use quark_core::{Domain, ErrorKind, Slot};
+use quark_core::backend::{Drained, Route, Router as _};
+use quark_core::{Domain, ErrorKind, Share, Slot};
 use quark_nginx::{NginxConfig, NginxRouter};
 
 use crate::support::{Pair, World, app, apply, call, free_address, next, nginx, observe, who};
@@ -53,6 +53,53 @@ async fn a_switch_reloads_nothing() {
     }
     assert_eq!(files(), before);
     assert_eq!(client.opened(), 1, "the connection of a client must live through a switch");
+}
+
+/// How many of 400 requests on one connection the green slot answers.
+async fn green_of_400(world: &World) -> u32 {
+    let mut client = world.client();
+    let mut green = 0;
+    for _ in 0..400 {
+        green += u32::from(client.get("shop.test", "/").await.unwrap().text() == "green");
+    }
+    green
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_reloads_nothing_and_half_of_one_is_seen() {
+    let Some(world) = World::start().await else { return };
+    let pair = Pair::start("shop").await;
+    apply(&world.router, &pair.route).await;
+    let files = || {
+        ["conf.d/00-quark.conf", "conf.d/quark-shop.conf"].map(|file| std::fs::read(world.home().join(file)).unwrap())
+    };
+    let before = files();
+    let shared =
+        |route: &Route, percent| Route { canary: Share::of_hundred(percent).ok(), ..next(route, Slot::Blue, false) };
+    let half = shared(&pair.route, 50);
+    apply(&world.router, &half).await;
+    let green = green_of_400(&world).await;
+    assert!((140..=260).contains(&green), "{green}");
+
+    // An engine that died while it took the share back has left some of it.
+    for bucket in 10..50 {
+        std::fs::remove_file(world.home().join(format!("markers/shop.canary.{bucket}"))).unwrap();
+    }
+    let seen = world.router.observe(&app("shop")).await.unwrap().unwrap();
+    assert_eq!((seen.canary, seen.generation), (Share::of_hundred(10).ok(), pair.route.generation));
+    let none = shared(&half, 0);
+    assert_eq!(apply(&world.router, &none).await, (Slot::Blue, false, 3));
+    assert_eq!(green_of_400(&world).await, 0);
+    assert_eq!(files(), before);
+
+    // What names change takes no share along.
+    apply(&world.router, &shared(&none, 99)).await;
+    let mut renamed = next(&none, Slot::Green, true);
+    (renamed.generation, renamed.domains) = (quark_core::deployment::Generation(5), vec!["new.test".parse().unwrap()]);
+    assert_eq!(apply(&world.router, &renamed).await, (Slot::Green, true, 5));
+    assert_eq!(world.who("new.test").await, "green");
+    world.router.remove(&call(1), &app("shop")).await.unwrap();
+    assert_eq!(std::fs::read_dir(world.home().join("markers")).unwrap().count(), 0, "markers are left");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -162,6 +162,7 @@ pub(crate) fn route(name: &str, blue: Endpoint, green: Endpoint) -> Route {
         green,
         active: Slot::Blue,
         backup: false,
+        canary: None,
     }
 }
 

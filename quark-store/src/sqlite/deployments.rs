@@ -12,9 +12,8 @@ use super::sql::statements;
 macro_rules! select {
     () => {
         "SELECT id, app, team, sequence, kind, release, revision, artifact, slot, state, conclusion, failure,
-                approval, bake, expects, liveness, cancel_requested_by, cancel_requested_at, cancel_superseded_by,
-                fence, version, created_by,
-                trigger_kind, idempotency_key, created_at, started_at, finished_at
+                approval, bake, expects, liveness, canary, cancel_requested_by, cancel_requested_at, cancel_superseded_by,
+                fence, version, created_by, trigger_kind, idempotency_key, created_at, started_at, finished_at
          FROM quark_deployments "
     };
 }
@@ -26,7 +25,8 @@ macro_rules! update {
         concat!(
             "UPDATE quark_deployments
              SET revision = ?2, artifact = ?3, slot = ?4, state = ?5, conclusion = ?6, failure = ?7, approval = ?8,
-                 bake = ?9, liveness = ?10, fence = ?11, version = ?12, started_at = ?13, finished_at = ?14",
+                 bake = ?9, liveness = ?10, canary = ?11, fence = ?12, version = ?13, started_at = ?14,
+                 finished_at = ?15",
             $more,
             " WHERE id = ?1"
         )
@@ -37,12 +37,12 @@ statements! {
     /// Not the wish to cancel: no new deployment has one.
     INSERT = "INSERT INTO quark_deployments (
             id, app, team, sequence, kind, release, revision, artifact, slot, state, stage, conclusion, failure, approval,
-            bake, expects, liveness, fence, version, created_by, trigger_kind, idempotency_key, created_at, started_at,
-            finished_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            bake, expects, liveness, canary, fence, version, created_by, trigger_kind, idempotency_key, created_at,
+            started_at, finished_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     UPDATE = update!("");
     /// Rare, and apart: it writes to indexes as well.
-    UPDATE_WITH_STAGE = update!(", stage = ?15");
+    UPDATE_WITH_STAGE = update!(", stage = ?16");
     SET_WISH = "UPDATE quark_deployments
         SET cancel_requested_by = ?2, cancel_requested_at = ?3, cancel_superseded_by = ?4, conclusion = ?5,
             version = ?6, finished_at = ?7, state = ?8, stage = ?9
@@ -87,6 +87,7 @@ pub(super) struct Documents {
     approval: Option<String>,
     bake: Option<String>,
     liveness: Option<String>,
+    canary: Option<String>,
 }
 
 impl Documents {
@@ -98,6 +99,7 @@ impl Documents {
             approval: rows::optional_document("approval", deployment.approval.as_ref())?,
             bake: rows::optional_document("bake", deployment.bake.as_ref())?,
             liveness: rows::optional_document("liveness", deployment.liveness.as_ref())?,
+            canary: rows::optional_document("canary", deployment.canary.as_ref())?,
         })
     }
 }
@@ -120,6 +122,7 @@ fn read(columns: &mut Columns<'_>) -> Result<Deployment> {
         bake: columns.optional_document()?,
         expects: columns.optional_document()?,
         liveness: columns.optional_document()?,
+        canary: columns.optional_document()?,
         cancel: read_wish(columns)?,
         fence: Fence(columns.number()?),
         version: Version(columns.number()?),
@@ -161,6 +164,7 @@ pub(super) fn insert(connection: &Connection, deployment: &Deployment, documents
         documents.bake,
         expects,
         documents.liveness,
+        documents.canary,
         rows::integer("fence", deployment.fence.0)?,
         rows::integer("version", deployment.version.0)?,
         deployment.created_by.as_str(),
@@ -192,6 +196,7 @@ pub(super) fn update(
         documents.approval,
         documents.bake,
         documents.liveness,
+        documents.canary,
         rows::integer("fence", deployment.fence.0)?,
         rows::integer("version", version.0)?,
         deployment.started_at.map(|at| at.as_micros()),

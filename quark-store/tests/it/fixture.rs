@@ -94,6 +94,7 @@ pub(crate) fn deployment(app: &str, at: Timestamp) -> Deployment {
         bake: None,
         expects: None,
         liveness: None,
+        canary: None,
         created_at: at,
         started_at: None,
         finished_at: None,

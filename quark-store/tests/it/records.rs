@@ -55,6 +55,7 @@ async fn a_commit_is_read_back_whole() {
         domains: spec("shop").domains,
         blue: Some(Endpoint::new("127.0.0.1:31000")),
         green: Some(Endpoint::new("127.0.0.1:31001")),
+        canary: quark_core::Share::of_hundred(25).ok(),
     };
     commit.serving = Some(serving.clone());
     let mut done = step(StepName::Probe, 1, at);

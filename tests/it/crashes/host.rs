@@ -77,6 +77,9 @@ impl Host {
             app["liveness"] = liveness;
         }
         app["hooks"] = scenario.hooks();
+        if let Some(canary) = scenario.canary() {
+            app["canary"] = canary;
+        }
         self.api.ask("POST", "/api/v1/apps", &app.to_string()).await;
     }
 

@@ -3,8 +3,8 @@
 //!
 //! Each line: what is tested; where the engine dies
 //! (`examples/server/crash_points.rs` says what the names mean); what it is doing; which version nginx answers with
-//! while it is dead; which containers Docker has then. Versions are numbers;
-//! `-` is none.
+//! while it is dead, `or` between two that share the requests; which containers Docker
+//! has then. Versions are numbers; `-` is none.
 
 use std::collections::BTreeSet;
 
@@ -167,6 +167,18 @@ points! {
     before_the_last_hook:                "intent:post_retire",  HookedRetire, "2", "2";
     after_the_last_hook:                 "outcome:post_retire", HookedRetire, "2", "2 exited, 2";
     after_the_outcome_of_the_last_hook:  "after:post_retire",   HookedRetire, "2", "2 exited, 2";
+    // A version that gets half of the requests first.
+    before_the_intent_to_shift:         "before:shift",     Share, "1", "1, 2";
+    before_shifting:                    "intent:shift",     Share, "1", "1, 2";
+    after_shifting:                     "outcome:shift",    Share, "1 or 2", "1, 2";
+    after_the_outcome_of_shifting:      "after:shift",      Share, "1 or 2", "1, 2";
+    before_promoting_what_has_a_share:  "intent:promote",   Share, "1 or 2", "1, 2";
+
+    // Likewise, and somebody changes their mind.
+    after_a_cancel_of_what_has_a_share: "after:cancel",     CancelShare, "1 or 2", "1, 2";
+    before_taking_a_share_back:         "intent:revert",    CancelShare, "1 or 2", "1, 2";
+    after_taking_a_share_back:          "outcome:revert",   CancelShare, "1", "1, 2";
+    after_undoing_what_had_a_share:     "outcome:undo",     CancelShare, "1", "1";
 
     // The end of an app.
     before_a_removal_is_written:        "before:queued",    Remove, "2", "1, 2";
@@ -232,6 +244,10 @@ without_docker! {
     after_taking_back: "outcome:roll_back", TakeBack;
     before_restarting: "intent:restart", Restart;
     after_restarting: "outcome:restart", Restart;
+    before_shifting: "intent:shift", Share;
+    after_shifting: "outcome:shift", Share;
+    before_taking_a_share_back: "intent:revert", CancelShare;
+    after_taking_a_share_back: "outcome:revert", CancelShare;
     before_the_promotion: "intent:promote", Replace;
     after_the_promotion: "outcome:promote", Replace;
     before_the_first_hook: "intent:pre_deploy", Hooked;

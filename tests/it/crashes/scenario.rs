@@ -37,6 +37,10 @@ pub(super) enum Scenario {
     RollBack,
     /// Version 2 is not well any more once it serves, and is taken back by itself.
     TakeBack,
+    /// Version 2 gets half of the requests before it takes the place of version 1.
+    Share,
+    /// Likewise, and it is cancelled while it has half of them.
+    CancelShare,
     /// The app is removed, with version 2 live and version 1 standing by.
     Remove,
     /// An engine starts, and finds that somebody has removed the container of
@@ -74,7 +78,7 @@ pub(super) struct End {
     pub(super) serves: &'static str,
     /// Which containers are there.
     pub(super) containers: &'static str,
-    /// Which versions users see meanwhile, in this order.
+    /// Which versions users see meanwhile, in this order; any, if none is named.
     pub(super) seen: &'static [&'static str],
 }
 
@@ -116,6 +120,15 @@ impl Scenario {
             Self::HookedRetire => json!({ "post_retire": hook }),
             _ => json!({}),
         }
+    }
+    /// Which share of the requests a version gets first, and for how long, if it does.
+    pub(super) fn canary(self) -> Option<Value> {
+        let hold = match self {
+            Self::Share => 2_000,
+            Self::CancelShare => 120_000,
+            _ => return None,
+        };
+        Some(json!({ "steps": [{ "percent": 50, "hold_ms": hold }], "interval_ms": 200 }))
     }
 
     /// Whether something is taken away after the end of the deployment.
@@ -161,11 +174,13 @@ impl Scenario {
         const PRINTS: Request = Reach("logs", "text", "line 1");
         const PROBES: Request = Reach("events", "step", "probe");
         const BAKES: Request = Reach("events", "event", "bake_started");
+        const SHARES: Request = Reach("events", "event", "canary_shifted");
         match self {
             Self::First => vec![Deploy(Version::One)],
-            Self::Replace | Self::Hooked | Self::HookedRetire | Self::Retire | Self::Refuse => {
+            Self::Replace | Self::Hooked | Self::HookedRetire | Self::Retire | Self::Refuse | Self::Share => {
                 vec![Deploy(Version::Two)]
             }
+            Self::CancelShare => vec![Deploy(Version::Two), SHARES, Cancel],
             Self::Build => vec![Deploy(Version::Slow)],
             Self::ReplaceStandby => vec![Deploy(Version::Three)],
             Self::Fail => vec![Deploy(Version::Crashing)],
@@ -227,6 +242,9 @@ impl Scenario {
             Self::Supersede => ("succeeded", "3", "1, 3", &["1", "3"]),
             Self::RollBack => ("succeeded", "1", "1, 2", &["2", "1"]),
             Self::TakeBack => ("rolled_back", "1", "1", &["1", "2", "1"]),
+            // Users see both versions for a while, in any order.
+            Self::Share => ("succeeded", "2", "1, 2", &[]),
+            Self::CancelShare => ("cancelled", "1", "1", &[]),
             Self::Remove => ("succeeded", "-", "-", &[]),
             Self::Mend => ("succeeded", "2", "1, 2", &["2", "1", "2"]),
             Self::Collect => ("succeeded", "1", "1", &["1"]),

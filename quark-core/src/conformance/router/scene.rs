@@ -55,6 +55,7 @@ impl<'a> Scene<'a> {
             green: self.green.endpoint(),
             active,
             backup: false,
+            canary: None,
         }
     }
 
@@ -100,6 +101,29 @@ impl<'a> Scene<'a> {
         Ok(request)
     }
 
+    /// Sends requests to `/hold` until the slot has got one; those that another
+    /// slot has got are answered.
+    pub(super) async fn hold_at(&self, slot: Slot) -> CaseResult<Held> {
+        for _ in 0..1000 {
+            let (mut client, host) = (self.fixture.client(), self.host.clone());
+            let request = tokio::spawn(async move { client.send(&host, "/hold").await });
+            let request = Held(tokio_util::task::AbortOnDropHandle::new(request));
+            let arrives = async {
+                tokio::select! {
+                    () = self.slot(slot).holds(1) => true,
+                    () = self.slot(slot.other()).holds(1) => false,
+                }
+            };
+            if within("a request arriving at a slot", arrives).await? {
+                return Ok(request);
+            }
+            self.slot(slot.other()).release();
+            request.answer().await?;
+            within("a request leaving its slot", self.slot(slot.other()).holds(0)).await?;
+        }
+        Err(format!("of 1000 requests none has reached the {slot} slot"))
+    }
+
     /// A client that has a connection which it keeps.
     pub(super) async fn kept_client(&self) -> CaseResult<Box<dyn RouterClient>> {
         let mut client = self.fixture.client();
@@ -125,8 +149,12 @@ pub(super) fn call(fence: Fence) -> Call {
 /// Checks what a router sees of an app.
 pub(super) async fn sees(router: &dyn Router, app: &AppName, route: Option<&Route>) -> CaseResult {
     let seen = worked("observe", within("observe", router.observe(app)).await?)?;
-    let wanted =
-        route.map(|route| EffectiveRoute { active: route.active, backup: route.backup, generation: route.generation });
+    let wanted = route.map(|route| EffectiveRoute {
+        active: route.active,
+        backup: route.backup,
+        generation: route.generation,
+        canary: route.canary,
+    });
     ensure!(seen == wanted, "observe tells {seen:?} instead of {wanted:?}");
     Ok(())
 }

@@ -15,11 +15,11 @@ use crate::conformance::outcome::{ensure, within};
 use crate::deployment::Slot;
 
 /// Clients that send without a pause, each on a connection of its own.
-const CLIENTS: u64 = 4;
+pub(super) const CLIENTS: u64 = 4;
 /// How often the slot changes.
 const SWITCHES: u64 = 24;
 /// Answers between two changes, so that each one happens in the midst of work.
-const BETWEEN: u64 = 4 * CLIENTS;
+pub(super) const BETWEEN: u64 = 4 * CLIENTS;
 
 /// "`apply` returns when what it describes is confirmed to be in force."
 pub async fn apply_returns_when_in_force(fixture: &dyn RouterFixture) -> CaseResult {
@@ -53,8 +53,7 @@ pub async fn switching_loses_no_request(fixture: &dyn RouterFixture) -> CaseResu
         scene.apply(&scene.route(generation, slot_of(generation))).await?;
     }
     load.wait_for(BETWEEN).await?;
-    load.stop.cancel();
-    within("the clients' end", async { while clients.join_next().await.is_some() {} }).await?;
+    load.end(clients).await?;
     load.check(&[scene.identity(Slot::Blue), scene.identity(Slot::Green)])?;
 
     let answer = idle.send(&scene.host, "/").await.map_err(|why| format!("on an idle connection: {why}"))?;
@@ -72,7 +71,7 @@ fn slot_of(generation: u64) -> Slot {
 
 /// What the clients have seen so far.
 #[derive(Default)]
-struct Load {
+pub(super) struct Load {
     answers: Mutex<BTreeMap<String, u64>>,
     failures: Mutex<Vec<String>>,
     /// Answers and failures together.
@@ -81,8 +80,14 @@ struct Load {
 }
 
 impl Load {
+    /// Has the clients end, and waits for that.
+    pub(super) async fn end(&self, mut clients: JoinSet<()>) -> CaseResult {
+        self.stop.cancel();
+        within("the clients' end", async { while clients.join_next().await.is_some() {} }).await
+    }
+
     /// Waits for that many further requests; fails with the first one that was lost.
-    async fn wait_for(&self, further: u64) -> CaseResult {
+    pub(super) async fn wait_for(&self, further: u64) -> CaseResult {
         let mut sent = self.sent.subscribe();
         let wanted = *sent.borrow_and_update() + further;
         let failed = || self.failures.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
@@ -91,7 +96,7 @@ impl Load {
         failed().map_or(Ok(()), |why| Err(format!("{why} (after {} requests)", *self.sent.borrow())))
     }
 
-    fn check(&self, identities: &[String]) -> CaseResult {
+    pub(super) fn check(&self, identities: &[String]) -> CaseResult {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(failures.is_empty(), "{} requests were lost: {:?}", failures.len(), failures.first());
@@ -105,7 +110,7 @@ impl Load {
 }
 
 /// Sends until it is told to stop or a request is lost.
-async fn hammer(mut client: Box<dyn RouterClient>, host: Domain, load: Arc<Load>) {
+pub(super) async fn hammer(mut client: Box<dyn RouterClient>, host: Domain, load: Arc<Load>) {
     while !load.stop.is_cancelled() {
         let lost = match client.send(&host, "/").await {
             Ok(identity) => {

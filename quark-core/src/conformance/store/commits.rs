@@ -46,6 +46,7 @@ pub async fn a_commit_happens_as_a_whole(fixture: &dyn StoreFixture) -> CaseResu
         approval: Some(sample::approval()),
         bake: Some(worked("making a watch", sample::bake())?),
         liveness: Some(sample::liveness()),
+        canary: Some(worked("making a share", sample::canary())?),
         version: Version(77),
         cancel: Some(crate::deployment::CancelRequest::new("nobody", moment(9))),
         ..commit.deployment

@@ -9,9 +9,10 @@ use crate::app::{
 };
 use crate::clock::Timestamp;
 use crate::deployment::{
-    Answer, Approval, Bake, BakeOutcome, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint,
-    Expectation, Failure, Fence, Generation, IdempotencyKey, Instance, InstanceState, Liveness, Occupant, Revision,
-    Serving, Slot, Standby, State, StepName, StepOutput, StepPhase, StepRecord, TeamId, Traffic, Trigger, Version,
+    Answer, Approval, Bake, BakeOutcome, Canary, CanaryOutcome, ContainerName, Deployment, DeploymentId,
+    DeploymentKind, Endpoint, Expectation, Failure, Fence, Generation, IdempotencyKey, Instance, InstanceState,
+    Liveness, Occupant, Revision, Serving, Share, Slot, Standby, State, StepName, StepOutput, StepPhase, StepRecord,
+    TeamId, Traffic, Trigger, Version,
 };
 use crate::error::{ErrorClass, ErrorKind};
 use crate::{EnvKey, Result, Secret};
@@ -67,6 +68,7 @@ pub(super) fn deployment(app: &App, at: Timestamp) -> Result<Deployment> {
         bake: None,
         expects: Some(Expectation { version: Version(3), live: Some(id), standby: None }),
         liveness: None,
+        canary: None,
         created_at: at,
         started_at: None,
         finished_at: None,
@@ -110,6 +112,22 @@ pub(super) fn liveness() -> Liveness {
         rollback: Some(DeploymentId::generate()),
         held: Some(failure()),
     }
+}
+/// The way of a version through its steps, with nothing left out.
+pub(super) fn canary() -> Result<Canary> {
+    Ok(Canary {
+        began_at: moment(55),
+        step: 1,
+        share: Some(Share::of_hundred(25)?),
+        held_since: Some(moment(56)),
+        ends_at: Some(moment(58)),
+        held: Duration::from_millis(60_250),
+        unwell: 2,
+        unwell_at: Some(moment(57)),
+        unseen: 1,
+        failure: Some(failure()),
+        outcome: Some(CanaryOutcome::TakenBack),
+    })
 }
 
 /// Why something failed, with nothing left out.
@@ -188,5 +206,6 @@ pub(super) fn serving(live: &Deployment, before: DeploymentId) -> Serving {
         domains: live.release.domains.clone(),
         blue: Some(Endpoint::new(format!("{}-blue:8123", live.app))),
         green: Some(Endpoint::new(format!("{}-green:8123", live.app))),
+        canary: Share::of_hundred(25).ok(),
     }
 }

@@ -169,12 +169,27 @@ fn waits_for(facts: &Facts, deployment: &Deployment, earlier: Option<&&Deploymen
             let failure = bake.failure.clone().filter(|_| bake.unwell > 0);
             Some(Wait::Bake { until: bake.ends_at, unwell: bake.unwell, failure })
         }
+        (State::Canary, _) if deployment.canary.as_ref().is_some_and(|canary| !canary.is_shifting()) => {
+            let canary = deployment.canary.as_ref()?;
+            let failure = canary.failure.clone().filter(|_| canary.unwell > 0);
+            Some(Wait::Canary {
+                percent: canary.share?,
+                step: canary.step + 1,
+                steps: deployment.release.canary.as_ref().map_or(0, |policy| policy.steps.len()),
+                until: canary.ends_at?,
+                unwell: canary.unwell,
+                failure,
+            })
+        }
         (State::Queued, Some(earlier)) => Some(Wait::Earlier(earlier.sequence)),
         (State::Queued, None) => Some(Wait::Worker),
         _ => {
             let last = facts.steps.last()?;
             let failed = last.phase == StepPhase::Failed && retry::is_worth_it(&facts.steps, last);
-            let at = last.finished_at.unwrap_or(last.started_at).after(retry::backoff(last.name, last.attempt));
+            let at = last
+                .finished_at
+                .unwrap_or(last.started_at)
+                .after(retry::backoff(last.name, retry::tries(&facts.steps, last)));
             (failed && at > facts.at).then_some(Wait::Attempt(at))
         }
     }
@@ -186,7 +201,7 @@ fn findings(facts: &Facts, explanation: &Explanation) -> Vec<Finding> {
     found.extend(facts.containers.as_ref().err().cloned().map(|why| Finding::RuntimeAway { why }));
     found.extend(facts.route.as_ref().err().cloned().map(|why| Finding::RouterAway { why }));
     if let (Ok(containers), Ok(route)) = (&facts.containers, &facts.route) {
-        let switching = facts.unfinished.iter().any(|deployment| is_switching(deployment.state));
+        let switching = facts.unfinished.iter().any(is_switching);
         let drift = drift(&facts.app, &facts.instances, containers, route.clone(), switching);
         found.extend(drift.into_iter().map(|drift| finding(&facts.app, drift)));
     }
@@ -245,6 +260,7 @@ fn finding(app: &AppRecord, drift: Drift) -> Finding {
         Drift::Misrouted(at) => {
             Finding::WrongRoute { at, should: app.serving.live.as_ref().map_or(at.other(), |live| live.slot) }
         }
+        Drift::Misshared(at) => Finding::WrongShare { at, should: app.serving.canary },
         Drift::Routed => Finding::NeedlessRoute,
     }
 }
@@ -303,6 +319,7 @@ fn is_mended(finding: &Finding) -> bool {
             | Finding::ContainerStopped { .. }
             | Finding::NoRoute
             | Finding::WrongRoute { .. }
+            | Finding::WrongShare { .. }
             | Finding::NeedlessRoute
     )
 }

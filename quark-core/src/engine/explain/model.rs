@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::text;
 use crate::app::{AppName, CommitSha, HookPoint, ImageRef};
 use crate::clock::Timestamp;
-use crate::deployment::{ContainerName, DeploymentId, DeploymentKind, Failure, Shortage, Slot, State, StepName};
+use crate::deployment::{ContainerName, DeploymentId, DeploymentKind, Failure, Share, Shortage, Slot, State, StepName};
 
 /// What an app is, what it should be, why it is not, and what comes next.
 ///
@@ -165,6 +165,21 @@ pub enum Wait {
         /// When it fails if there is none by then.
         until: Timestamp,
     },
+    /// For the end of the time for which it gets a share of the requests.
+    Canary {
+        /// How many of a hundred.
+        percent: Share,
+        /// Which of its app's steps that is, from 1.
+        step: usize,
+        /// How many there are.
+        steps: usize,
+        /// When it is over, if the version is well then.
+        until: Timestamp,
+        /// How often in a row it was found unwell.
+        unwell: u32,
+        /// What was wrong at the last time.
+        failure: Option<Failure>,
+    },
 }
 
 /// Something that is not as it should be.
@@ -205,6 +220,13 @@ pub enum Finding {
         at: Slot,
         /// Where it should.
         should: Slot,
+    },
+    /// The slot that is not live gets another share of the requests than it should.
+    WrongShare {
+        /// What it gets, if anything.
+        at: Option<Share>,
+        /// What it should, if anything.
+        should: Option<Share>,
     },
     /// Nothing is live and there is a route.
     NeedlessRoute,
@@ -372,6 +394,7 @@ impl Finding {
             Self::ContainerStopped { .. } => "container_stopped",
             Self::NoRoute => "no_route",
             Self::WrongRoute { .. } => "wrong_route",
+            Self::WrongShare { .. } => "wrong_share",
             Self::NeedlessRoute => "needless_route",
             Self::MendFails { .. } => "mend_fails",
             Self::RetirementFails { .. } => "retirement_fails",

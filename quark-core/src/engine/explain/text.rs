@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Explanation, Finding, Kept, Next, Served, Step, VersionName, Wait, Work};
 use crate::clock::Timestamp;
-use crate::deployment::{DeploymentKind, State};
+use crate::deployment::{DeploymentKind, Failure, Share, State};
 
 /// The characters of a commit that people read.
 const SHORT: usize = 7;
@@ -149,15 +149,15 @@ impl fmt::Display for At<'_, (State, &Wait)> {
                     }
                     _ => f.write_str("serves, and is watched until something can be said about it")?,
                 }
-                match failure {
-                    Some(failure) => write!(
-                        f,
-                        "; found unwell {unwell} {} in a row: {}",
-                        if *unwell == 1 { "time" } else { "times" },
-                        failure.message
-                    ),
-                    None => Ok(()),
+                found_unwell(f, *unwell, failure.as_ref())
+            }
+            Wait::Canary { percent, step, steps, until, unwell, failure } => {
+                write!(f, "gets {percent} of the requests (step {step} of {steps})")?;
+                match until {
+                    until if until > now => write!(f, " for another {}", span(until.since(*now)))?,
+                    _ => f.write_str(" until something can be said about it")?,
                 }
+                found_unwell(f, *unwell, failure.as_ref())
             }
             Wait::Host { why, until, .. } => {
                 write!(f, "waits for room on the machine, for another {} at most: {why}", span(until.since(*now)))
@@ -165,6 +165,12 @@ impl fmt::Display for At<'_, (State, &Wait)> {
             Wait::SafeMode => write!(f, "{state}, waits for the end of safe mode"),
         }
     }
+}
+
+fn found_unwell(f: &mut fmt::Formatter<'_>, unwell: u32, failure: Option<&Failure>) -> fmt::Result {
+    let Some(failure) = failure else { return Ok(()) };
+    let times = if unwell == 1 { "time" } else { "times" };
+    write!(f, "; found unwell {unwell} {times} in a row: {}", failure.message)
 }
 
 impl fmt::Display for At<'_, Step> {
@@ -194,6 +200,10 @@ impl fmt::Display for Finding {
             Self::ContainerStopped { container } => write!(f, "the live container `{container}` does not run"),
             Self::NoRoute => f.write_str("the router knows no route to what is live"),
             Self::WrongRoute { at, should } => write!(f, "the route points at {at} and should at {should}"),
+            Self::WrongShare { at, should } => {
+                let told = |share: &Option<Share>| share.map_or_else(|| "none".to_owned(), |share| share.to_string());
+                write!(f, "the slot that is not live gets {} of the requests and should get {}", told(at), told(should))
+            }
             Self::NeedlessRoute => f.write_str("there is a route although nothing is live"),
             Self::MendFails { failure } => write!(f, "it could not be mended so far: {failure}"),
             Self::RetirementFails { failure } => write!(f, "the standby could not be retired so far: {failure}"),

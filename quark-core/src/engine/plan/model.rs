@@ -195,6 +195,15 @@ pub enum Effect {
     },
     /// What a hook has left is removed.
     Tidy,
+    /// It gets a share of the requests; what is live gets the rest.
+    Share {
+        /// So many of a hundred.
+        percent: u8,
+        /// The slot that gets them.
+        to: Slot,
+    },
+    /// It keeps that share while it is watched, and loses it if it is not well.
+    Hold,
 }
 
 /// What users notice of a plan.
@@ -253,6 +262,8 @@ impl Effect {
             Self::TakeAway => "take_away",
             Self::Hook { .. } => "hook",
             Self::Tidy => "tidy",
+            Self::Share { .. } => "share",
+            Self::Hold => "hold",
         }
     }
 }

@@ -68,6 +68,7 @@ pub(super) fn rehearse(snapshot: Snapshot, live: Option<&Deployment>, known: &Kn
                 steps.extend(watch(&draft));
                 settle::baked(&mut draft, crate::deployment::BakeOutcome::Passed, known.now);
             }
+            Decision::Hold => steps.extend(hold(&mut draft, known)),
             Decision::Finish(conclusion) => draft.finish(conclusion, known.now),
             Decision::Vacate | Decision::Wait(_) | Decision::Done => return Err(endless()),
         }
@@ -93,6 +94,10 @@ fn goes_well(draft: &mut Draft, name: StepName, known: &Known<'_>) -> Result<Pla
             ..StepOutput::default()
         },
         StepName::Build => StepOutput { artifact: Some(unknown_image()), ..StepOutput::default() },
+        StepName::Shift => {
+            step::plan_share(draft)?;
+            StepOutput::default()
+        }
         StepName::Create => {
             take_slot(draft);
             StepOutput::default()
@@ -148,6 +153,11 @@ fn effect(snapshot: &Snapshot, name: StepName, known: &Known<'_>) -> Result<Effe
         (StepName::Create, _) => Effect::Create { slot: idle_slot(snapshot) },
         (StepName::Start, _) => Effect::Start,
         (StepName::Probe, _) => Effect::Probe { successes: release.health.successes },
+        (StepName::Shift, _) => {
+            let canary = deployment.canary.as_ref().zip(release.canary.as_ref());
+            let step = canary.and_then(|(canary, policy)| policy.steps.get(canary.step));
+            Effect::Share { percent: step.map_or(0, |step| step.percent), to: idle_slot(snapshot) }
+        }
         (StepName::Promote, _) => {
             let to = deployment.slot.unwrap_or_else(|| idle_slot(snapshot));
             Effect::Promote { from: live.map(|live| live.slot), to }
@@ -171,6 +181,15 @@ fn question(draft: &Draft) -> Option<PlannedStep> {
     let policy = draft.snapshot().deployment.release.approval.clone()?;
     let at_most = Some(policy.auto_approve.unwrap_or(policy.expires));
     Some(PlannedStep { effect: Effect::Ask { policy }, step: None, at_most, last_took: None })
+}
+
+/// The share of a step is held for its time.
+fn hold(draft: &mut Draft, known: &Known<'_>) -> Option<PlannedStep> {
+    let deployment = draft.snapshot().deployment.clone();
+    let (canary, policy) = (deployment.canary?, deployment.release.canary.clone()?);
+    let lasts = policy.steps.get(canary.step).map(|step| step.hold);
+    settle::passed(draft, canary, &policy, known.now);
+    Some(PlannedStep { effect: Effect::Hold, step: None, at_most: lasts, last_took: None })
 }
 
 fn watch(draft: &Draft) -> Option<PlannedStep> {

@@ -100,6 +100,8 @@ impl fmt::Display for Effect {
             Self::Retire => f.write_str("stop and remove the version before"),
             Self::Unroute => f.write_str("take its route away"),
             Self::Hook { point } => write!(f, "run the {point} hook in a container of the new image"),
+            Self::Share { percent, to } => write!(f, "send {percent} % of the requests to {to}"),
+            Self::Hold => f.write_str("watch it, and take the share back if it is not well"),
             Self::Tidy => f.write_str("remove what the hook has left"),
             Self::TakeAway => f.write_str("stop and remove its containers, and forget it"),
         }

@@ -3,7 +3,7 @@
 
 use super::{StepContext, labels};
 use crate::backend::{Call, Snapshot};
-use crate::deployment::StepOutput;
+use crate::deployment::{Serving, StepOutput};
 use crate::engine::reconcile::strays;
 use crate::{Error, ErrorKind, Result};
 
@@ -25,8 +25,11 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
 async fn still_routed(context: &StepContext, snapshot: &Snapshot, call: &Call) -> Result<()> {
     let app = &snapshot.deployment.app;
     let Some(seen) = call.bound("router.observe", context.shared.router.observe(app)).await? else { return Ok(()) };
-    let live = snapshot.app.as_ref().and_then(|app| app.serving.live.as_ref());
-    if live.is_some_and(|live| live.slot == seen.active) {
+    let serving = snapshot.app.as_ref().map(|app| &app.serving);
+    let is_right = |serving: &Serving| {
+        serving.live.as_ref().is_some_and(|live| live.slot == seen.active) && serving.canary == seen.canary
+    };
+    if serving.is_some_and(is_right) {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Unavailable, format!("requests of `{app}` may still go to what nothing refers to"))

@@ -43,7 +43,7 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
                 shared.router.remove(call, &snapshot.deployment.app).await?;
                 done.push("took the route away".to_owned());
             }
-            Drift::Unrouted | Drift::Misrouted(_) => {
+            Drift::Unrouted | Drift::Misrouted(_) | Drift::Misshared(_) => {
                 let app = app(snapshot)?;
                 let Some(live) = &app.serving.live else { continue };
                 let standby = app.serving.standby.as_ref();
@@ -52,9 +52,12 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
                     None => false,
                 };
                 let generation = app.serving.generation;
-                let wanted = route(&app.spec.name, &app.serving, &context.lease, generation, live.slot, backup)?;
+                let mut wanted = route(&app.spec.name, &app.serving, &context.lease, generation, live.slot, backup)?;
+                // What gets a share is not live, and is watched by its own deployment.
+                wanted.canary = app.serving.canary;
                 shared.router.apply(call, &wanted).await?;
-                done.push(format!("routed to {}", live.slot));
+                let share = wanted.canary.map(|share| format!(", {share} to the other slot")).unwrap_or_default();
+                done.push(format!("routed to {}{share}", live.slot));
             }
         }
     }

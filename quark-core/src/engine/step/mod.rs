@@ -12,6 +12,7 @@ mod probe;
 mod promote;
 mod restart;
 mod roll_back;
+mod shift;
 mod start;
 mod undo;
 
@@ -34,6 +35,7 @@ pub(super) use hook::{STILL_RUNS, exit_code};
 pub(super) use probe::{LAST_LOOKS, Sight, glance, is_down, still_healthy, still_reached};
 pub(super) use restart::may_start;
 pub(super) use roll_back::can_go_back;
+pub(super) use shift::plan as plan_share;
 
 /// The code of an error of the store while a step was only planned.
 pub(super) const STORE_AWAY: &str = "store_away";
@@ -71,8 +73,17 @@ pub(super) async fn plan(context: &StepContext, draft: &mut Draft, step: StepNam
             // The switch, and the backup that follows it.
             reserve_generations(draft, 2);
         }
+        StepName::Shift if !resumed => {
+            promote::ask(context, draft.snapshot()).await?;
+            shift::plan(draft)?;
+            reserve_generations(draft, 1);
+        }
         // The way back.
-        StepName::RollBack | StepName::Revert if !resumed => reserve_generations(draft, 1),
+        StepName::RollBack if !resumed => reserve_generations(draft, 1),
+        StepName::Revert if !resumed => {
+            draft.serve(|serving| serving.canary = None);
+            reserve_generations(draft, 1);
+        }
         StepName::Drain | StepName::Clear => clear::plan(context, draft).await?,
         StepName::Mend => restart::plan_mend(context, draft).await?,
         StepName::Restart => restart::plan(context, draft),
@@ -102,6 +113,7 @@ pub(super) async fn run(
         StepName::Create => create::run(context, snapshot, call).await,
         StepName::Start => start::run(context, snapshot, call).await,
         StepName::Probe => probe::run(context, snapshot, call, deadline).await,
+        StepName::Shift => shift::run(context, snapshot, call).await,
         StepName::Promote => promote::run(context, snapshot, call).await,
         StepName::RollBack => roll_back::run(context, snapshot, call).await,
         StepName::Revert => promote::revert(context, snapshot, call).await,
@@ -128,6 +140,7 @@ pub(super) fn limit(step: StepName, release: &App) -> Duration {
         StepName::Build => timing.build,
         StepName::Create
         | StepName::Start
+        | StepName::Shift
         | StepName::Promote
         | StepName::RollBack
         | StepName::Revert
@@ -168,9 +181,9 @@ pub(super) fn can_be_cancelled(step: StepName) -> bool {
 }
 
 /// Whether the intent of this step must not be written after a cancel. The
-/// promotion's effect cannot be cancelled, its intent can: one row decides.
+/// effect of a switch cannot be cancelled, its intent can: one row decides.
 pub(super) fn yields_to_cancel(step: StepName) -> bool {
-    can_be_cancelled(step) || step == StepName::Promote
+    can_be_cancelled(step) || matches!(step, StepName::Shift | StepName::Promote)
 }
 
 /// Whether a shutdown of the engine breaks the step off; the next engine does

@@ -78,7 +78,10 @@ pub(super) async fn doubt_if_ahead(
 /// in time, a deployment may be begun for a second time that was live before.
 pub(super) fn serves(seen: Option<&EffectiveRoute>, observed: &ObservedContainer) -> bool {
     let slot = observed.labels.get(label::SLOT).map(String::as_str);
-    observed.state == ContainerState::Running && seen.is_some_and(|seen| slot == Some(seen.active.as_str()))
+    let gets_requests = |seen: &EffectiveRoute| {
+        slot == Some(seen.active.as_str()) || seen.canary.is_some() && slot == Some(seen.active.other().as_str())
+    };
+    observed.state == ContainerState::Running && seen.is_some_and(gets_requests)
 }
 
 /// Whether an instance is left to people, because it serves.

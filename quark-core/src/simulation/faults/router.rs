@@ -25,6 +25,10 @@ pub(crate) struct FaultyRouter {
 
 #[async_trait]
 impl Router for FaultyRouter {
+    fn splits(&self) -> bool {
+        self.inner.splits()
+    }
+
     async fn apply(&self, call: &Call, route: &Route) -> Result<()> {
         let op = Op::RouterApply;
         self.gate.sim.change(self.gate.process, &Change::Asked { op, call, container: None, route: Some(route) });

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Invariant;
+use super::canary::intends;
 use crate::app::ApprovalPolicy;
 use crate::backend::Commit;
-use crate::deployment::{Answer, Approval, Deployment, DeploymentId, DeploymentKind, StepName, StepPhase};
+use crate::deployment::{Answer, Approval, Deployment, DeploymentId, DeploymentKind, StepName};
 use crate::simulation::change::{Change, Circumstances};
 use crate::simulation::ledger::Ledger;
 
@@ -58,9 +59,9 @@ fn agreed(deployment: &Deployment, policy: &ApprovalPolicy) -> Verdict {
     Ok(())
 }
 
-/// Whether this commit begins a promotion.
+/// Whether this commit begins a promotion, or gives it its first users.
 fn promotes(commit: &Commit) -> bool {
-    commit.steps.iter().any(|step| step.name == StepName::Promote && step.phase == StepPhase::Intent)
+    [StepName::Shift, StepName::Promote].into_iter().any(|step| intends(commit, step))
 }
 
 impl Invariant for ApprovedFirst {

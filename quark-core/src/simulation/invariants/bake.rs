@@ -65,7 +65,7 @@ impl BakedThrough {
     }
 }
 
-fn endpoint_of<'a>(app: Option<&'a AppEntry>, deployment: &Deployment) -> Option<&'a Endpoint> {
+pub(super) fn endpoint_of<'a>(app: Option<&'a AppEntry>, deployment: &Deployment) -> Option<&'a Endpoint> {
     app?.serving.endpoint(deployment.slot?)
 }
 

@@ -11,7 +11,7 @@
 //! | `newest-wins` | an older version never follows a newer one, unless somebody rolls back |
 //! | `ports-unique` | no two slots share an address |
 //! | `one-per-key` | the same wish, made twice, is one deployment |
-//! | `protected` | nothing that serves, stands by or is being promoted is stopped or removed |
+//! | `protected` | nothing that serves, gets a share of the requests, stands by or is being promoted is stopped or removed |
 //! | `started-once` | a container is started once, unless something has harmed it |
 //! | `healthy-route` | users are only sent to a process that runs and was found well |
 //! | `route-kept` | outside of a promotion users are sent to what the store says is live |
@@ -42,6 +42,9 @@
 //! | `hook-once` | a hook is started once, unless the world has harmed it |
 //! | `hooks-in-order` | nothing is started before its first hook went well, nor promoted before its second; the others run once it serves, and once it is gone |
 //! | `overlaid` | each app of a project is what the project says at each of its changes, the environment before the template; so is what is deployed of it |
+//! | `share-meant` | no version gets a larger share of the requests than was written down for it before, and none once its deployment has ended |
+//! | `step-by-step` | what gets its users by steps is promoted after all of them: each held for its time, and well at its end |
+//! | `taken-for-cause` | a share is taken back from what does not run, was found unwell as often as its policy asks for, could not be looked at, or is not wanted |
 //! | `safe-mode` | a store that went back in time is noticed, and nothing is touched until a person resumes |
 //! | `as-planned` | a plan is followed if what it was made from is still so, or not at all |
 //! | `counted-once` | each deployment that has ended is counted once at most; exactly once if nothing went wrong |
@@ -54,6 +57,7 @@
 
 mod approval;
 mod bake;
+mod canary;
 mod doubt;
 mod hooks;
 mod leases;
@@ -165,5 +169,8 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(liveness::LeftForCause::default()),
         Box::new(hooks::HookOnce::default()),
         Box::new(hooks::HooksInOrder::default()),
+        Box::new(canary::ShareMeant::default()),
+        Box::new(canary::StepByStep::default()),
+        Box::new(canary::TakenForCause::default()),
     ]
 }

@@ -184,9 +184,9 @@ impl Invariant for OftenEnough {
             }
             // What the store has forgotten may answer at the same address.
             Change::Committed(_) if ledger.was_restored() => {}
-            Change::Committed(commit) if commit.deployment.state == State::Promoting => {
+            Change::Committed(commit) if matches!(commit.deployment.state, State::Canary | State::Promoting) => {
                 let known = ledger.deployment(commit.deployment.id);
-                if known.is_some_and(|known| known.state != State::Promoting) {
+                if known.is_some_and(|known| known.state != commit.deployment.state) {
                     return self.check(ledger, &commit.deployment);
                 }
             }

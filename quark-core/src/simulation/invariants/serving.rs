@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Invariant;
 use crate::app::AppName;
+use crate::backend::Route;
 use crate::deployment::{ContainerName, DeploymentKind, Endpoint, State, StepName, StepPhase};
 use crate::simulation::change::{Change, Circumstances};
 use crate::simulation::executor::ProcessId;
@@ -50,6 +51,9 @@ impl Protected {
             if answers && route.backup.as_ref() == Some(&container.endpoint) {
                 return Err(format!("{label} was ended while it stood in"));
             }
+            if answers && route.canary.as_ref().is_some_and(|(_, endpoint)| *endpoint == container.endpoint) {
+                return Err(format!("{label} was ended while it got a share of the requests"));
+            }
         }
         // An app that is removed has no version worth keeping once its route is gone.
         if app.removing || !app.exists {
@@ -67,8 +71,9 @@ impl Protected {
         if waits.is_some_and(|standby| standby.occupant.slot == row.slot) {
             return Err(format!("{label} was ended while it stood by"));
         }
-        if active.is_some_and(|active| active.state == State::Promoting && active.slot == Some(row.slot)) {
-            return Err(format!("{label} was ended while it was being promoted"));
+        let gets_users = |state| matches!(state, State::Canary | State::Promoting);
+        if let Some(active) = active.filter(|active| gets_users(active.state) && active.slot == Some(row.slot)) {
+            return Err(format!("{label} was ended while it was {}", active.state));
         }
         Ok(())
     }
@@ -138,31 +143,12 @@ impl Invariant for StartedOnce {
 #[derive(Debug, Default)]
 pub(super) struct HealthyRoute {
     led_to: Option<Endpoint>,
+    /// Where a share of the requests led to.
+    shared_to: Option<Endpoint>,
 }
 
-impl Invariant for HealthyRoute {
-    fn name(&self) -> &'static str {
-        "healthy-route"
-    }
-
-    fn before(&mut self, ledger: &Ledger, change: &Change<'_>, _: &Circumstances) -> Verdict {
-        if let Change::Routed(route) = change {
-            let before = ledger.app(&route.app).and_then(|app| app.route.as_ref());
-            self.led_to = before.map(|route| route.endpoint.clone());
-        }
-        Ok(())
-    }
-
-    fn after(&mut self, ledger: &Ledger, change: &Change<'_>, when: &Circumstances) -> Verdict {
-        let Change::Routed(route) = change else { return Ok(()) };
-        let endpoint = route.endpoint(route.active);
-        if self.led_to.as_ref() == Some(endpoint) {
-            return Ok(());
-        }
-        if when.straggles && ledger.was_restored() {
-            // It was on its way when the store went back; who ordered it is forgotten.
-            return Ok(());
-        }
+impl HealthyRoute {
+    fn check(ledger: &Ledger, route: &Route, endpoint: &Endpoint) -> Verdict {
         // What the world has harmed was fit to serve when it was last looked at.
         let at_endpoint = |harmed: bool| {
             // What an order that came late has made there is nothing that anybody refers to.
@@ -180,6 +166,38 @@ impl Invariant for HealthyRoute {
                 Ok(())
             }
             None => Err(format!("users of {} are sent to {endpoint}, where nothing runs", route.app)),
+        }
+    }
+}
+
+impl Invariant for HealthyRoute {
+    fn name(&self) -> &'static str {
+        "healthy-route"
+    }
+
+    fn before(&mut self, ledger: &Ledger, change: &Change<'_>, _: &Circumstances) -> Verdict {
+        if let Change::Routed(route) = change {
+            let before = ledger.app(&route.app).and_then(|app| app.route.as_ref());
+            self.led_to = before.map(|route| route.endpoint.clone());
+            self.shared_to = before.and_then(|route| route.canary.as_ref()).map(|(_, endpoint)| endpoint.clone());
+        }
+        Ok(())
+    }
+
+    fn after(&mut self, ledger: &Ledger, change: &Change<'_>, when: &Circumstances) -> Verdict {
+        let Change::Routed(route) = change else { return Ok(()) };
+        if when.straggles && ledger.was_restored() {
+            // It was on its way when the store went back; who ordered it is forgotten.
+            return Ok(());
+        }
+        let endpoint = route.endpoint(route.active);
+        if self.led_to.as_ref() != Some(endpoint) {
+            Self::check(ledger, route, endpoint)?;
+        }
+        let share = route.canary.map(|_| route.endpoint(route.active.other()));
+        match share.filter(|endpoint| self.shared_to.as_ref() != Some(*endpoint)) {
+            Some(endpoint) => Self::check(ledger, route, endpoint),
+            None => Ok(()),
         }
     }
 }
@@ -203,8 +221,13 @@ impl RouteKept {
         }
         let active = ledger.active(&app.name);
         let switches = |state| matches!(state, State::Promoting | State::RollingBack | State::Reverting | State::Stuck);
-        if active.is_some_and(|active| switches(active.state)) {
+        if active.is_some_and(|active| switches(active.state) || active.is_shifting) {
             return Ok(());
+        }
+        let share = app.route.as_ref().and_then(|route| route.canary.as_ref()).map(|(share, _)| *share);
+        if share != app.serving.canary {
+            let (meant, name) = (app.serving.canary, &app.name);
+            return Err(format!("{share:?} of the requests to {name} go to another slot, and {meant:?} should"));
         }
         match (&app.serving.live, &app.route) {
             (None, None) => Ok(()),

@@ -133,9 +133,9 @@ impl Invariant for MendWaits {
         let Change::Asked { op: op @ (Op::RouterApply | Op::RouterRemove), call, .. } = change else { return Ok(()) };
         let Some((id, "mend")) = wish_of(call) else { return Ok(()) };
         let Some(app) = ledger.deployment(id).and_then(|entry| ledger.app(&entry.app)) else { return Ok(()) };
-        let switching = ledger
-            .active(&app.name)
-            .filter(|it| matches!(it.state, State::Promoting | State::RollingBack | State::Reverting));
+        let switching = ledger.active(&app.name).filter(|it| {
+            it.is_shifting || matches!(it.state, State::Promoting | State::RollingBack | State::Reverting)
+        });
         // Whoever has lost the lease does not know what others have begun since.
         // Where no route is in force, there is no switch to undo.
         match switching.filter(|_| call.fence == app.lease.fence && app.route.is_some()) {

@@ -8,7 +8,7 @@ use crate::backend::{
     CancelOutcome, Commit, ContainerSpec, ContainerState, CreatedDeployment, ObservedContainer, Purpose, Route,
 };
 use crate::deployment::{
-    AppRecord, Conclusion, ContainerName, DeploymentId, DeploymentKind, Fence, InstanceState, State, StepRecord,
+    AppRecord, Canary, Conclusion, ContainerName, DeploymentId, DeploymentKind, Fence, InstanceState, State, StepRecord,
 };
 use crate::simulation::change::{Change, Circumstances};
 
@@ -141,6 +141,8 @@ impl Ledger {
         entry.conclusion = commit.deployment.conclusion;
         entry.slot = commit.deployment.slot;
         entry.started_at = commit.deployment.started_at;
+        let canary = commit.deployment.canary.as_ref().filter(|_| entry.state == State::Canary);
+        entry.is_shifting = canary.is_some_and(Canary::is_shifting);
         if commit.deployment.revision.commit.is_some() && entry.commit != commit.deployment.revision.commit {
             entry.commit.clone_from(&commit.deployment.revision.commit);
         }
@@ -247,6 +249,7 @@ impl RouteEntry {
             active: route.active,
             endpoint: route.endpoint(route.active).clone(),
             backup: route.backup.then(|| route.endpoint(route.active.other()).clone()),
+            canary: route.canary.map(|share| (share, route.endpoint(route.active.other()).clone())),
             generation: route.generation,
             fence: route.fence,
         }
@@ -279,7 +282,8 @@ impl AppEntry {
         let is_known =
             |route: &RouteEntry| route.generation <= self.serving.generation && (route.backup.is_none() || has_standby);
         let known = routed.is_none_or(is_known);
-        if known && live == routed.map(|route| route.active) {
+        let share = routed.and_then(|route| route.canary.as_ref()).map(|(share, _)| *share);
+        if known && live == routed.map(|route| route.active) && share == self.serving.canary {
             self.in_doubt = false;
         }
     }

@@ -11,7 +11,7 @@ use crate::backend::ContainerState;
 use crate::clock::Timestamp;
 use crate::deployment::{
     Conclusion, ContainerName, Deployment, DeploymentId, DeploymentKind, Endpoint, Fence, Generation, IdempotencyKey,
-    Instance, OwnerId, Serving, Slot, State, StepName, StepPhase, Trigger,
+    Instance, OwnerId, Serving, Share, Slot, State, StepName, StepPhase, Trigger,
 };
 
 pub(crate) use told::Told;
@@ -91,6 +91,8 @@ pub struct RouteEntry {
     pub endpoint: Endpoint,
     /// The slot that stands in, if one does, and where that is.
     pub backup: Option<Endpoint>,
+    /// The share that the other slot gets, if it gets one, and where that is.
+    pub canary: Option<(Share, Endpoint)>,
     /// Its generation.
     pub generation: Generation,
     /// The fence under which it was applied.
@@ -128,6 +130,8 @@ pub struct DeploymentEntry {
     pub steps: Vec<StepEntry>,
     /// Whether it was ever live.
     pub was_live: bool,
+    /// Whether the share of the requests that it gets is being changed.
+    pub is_shifting: bool,
 }
 
 /// A step of a deployment.
@@ -206,6 +210,7 @@ impl DeploymentEntry {
             started_at: deployment.started_at,
             steps: Vec::new(),
             was_live: false,
+            is_shifting: false,
         }
     }
 
@@ -250,6 +255,12 @@ impl Ledger {
     #[must_use]
     pub fn deployment(&self, id: DeploymentId) -> Option<&DeploymentEntry> {
         self.deployments.get(&id)
+    }
+
+    /// Whether the world has harmed a container, which may be gone by now.
+    #[must_use]
+    pub fn was_harmed(&self, name: &ContainerName) -> bool {
+        self.harmed.contains(name)
     }
 
     /// All containers that are there, by name.

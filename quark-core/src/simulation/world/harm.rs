@@ -103,16 +103,17 @@ impl World {
         }
     }
 
-    /// Lets happen to what serves what its program was made for.
+    /// Lets happen to what has users what its program was made for.
     pub(crate) fn fulfil_fates(&self) {
         let fates = lock(&self.inner.fates).clone();
         if fates.is_empty() {
             return;
         }
         let live: Vec<(DeploymentId, CommitSha)> = self.with_ledger(|ledger| {
-            let live = ledger.apps().filter_map(|app| app.serving.live.as_ref());
-            live.filter_map(|live| Some((live.deployment, ledger.deployment(live.deployment)?.commit.clone()?)))
-                .collect()
+            let live = ledger.apps().filter_map(|app| Some(app.serving.live.as_ref()?.deployment));
+            let shares = ledger.apps().filter(|app| app.serving.canary.is_some());
+            let canaries = shares.filter_map(|app| Some(ledger.active(&app.name)?.id));
+            live.chain(canaries).filter_map(|id| Some((id, ledger.deployment(id)?.commit.clone()?))).collect()
         });
         for (id, commit) in live {
             let Some(fate) = fates.get(&commit).copied() else { continue };
@@ -190,9 +191,12 @@ impl World {
     async fn fail_users(&self, id: DeploymentId) {
         for _ in 0..60 {
             let place = self.with_ledger(|ledger| {
-                let app = ledger.app(&ledger.deployment(id)?.app)?;
-                let live = app.serving.live.as_ref().filter(|live| live.deployment == id)?;
-                Some((app.name.clone(), live.slot, app.serving.endpoint(live.slot)?.clone()))
+                let own = ledger.deployment(id)?;
+                let app = ledger.app(&own.app)?;
+                let is_live = app.serving.live.as_ref().is_some_and(|live| live.deployment == id);
+                let has_share = app.serving.canary.is_some() && own.state.is_active();
+                let slot = own.slot.filter(|_| is_live || has_share)?;
+                Some((app.name.clone(), slot, app.serving.endpoint(slot)?.clone()))
             });
             let Some((app, slot, endpoint)) = place else { return };
             for request in 0..30 {

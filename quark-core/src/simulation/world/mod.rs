@@ -7,6 +7,7 @@ mod hosts;
 mod machine;
 mod program;
 mod restore;
+mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -79,6 +80,7 @@ pub(crate) struct Memory {
     pub(crate) source: MemorySource,
     pub(crate) analysis: MemoryAnalysis,
     pub(crate) host: MemoryHost,
+    pub(crate) router: MemoryRouter,
 }
 
 /// How long what happens to a world disturbs it, at most.
@@ -160,6 +162,7 @@ impl World {
             builder: MemoryBuilder::new(&runtime),
             source: MemorySource::without_files(),
             analysis: MemoryAnalysis::new(Arc::clone(&clock)),
+            router: MemoryRouter::with_clock(Arc::clone(&clock)),
             runtime: runtime.clone(),
             host: MemoryHost::new(furniture.room.map(machine::with_room_for).unwrap_or_default()),
         };
@@ -169,7 +172,7 @@ impl World {
             store: Arc::clone(&store),
             queue: Arc::new(queue),
             runtime: Arc::new(runtime.clone()),
-            router: Arc::new(MemoryRouter::with_clock(Arc::clone(&clock))),
+            router: Arc::new(memory.router.clone()),
             prober: Arc::new(MemoryProber::new(&runtime)),
             builder: Arc::new(memory.builder.clone()),
             source: Arc::new(memory.source.clone()),

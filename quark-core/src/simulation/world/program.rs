@@ -25,12 +25,12 @@ pub enum Program {
     BuildFails,
     /// It is well, and has to be killed in the end.
     IgnoresStop,
-    /// It is well, and dies that long after it was promoted.
+    /// It is well, and dies that long after it got its first users.
     DiesAfter(Duration),
-    /// It is well, and answers 500 from that long after it was promoted.
+    /// It is well, and answers 500 from that long after it got its first users.
     SickensAfter(Duration),
     /// It is well when it is asked, and fails every fifth request of a user from
-    /// that long after it was promoted.
+    /// that long after it got its first users.
     FailsUsersAfter(Duration),
     /// It is well, and answers 500 from that long after each of its starts.
     KeepsSickening(Duration),

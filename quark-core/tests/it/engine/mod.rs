@@ -4,6 +4,8 @@ mod admission;
 mod approval;
 mod bake;
 mod bake_figures;
+mod canary;
+mod canary_figures;
 mod cancel;
 mod collect;
 mod crash;

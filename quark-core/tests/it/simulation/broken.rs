@@ -23,6 +23,10 @@ pub(super) struct Obedient {
 
 #[async_trait]
 impl Router for Obedient {
+    fn splits(&self) -> bool {
+        true
+    }
+
     async fn apply(&self, _: &Call, route: &Route) -> Result<()> {
         self.routes.lock().unwrap().insert(route.app.clone(), route.clone());
         Ok(())
@@ -30,8 +34,12 @@ impl Router for Obedient {
 
     async fn observe(&self, app: &AppName) -> Result<Option<EffectiveRoute>> {
         let routes = self.routes.lock().unwrap();
-        let effective =
-            |route: &Route| EffectiveRoute { active: route.active, backup: route.backup, generation: route.generation };
+        let effective = |route: &Route| EffectiveRoute {
+            active: route.active,
+            backup: route.backup,
+            generation: route.generation,
+            canary: route.canary,
+        };
         Ok(routes.get(app).map(effective))
     }
 

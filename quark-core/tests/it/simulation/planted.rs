@@ -131,6 +131,23 @@ fn what_is_live_and_stays_down_while_a_build_takes_long_is_seen() {
 }
 
 #[test]
+fn a_share_that_is_not_taken_back_is_seen() {
+    assert_eq!(shown_by(Bug::ShareNotTakenBack), "protected");
+}
+
+#[test]
+fn a_version_that_gets_its_users_too_early_is_seen() {
+    for bug in [Bug::CanarySkipsAStep, Bug::PromotedOnUnwellCanary] {
+        assert_eq!(shown_by(bug), "step-by-step", "{}", bug.as_str());
+    }
+}
+
+#[test]
+fn a_share_that_is_too_large_is_seen() {
+    assert_eq!(shown_by(Bug::MoreThanItsShare), "share-meant");
+}
+
+#[test]
 fn one_good_answer_is_seen_to_be_too_few() {
     assert_eq!(shown_by(Bug::OneAnswerIsEnough), "often-enough");
 }

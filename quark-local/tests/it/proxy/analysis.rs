@@ -65,6 +65,7 @@ impl Traffic {
             green: at(Slot::Green),
             active: place.slot,
             backup: false,
+            canary: None,
         };
         self.router.apply(&call(), &route).await.unwrap();
     }

@@ -89,6 +89,7 @@ impl World {
             green: Endpoint::new(green.to_string()),
             active: Slot::Blue,
             backup: false,
+            canary: None,
         };
         router.apply(&call(), &route).await.unwrap();
         Self { router, route }

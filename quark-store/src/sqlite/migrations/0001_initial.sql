@@ -83,6 +83,8 @@ CREATE TABLE quark_deployments (
     expects TEXT,
     -- What was seen of it while it is live, if that was worth a word.
     liveness TEXT,
+    -- Its way through the shares of the requests that it got before, if its app asks for that.
+    canary TEXT,
     cancel_requested_by TEXT,
     cancel_requested_at INTEGER,
     -- The newer deployment because of which the wish was made.
