@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use quark_core::engine::PendingApproval;
+use quark_core::app::{CanaryPolicy, CanaryStep};
+use quark_core::engine::{PendingApproval, Wish};
 use quark_core::{
-    AppName, ApprovalPolicy, ApprovalRequest, BakePolicy, Conclusion, DeployRequest, DeploymentEngine, DeploymentId,
+    App, AppName, ApprovalPolicy, ApprovalRequest, BakePolicy, Conclusion, DeployRequest, DeploymentEngine,
+    DeploymentId,
 };
 
 use crate::backends::World;
@@ -22,9 +24,16 @@ pub(crate) struct Harm {
     pub(crate) lasted: Duration,
 }
 
-/// Commit 4 is healthy when it is asked, and fails its users: somebody agrees
-/// to it, and the engine takes it back.
-pub(crate) async fn play(world: &World, name: &AppName, repository: &Repository, show: &Show) -> Result<Harm> {
+/// Commit 4 is healthy when it is asked, and fails its users. Once they all get
+/// it, and once only a few.
+pub(crate) async fn play(world: &World, name: &AppName, repository: &Repository, show: &Show) -> Result<[Harm; 2]> {
+    let all = Box::pin(taken_back(world, name, repository, show)).await?;
+    let few = Box::pin(a_few_at_a_time(world, name, repository, show)).await?;
+    Ok([all, few])
+}
+
+/// Somebody agrees to it, and the engine takes it back.
+async fn taken_back(world: &World, name: &AppName, repository: &Repository, show: &Show) -> Result<Harm> {
     let engine = &world.engine;
     show.heading("From now on somebody must agree, and what serves is watched");
     let record = engine.app(name).await?;
@@ -34,11 +43,17 @@ pub(crate) async fn play(world: &World, name: &AppName, repository: &Repository,
     show.fact("approval", "one person, and not whoever asked");
     show.fact("watched after the switch", "20 s: probes, errors and speed, against the version before");
 
-    show.heading("Commit 4: healthy, until it has users");
+    show.heading("What would commit 4 do? `engine.plan(&app, wish)` says");
+    let request = DeployRequest { by: Some("ann".to_owned()), ..DeployRequest::commit(repository.sick.clone()) };
+    let plan = engine.plan(name, Wish::Deploy(request)).await?;
+    for line in plan.to_string().lines() {
+        show.quote(line);
+    }
+
+    show.heading("`engine.apply(plan)`: commit 4 is healthy, until it has users");
     let load = Load::start(world.address, HOST);
     load.warmed_up().await?;
-    let request = DeployRequest { by: Some("ann".to_owned()), ..DeployRequest::commit(repository.sick.clone()) };
-    let deployment = engine.deploy(name, request).await?;
+    let deployment = engine.apply(plan.wish).await?;
     let (ended, asked) = tokio::join!(show.follow(engine, deployment.id), agree(engine, deployment.id, show));
     let (ended, agreed) = (ended?, asked?);
     let lasted = agreed.elapsed();
@@ -50,6 +65,29 @@ pub(crate) async fn play(world: &World, name: &AppName, repository: &Repository,
     for line in engine.explain(name).await?.to_string().lines() {
         show.quote(line);
     }
+    Ok(Harm { requests: counted.requests + counted.failed, failed: counted.failed, lasted })
+}
+
+/// It gets a share of the requests, and loses it.
+async fn a_few_at_a_time(world: &World, name: &AppName, repository: &Repository, show: &Show) -> Result<Harm> {
+    let engine = &world.engine;
+    show.heading("Once more, to a few users first");
+    let record = engine.app(name).await?;
+    let steps = [CanaryStep::new(25, Duration::from_secs(60)), CanaryStep::new(50, Duration::from_secs(60))];
+    let canary = CanaryPolicy::of(steps).with_interval(Duration::from_millis(500));
+    let app = App { approval: None, bake: None, ..record.spec.with_canary(canary) };
+    engine.update_app(app, record.version).await?;
+    show.fact("a new version gets", "25 % of the requests, then half of them, then all");
+
+    let load = Load::start(world.address, HOST);
+    load.warmed_up().await?;
+    let began = Instant::now();
+    let deployment = engine.deploy(name, DeployRequest::commit(repository.sick.clone())).await?;
+    let ended = show.follow(engine, deployment.id).await?;
+    let lasted = began.elapsed();
+    let counted = load.stop().await;
+    expect(&ended, Conclusion::Failed)?;
+    show.fact("still serving", "commit 2, which most users never left");
     Ok(Harm { requests: counted.requests + counted.failed, failed: counted.failed, lasted })
 }
 

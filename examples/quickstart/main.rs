@@ -1,7 +1,8 @@
 //! QUARK's main job in one command: a git repository becomes a running, routed
 //! application, is replaced under load without losing a request, refuses a bad
 //! version and rolls back. Then a version that only fails once it has users is
-//! approved by somebody, watched, and taken back by the engine.
+//! planned, approved by somebody, watched, and taken back by the engine; and once
+//! more, to a few of the users first.
 //!
 //! `cargo run --example quickstart` needs Rust and git, nothing else.
 //! `cargo run --example quickstart --features docker,nginx -- --docker --nginx`
@@ -67,7 +68,7 @@ struct Report {
     deploy: Duration,
     promote: String,
     roll_back: Duration,
-    harm: Harm,
+    harm: [Harm; 2],
     url: String,
 }
 

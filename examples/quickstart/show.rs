@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quark_core::{Conclusion, Deployment, DeploymentEngine, DeploymentId, EventKind, StepName};
 
 use crate::Report;
+use crate::judgement::Harm;
 
 /// Where progress is shown.
 #[derive(Debug)]
@@ -89,7 +90,8 @@ impl Show {
                     self.line(&format!("  {} {failure}", style("✗").red()));
                 }
                 EventKind::BakeStarted { .. } => self.doing("watching it"),
-                EventKind::BakeUnwell { failure, .. } => {
+                EventKind::CanaryShifted { percent, .. } => self.doing(&format!("watching it with {percent}")),
+                EventKind::BakeUnwell { failure, .. } | EventKind::CanaryUnwell { failure, .. } => {
                     self.line(&format!("  {} {}", style("!").yellow(), failure.message));
                 }
                 EventKind::Completed { conclusion, .. } => {
@@ -124,10 +126,11 @@ impl Show {
         self.fact("deploying commit 2 took", &format!("{} ms, build included", report.deploy.as_millis()));
         self.fact("time to promote", &report.promote);
         self.fact("time to roll back (warm)", &format!("{} ms from request to done", report.roll_back.as_millis()));
-        let harm = &report.harm;
-        let share = format!("{} of {} requests failed", harm.failed, harm.requests);
-        let served = format!("{share}, in the {:.1} s that it served", harm.lasted.as_secs_f64());
+        let [all, few] = &report.harm;
+        let share = |harm: &Harm| format!("{} of {} requests failed", harm.failed, harm.requests);
+        let served = format!("{}, in the {:.1} s that it served", share(all), all.lasted.as_secs_f64());
         self.fact("commit 4, before it was taken back", &served);
+        self.fact("the same, to 25 % of the users", &share(few));
         for failure in &report.first_failures {
             self.line(&format!("  {} {failure}", style("✗").red()));
         }
@@ -151,6 +154,8 @@ fn doing(step: StepName) -> &'static str {
         StepName::Create => "creating the instance",
         StepName::Start => "starting it",
         StepName::Probe => "asking for its health",
+        StepName::Shift => "sending it a share of the requests",
+        StepName::Revert => "putting the route back",
         StepName::Promote => "switching",
         StepName::RollBack => "going back to the version before",
         StepName::Undo => "taking away what was made",

@@ -6,7 +6,7 @@
 //! places are marked with `planted!(…)`, which is `false` at compile time
 //! without the feature `planted-bugs`.
 //!
-//! All 41 are found by the seeds that any run has, without other rates or
+//! All of them are found by the seeds that any run has, without other rates or
 //! stories: the last of them within a thousand seeds, half of them within ten.
 //! `simulate --plant all` says which invariant shows which bug, and fails if
 //! one is not found within 10,000 seeds; CI runs it.

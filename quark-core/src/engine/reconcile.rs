@@ -315,7 +315,7 @@ async fn dispose_of(shared: &Arc<Shared>, deployments: BTreeSet<crate::Deploymen
                 .enter_safe_mode(&format!("a container of deployment `{id}` is there, which the store does not know"));
             return Ok(());
         };
-        match collect_from(shared, &deployment).await {
+        match Box::pin(collect_from(shared, &deployment)).await {
             Err(error) if error.code() == "lease_held" => {}
             done => done?,
         }

@@ -56,7 +56,7 @@ pub(super) async fn work(shared: Arc<Shared>) {
                     let shared = Arc::clone(&shared);
                     let host = Arc::clone(&shared);
                     host.spawn(async move {
-                        handle(&shared, job).await;
+                        Box::pin(handle(&shared, job)).await;
                         drop(place);
                     });
                 }
@@ -138,7 +138,8 @@ async fn wait(shared: &Shared) {
 async fn handle(shared: &Arc<Shared>, claimed: ClaimedJob) {
     let deployment = claimed.job.deployment;
     let token = claimed.token;
-    let told = match drive(shared, &claimed.job.app, deployment, claimed.job.kind, Some(token)).await {
+    let driven = Box::pin(drive(shared, &claimed.job.app, deployment, claimed.job.kind, Some(token)));
+    let told = match driven.await {
         Ok(Burst::HandedBack) if shared.store.queues_jobs() => return,
         Ok(Burst::Finished | Burst::HandedBack) => shared.queue.ack(token).await,
         Ok(Burst::Parked(until)) => {
@@ -173,7 +174,7 @@ pub(super) fn go_on(shared: &Arc<Shared>, app: &AppName, id: DeploymentId) {
         // By then its job has come.
         let wakes = engine.clock.monotonic().saturating_add(WATCH);
         loop {
-            match drive(&engine, &app, id, JobKind::Deploy, None).await {
+            match Box::pin(drive(&engine, &app, id, JobKind::Deploy, None)).await {
                 Ok(Burst::Parked(until)) if engine.clock.monotonic() < wakes => {
                     rest(&engine, until.since(engine.now())).await;
                 }

@@ -52,6 +52,8 @@ impl fmt::Display for PlannedStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.effect)?;
         match (self.at_most, self.last_took) {
+            // It says so itself.
+            _ if matches!(self.effect, Effect::Ask { .. }) => Ok(()),
             // These are times, not limits.
             (Some(lasts), _) if self.step.is_none() => write!(f, ", for {}", span(lasts)),
             (Some(most), Some(took)) => write!(f, " (at most {}, {} last time)", span(most), short(took)),
@@ -85,11 +87,11 @@ impl fmt::Display for Effect {
             Self::Start => f.write_str("start it"),
             Self::Probe { successes } => write!(f, "ask for its health until {successes} answers in a row are good"),
             Self::Ask { policy } => {
-                let people = if policy.quorum == 1 { "person" } else { "people" };
-                write!(f, "wait until {} {people} agree that it serves", policy.quorum)?;
+                let agree = if policy.quorum == 1 { "person agrees" } else { "people agree" };
+                write!(f, "wait until {} {agree} that it serves", policy.quorum)?;
                 match policy.auto_approve {
-                    Some(_) => f.write_str("; without an answer it is approved by itself"),
-                    None => f.write_str("; without an answer it is cancelled"),
+                    Some(after) => write!(f, "; if nobody objects within {} it is approved by itself", span(after)),
+                    None => write!(f, "; without an answer within {} it is cancelled", span(policy.expires)),
                 }
             }
             Self::Promote { from: Some(from), to } => write!(f, "send users to {to} instead of {from}"),

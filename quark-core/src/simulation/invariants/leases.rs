@@ -7,7 +7,7 @@ use super::Invariant;
 use super::records::wish_of;
 use crate::app::AppName;
 use crate::backend::Lease;
-use crate::deployment::Fence;
+use crate::deployment::{Fence, OwnerId};
 use crate::simulation::change::{Change, Circumstances};
 use crate::simulation::executor::ProcessId;
 use crate::simulation::faults::Op;
@@ -82,6 +82,8 @@ pub(super) struct LeaseRenewed {
 #[derive(Debug)]
 struct Held {
     fence: Fence,
+    owner: OwnerId,
+    process: ProcessId,
     since: Duration,
     ttl: Duration,
 }
@@ -114,13 +116,28 @@ impl Invariant for LeaseRenewed {
         }
         match change {
             Change::LeaseTaken(lease, ttl) => {
+                // An engine that takes what it holds has been started again: nobody
+                // was left to renew it.
+                let again = |held: &Held| held.owner == lease.owner && held.process != when.process;
+                if self.held.get(&lease.app).is_some_and(again) {
+                    self.held.remove(&lease.app);
+                }
                 let known = self.check(lease, None, when.at);
                 // One that comes late is nobody's.
                 if when.straggles {
                     self.held.remove(&lease.app);
                     return Ok(());
                 }
-                self.held.insert(lease.app.clone(), Held { fence: lease.fence, since: when.at, ttl: *ttl });
+                self.held.insert(
+                    lease.app.clone(),
+                    Held {
+                        fence: lease.fence,
+                        owner: lease.owner.clone(),
+                        process: when.process,
+                        since: when.at,
+                        ttl: *ttl,
+                    },
+                );
                 known
             }
             Change::LeaseRenewed(lease, _) => {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use quark_core::app::{CanaryPolicy, CanaryStep, Hook, HookPoint, Hooks};
 use quark_core::deployment::SupersedePolicy;
 use quark_core::engine::{Downtime, Effect, Fate, Plan, Wish};
 use quark_core::memory::{Behaviour, Health};
 use quark_core::{
-    ApprovalPolicy, ApprovalRequest, BakePolicy, Conclusion, DeployRequest, Deployment, DeploymentEngine, DeploymentId,
-    ErrorKind, RollbackRequest, State, StepName, Store, Timing,
+    ApprovalPolicy, ApprovalRequest, Argv, BakePolicy, Conclusion, DeployRequest, Deployment, DeploymentEngine,
+    DeploymentId, ErrorKind, RollbackRequest, State, StepName, Store, Timing,
 };
 
 use super::world::{REPOSITORY, World, app, deploy_well, name};
@@ -125,6 +126,29 @@ async fn with_people_and_with_a_watch() {
         let watches = next.steps.iter().any(|step| matches!(step.effect, Effect::Bake { .. }));
         let ended = done_as_planned(&world, &engine, next).await;
         assert_eq!(watches, ended.bake.is_some(), "a first version has nothing to go back to");
+    }
+    engine.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_steps_and_with_programs_beside_it() {
+    let world = World::paused();
+    let engine = world.engine().await;
+    let steps = [10, 50].map(|percent| CanaryStep::new(percent, Duration::from_secs(3)));
+    let by_steps = CanaryPolicy::of(steps).with_interval(Duration::from_secs(1));
+    let hook = Hook::new(Argv::new(["./hook"]).unwrap());
+    let hooks = HookPoint::ALL.into_iter().fold(Hooks::default(), |hooks, point| hooks.with(point, hook.clone()));
+    engine.create_app(app().with_canary(by_steps).with_hooks(hooks)).await.unwrap();
+    for shares in [&[][..], &[10, 50]] {
+        world.good();
+        let next = plan(&engine, deploys()).await;
+        let percent = |effect: &Effect| match effect {
+            Effect::Share { percent, .. } => Some(*percent),
+            _ => None,
+        };
+        let planned: Vec<u8> = next.steps.iter().filter_map(|step| percent(&step.effect)).collect();
+        assert_eq!(planned, shares, "a first version has nobody to share with");
+        done_as_planned(&world, &engine, next).await;
     }
     engine.shutdown().await;
 }
