@@ -256,6 +256,17 @@ pub(super) fn faults(case: &str) -> &'static [Fault] {
             CountsWhatIsGone,
         ],
         "commits_at_once_share_the_room" => &[IgnoresRoom, RacesForRoom],
+        "everything_survives_reopening" => {
+            &[LosesEverything, LosesLogs, LosesLeases, ClaimsToBeDurable, DeniesToBeDurable]
+        }
+        _ => faults_of_projects(case),
+    }
+}
+
+#[allow(clippy::enum_glob_use, reason = "a table of names only")]
+fn faults_of_projects(case: &str) -> &'static [Fault] {
+    use Fault::*;
+    match case {
         "a_project_is_read_back_with_its_apps" => {
             &[TakesProjectsTwice, HidesAppsOfProjects, ListsProjectsBackwards, MixesAppsOfProjects]
         }
@@ -264,9 +275,6 @@ pub(super) fn faults(case: &str) -> &'static [Fault] {
         "apps_follow_their_project_alone" => &[WritesEqualApps, LeavesAppsBehind, ChangesAppsOfProjects],
         "a_refused_project_write_leaves_no_trace" => &[LeavesProjects, FreezesHostNames],
         "a_removed_project_goes_with_its_last_app" => &[AddsToRemovedProjects, KeepsRemovedProjects, RemovesInSilence],
-        "everything_survives_reopening" => {
-            &[LosesEverything, LosesLogs, LosesLeases, ClaimsToBeDurable, DeniesToBeDurable]
-        }
         _ => faults_of_deployments(case),
     }
 }
