@@ -37,10 +37,24 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         }
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         serde_json::from_slice(text).map(Self).map_err(|error| {
-            let message = error.to_string();
+            let message = without_values(&error.to_string());
             let code = if message.starts_with("unknown field") { "unknown_field" } else { "invalid_json" };
             Problem::new(StatusCode::BAD_REQUEST, Error::new(ErrorKind::InvalidInput, message).with_code(code))
         })
+    }
+}
+
+/// What is wrong with a body, without the value that is: it may be a secret in
+/// the wrong place.
+fn without_values(message: &str) -> String {
+    let names_a_value = ["invalid type: ", "invalid value: "].iter().any(|start| message.starts_with(start));
+    let parts = message.find(['`', '"']).zip(message.rfind(", expected "));
+    match parts {
+        Some((value, expected)) if names_a_value && value < expected => {
+            let (kind, rest) = (message.get(..value).unwrap_or_default(), message.get(expected..).unwrap_or_default());
+            format!("{}{rest}", kind.trim_end())
+        }
+        _ => message.to_owned(),
     }
 }
 
@@ -117,5 +131,26 @@ impl<S: Send + Sync> FromRequestParts<S> for DeploymentPath {
         };
         let Path(id) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| not_found())?;
         id.parse().map(Self).map_err(|_| not_found())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_in_the_wrong_place_is_not_told() {
+        let told = |text| {
+            let error = serde_json::from_str::<crate::dto::CreateDeployment>(text).unwrap_err();
+            without_values(&error.to_string())
+        };
+        let number = told(r#"{"env": {"PIN": 4711}}"#);
+        assert_eq!(number, "invalid type: integer, expected a string at line 1 column 20");
+        let text = told(r#"{"env": "TOKEN=hunter2, expected \"x"}"#);
+        assert!(
+            text.starts_with("invalid type: string, expected a map at line 1") && !text.contains("hunter2"),
+            "{text}"
+        );
+        assert!(told(r#"{"enw": {}}"#).starts_with("unknown field `enw`"));
     }
 }

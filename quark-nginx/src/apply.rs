@@ -207,7 +207,8 @@ impl Application<'_> {
             let now = self.shared.in_force(self.app()).await;
             if let Ok(Some(now)) = &now
                 && chooses(now, choice)
-                && self.shares(choice).await?
+                // What could not be asked is asked again.
+                && matches!(self.shares(choice).await, Ok(true))
             {
                 return Ok(());
             }

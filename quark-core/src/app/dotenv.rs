@@ -107,19 +107,22 @@ impl Reader<'_> {
             return Err(self.refuse("invalid_dotenv", "what stands before `=` is not a variable name"));
         };
         self.rest = self.rest.get(length..).unwrap_or_default();
+        let before = self.rest.len();
         self.skip(|letter| matches!(letter, ' ' | '\t'));
+        let blank = self.rest.len() < before;
         let value = match self.rest.chars().next() {
             Some('\'') => self.quoted('\'')?,
             Some('"') => self.quoted('"')?,
-            _ => self.plain(),
+            _ => self.plain(blank),
         };
         Ok(Some((key, value)))
     }
 
-    /// A value without quotes: up to the end of its line, or to a comment.
-    fn plain(&mut self) -> Secret {
+    /// A value without quotes: up to the end of its line, or to a comment, which
+    /// has a blank before it; `blank` says that one is before the value.
+    fn plain(&mut self, blank: bool) -> Secret {
         let line = self.rest.split('\n').next().unwrap_or_default();
-        let mut before = ' ';
+        let mut before = if blank { ' ' } else { '=' };
         let comment = line.char_indices().find(|(_, letter)| {
             let begins = *letter == '#' && matches!(before, ' ' | '\t');
             before = *letter;
@@ -212,6 +215,8 @@ mod tests {
             ("A=", ""),
             ("# c\n\n A=x # comment", "x"),
             ("A=a#b", "a#b"),
+            ("A=#b", "#b"),
+            ("A= #b", ""),
             ("A= # nothing", ""),
             ("A='it # is $5' # c", "it # is $5"),
             ("A=\"two\\nlines \\\"q\\\" \\$x \\\\ \\z\"", "two\nlines \"q\" $x \\ \\z"),

@@ -133,7 +133,9 @@ impl Shared {
     pub(super) async fn admit(&self, draft: &Draft, step: StepName) -> Result<Option<Room>> {
         let deployment = &draft.snapshot().deployment;
         let builds = matches!(step, StepName::Fetch | StepName::Build);
-        if !builds && !matches!(step, StepName::Clear | StepName::Create) {
+        // A hook is measured, and not reserved for: it is there for a while only.
+        let hooks = matches!(step, StepName::PreDeploy | StepName::PrePromote);
+        if !builds && !hooks && !matches!(step, StepName::Clear | StepName::Create) {
             return Ok(None);
         }
         if draft.admits() && !self.is_next(deployment).await? {
@@ -145,7 +147,7 @@ impl Shared {
         let wanted = deployment.release.resources;
         self.could_run(&capacity, wanted)?;
         let room = policy.room(&capacity);
-        if step != StepName::Create {
+        if step != StepName::Create && !hooks {
             self.count_room(draft, &room, builds).await?;
         }
         let is_rollback = matches!(deployment.kind, DeploymentKind::Rollback { .. });

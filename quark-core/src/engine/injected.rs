@@ -5,7 +5,8 @@
 //! | `QUARK_APP` | the app's name | always |
 //! | `QUARK_TEAM` | whom it belongs to | always |
 //! | `QUARK_DEPLOYMENT` | the deployment that made this release | always |
-//! | `QUARK_SLOT` | `blue` or `green` | always |
+//! | `QUARK_SLOT` | `blue` or `green` | not in a hook |
+//! | `QUARK_HOOK` | `pre_deploy`, `pre_promote`, `post_promote` or `post_retire` | in a hook |
 //! | `QUARK_DOMAIN` | the first host name of its own, or `<app>.<base domain>` | always |
 //! | `QUARK_COMMIT` | the commit, all digits | built from git |
 //! | `QUARK_BRANCH` | the branch | built from git |
@@ -20,17 +21,35 @@
 //! time, also if it is started anew.
 
 use crate::Result;
-use crate::app::{Domain, EnvKey, EnvVars, Secret, Source};
-use crate::deployment::{Deployment, DeploymentKind, Instance};
+use crate::app::{Domain, EnvKey, EnvVars, HookPoint, Secret, Source};
+use crate::deployment::{Deployment, DeploymentId, DeploymentKind, Instance};
 
 /// All variables of an instance of a deployment, which made it or has rolled
 /// back to it.
 pub(super) fn variables(deployment: &Deployment, instance: &Instance, base: &Domain) -> Result<EnvVars> {
-    let release = &deployment.release;
     let made = match deployment.kind {
         DeploymentKind::Rollback { to } => to,
         _ => instance.deployment,
     };
+    let mut env = of_release(deployment, made, base)?;
+    env.set_default(EnvKey::parse("QUARK_SLOT")?, Secret::new(instance.slot.as_str()));
+    Ok(env)
+}
+
+/// All variables of a hook of a deployment: those of an instance, but that it is
+/// in no slot.
+pub(super) fn of_hook(deployment: &Deployment, point: HookPoint, base: &Domain) -> Result<EnvVars> {
+    let made = match deployment.kind {
+        DeploymentKind::Rollback { to } => to,
+        _ => deployment.id,
+    };
+    let mut env = of_release(deployment, made, base)?;
+    env.set_default(EnvKey::parse("QUARK_HOOK")?, Secret::new(point.to_string()));
+    Ok(env)
+}
+
+fn of_release(deployment: &Deployment, made: DeploymentId, base: &Domain) -> Result<EnvVars> {
+    let release = &deployment.release;
     let domain = release.domains.iter().find(|domain| !domain.is_below(base)).cloned();
     let domain = domain.unwrap_or_else(|| base.subdomain(&deployment.app));
     let mut env = release.env.clone();
@@ -41,7 +60,6 @@ pub(super) fn variables(deployment: &Deployment, instance: &Instance, base: &Dom
     inject("QUARK_APP", deployment.app.to_string())?;
     inject("QUARK_TEAM", deployment.team.as_str().to_owned())?;
     inject("QUARK_DEPLOYMENT", made.to_string())?;
-    inject("QUARK_SLOT", instance.slot.to_string())?;
     inject("QUARK_DOMAIN", domain.to_string())?;
     if let Source::Git { repository, branch } = &release.source {
         inject("QUARK_BRANCH", deployment.revision.branch.as_ref().unwrap_or(branch).to_string())?;

@@ -361,13 +361,17 @@ pub(super) fn refuse_what_projects_give(app: &App) -> Result<()> {
     Ok(())
 }
 
-/// The environment that a push is for, if it deploys by itself.
+/// The environment that a push is for: one that deploys by itself or, when a
+/// branch is gone, one that has made an app for it.
 fn wanted<'a>(record: &'a ProjectRecord, request: &PushRequest) -> Option<&'a Environment> {
     let Source::Git { repository, .. } = &record.spec.template.source else { return None };
     if record.removed_at.is_some() || !repository.is_same(&request.repository) {
         return None;
     }
-    record.spec.environment_for(&request.branch).filter(|environment| environment.auto_deploy)
+    record
+        .spec
+        .environment_for(&request.branch)
+        .filter(|environment| environment.auto_deploy || (request.commit.is_none() && environment.previews))
 }
 
 /// Whether another write came between reading a project and changing it.

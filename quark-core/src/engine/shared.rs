@@ -134,12 +134,16 @@ impl Shared {
     pub(super) async fn domain_of_others(&self, name: &AppName, release: &App) -> Result<Option<Domain>> {
         // Read now: an app may have given names up since work on the release began.
         if release.domains.is_empty()
-            || self.store.app(name).await?.is_some_and(|app| app.spec.domains == release.domains)
+            || (self.store.app(name).await?.is_some_and(|app| app.spec.domains == release.domains)
+                && !release.domains.iter().any(|domain| domain.is_below(&self.config.base_domain)))
         {
             return Ok(None);
         }
         let others = self.store.apps().await?.into_iter().filter(|app| app.spec.name != *name);
-        let theirs: HashSet<Domain> = others.flat_map(|app| app.spec.domains).collect();
+        let base = &self.config.base_domain;
+        // Also the name that each has without saying so.
+        let theirs: HashSet<Domain> =
+            others.flat_map(|app| app.spec.domains.into_iter().chain([base.subdomain(&app.spec.name)])).collect();
         Ok(release.domains.iter().find(|domain| theirs.contains(*domain)).cloned())
     }
 

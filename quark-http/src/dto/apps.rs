@@ -1,17 +1,15 @@
 //! Apps on the wire.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quark_core::deployment::{Occupant, SupersedePolicy};
 use quark_core::{
-    App, AppRecord, Argv, Domain, EnvKey, HealthCheck, HealthPath, RelativePath, Resources, Result, Secret, Source,
-    Timing,
+    App, AppRecord, Argv, Domain, HealthCheck, HealthPath, RelativePath, Resources, Result, Source, Timing,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ApprovalBody, BakeBody, CanaryBody, EnvironmentRefView, HooksBody, LivenessBody};
+use super::{ApprovalBody, BakeBody, CanaryBody, EnvironmentRefView, HooksBody, LivenessBody, VariablesBody};
 
 /// What an app shall be. Everything but name and source has a default.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -30,7 +28,8 @@ pub struct CreateApp {
     pub port: Option<u16>,
     /// The variables it gets. Values are never shown again.
     #[serde(default)]
-    pub env: BTreeMap<String, String>,
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    pub env: VariablesBody,
     /// What it may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourcesBody>,
@@ -181,9 +180,7 @@ impl CreateApp {
         if let Some(port) = self.port {
             app.port = port;
         }
-        for (key, value) in self.env {
-            app.env.set(EnvKey::parse(&key)?, Secret::new(value))?;
-        }
+        app.env = self.env.into_vars()?;
         if let Some(resources) = self.resources {
             app.resources = Resources::new(resources.cpu_millis, resources.memory_bytes, resources.pids)?;
         }

@@ -1,16 +1,14 @@
 //! Deployments on the wire.
 
-use std::collections::BTreeMap;
-
 use quark_core::deployment::{Failure, IdempotencyKey, StepRecord, Trigger};
 use quark_core::{
-    BranchName, CommitSha, DeployRequest, Deployment, DeploymentKind, EnvKey, EnvVars, ImageRef, LogLine, Result,
-    RollbackRequest, Secret,
+    BranchName, CommitSha, DeployRequest, Deployment, DeploymentKind, EnvVars, ImageRef, LogLine, Result,
+    RollbackRequest,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{BakeView, CanaryView, LivenessView};
+use super::{BakeView, CanaryView, LivenessView, VariablesBody};
 
 /// Which version to deploy; the head of the app's branch if nothing is said.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -32,7 +30,8 @@ pub struct CreateDeployment {
     pub by: Option<String>,
     /// Variables of this deployment alone, besides and instead of the app's.
     /// Values are never shown again.
-    pub env: BTreeMap<String, String>,
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    pub env: VariablesBody,
 }
 
 /// What made somebody want a deployment.
@@ -88,14 +87,9 @@ impl CreateDeployment {
     }
 }
 
-/// Variables by name; `env` is the field of one that is not acceptable.
-pub(super) fn variables(env: BTreeMap<String, String>) -> Result<EnvVars> {
-    let mut vars = EnvVars::new();
-    for (key, value) in env {
-        let set = EnvKey::parse(&key).and_then(|key| vars.set(key, Secret::new(value)));
-        set.map_err(|error| error.with_field("env"))?;
-    }
-    Ok(vars)
+/// Variables; `env` is the field of one that is not acceptable.
+pub(super) fn variables(env: VariablesBody) -> Result<EnvVars> {
+    env.into_vars().map_err(|error| error.with_field("env"))
 }
 
 /// What to roll back to; the version before if nothing is said.

@@ -13,6 +13,7 @@ mod leftovers;
 mod liveness;
 mod plan;
 mod projects;
+mod variables;
 
 pub use approvals::{AnswerApproval, AnswerView, ApprovalBody, ApprovalList, DecisionBody, PendingApprovalView};
 pub use apps::{
@@ -33,6 +34,7 @@ pub use projects::{
     CreateProject, CreatePush, EnvironmentBody, EnvironmentRefView, ProjectAppView, ProjectList, ProjectView,
     PushedList, PushedView, RemovalList, UpdateProject,
 };
+pub use variables::VariablesBody;
 
 /// Whether the engine only looks, because its store seems to have gone back in
 /// time, as after the restore of a backup.

@@ -224,7 +224,7 @@ impl From<DeployRequest> for CreateDeployment {
             key: request.key.map(text),
             by: request.by,
             // None had its own: see `into_planned`.
-            env: std::collections::BTreeMap::new(),
+            env: super::VariablesBody::default(),
         }
     }
 }

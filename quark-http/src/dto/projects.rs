@@ -1,7 +1,5 @@
 //! Projects on the wire: apps with environments.
 
-use std::collections::BTreeMap;
-
 use quark_core::deployment::IdempotencyKey;
 use quark_core::project::{BranchPattern, EnvironmentId, EnvironmentName, EnvironmentRef, Overrides, ProjectSnapshot};
 use quark_core::{
@@ -15,7 +13,7 @@ use super::apps::supersede;
 use super::deployments::variables;
 use super::{
     ApprovalBody, BakeBody, CanaryBody, CreateApp, DeploymentView, HealthBody, HooksBody, LivenessBody, OccupantView,
-    ResourcesBody, SupersedeBody, TimingBody,
+    ResourcesBody, SupersedeBody, TimingBody, VariablesBody,
 };
 
 /// What a project shall be: an app of which several run, each for branches of its own.
@@ -69,7 +67,8 @@ pub struct EnvironmentBody {
     /// The host names that it answers to, besides those below the base domain.
     pub domains: Vec<String>,
     /// Variables, besides and instead of the template's. Values are never shown again.
-    pub env: BTreeMap<String, String>,
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    pub env: VariablesBody,
     /// Variables that keep the value that they have.
     pub keep_env: Vec<String>,
     /// As of an app.
@@ -212,7 +211,7 @@ impl From<Environment> for EnvironmentBody {
             auto_deploy,
             previews,
             domains: domains.into_iter().map(Into::into).collect(),
-            env: BTreeMap::new(),
+            env: VariablesBody::default(),
             keep_env: names(&env),
             port,
             resources: resources.map(Into::into),
@@ -240,7 +239,7 @@ fn template(app: App) -> CreateApp {
         source: app.source.into(),
         domains: Vec::new(),
         port: Some(app.port),
-        env: BTreeMap::new(),
+        env: VariablesBody::default(),
         resources: Some(app.resources.into()),
         health: Some(app.health.into()),
         command: app.command.map(|command| command.words().to_vec()),

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::{StepContext, app, dispose_of};
-use crate::app::{App, EnvKey, Hook, HookPoint, Secret};
+use crate::app::{App, Hook, HookPoint};
 use crate::backend::{
     Call, ContainerId, ContainerSpec, ContainerState, LogChunk, LogSelection, LogSink, ObservedContainer, Purpose,
     Snapshot, container_runtime::label,
@@ -22,6 +22,7 @@ use crate::clock::Timestamp;
 use crate::deployment::{Deployment, StepOutput};
 use crate::engine::decide::last;
 use crate::engine::hooks;
+use crate::engine::injected::of_hook;
 use crate::engine::log::DeploymentLog;
 use crate::planted::planted;
 use crate::{Error, ErrorClass, ErrorKind, Result};
@@ -121,15 +122,7 @@ fn spec(
     let Some(artifact) = &of.artifact else {
         return Err(Error::new(ErrorKind::Internal, "there is no image to run the hook in"));
     };
-    let mut env = of.release.env.clone();
-    for (key, value) in [
-        ("QUARK_APP", of.app.to_string()),
-        ("QUARK_DEPLOYMENT", of.id.to_string()),
-        ("QUARK_COMMIT", of.revision.commit.as_ref().map(ToString::to_string).unwrap_or_default()),
-        ("QUARK_HOOK", point.to_string()),
-    ] {
-        env.set(EnvKey::parse(key)?, Secret::new(value))?;
-    }
+    let env = of_hook(of, point, &context.shared.config.base_domain)?;
     Ok(ContainerSpec {
         name: hooks::container(&snapshot.deployment, point),
         installation: context.shared.installation.clone(),
