@@ -122,6 +122,10 @@ impl Shared {
     /// What a deployment waits for, if it waits for the machine here.
     pub(super) fn waits_for_host(&self, id: DeploymentId) -> Option<Wait> {
         let waiting = self.admission.waiting().get(&id).cloned()?;
+        if self.clock.monotonic() > waiting.asked.saturating_add(AGAIN * 3) {
+            // It goes on elsewhere, or has other worries by now.
+            return None;
+        }
         let waited = self.clock.monotonic().saturating_sub(waiting.since);
         let until = self.now().after(self.admission.policy.patience.saturating_sub(waited));
         Some(Wait::Host { shortage: waiting.shortage, why: waiting.why, until })
@@ -134,8 +138,8 @@ impl Shared {
         let deployment = &draft.snapshot().deployment;
         let builds = matches!(step, StepName::Fetch | StepName::Build);
         // A hook is measured, and not reserved for: it is there for a while only.
-        let hooks = matches!(step, StepName::PreDeploy | StepName::PrePromote);
-        if !builds && !hooks && !matches!(step, StepName::Clear | StepName::Create) {
+        let hook = matches!(step, StepName::PreDeploy | StepName::PrePromote);
+        if !builds && !hook && !matches!(step, StepName::Clear | StepName::Create) {
             return Ok(None);
         }
         if draft.admits() && !self.is_next(deployment).await? {
@@ -147,13 +151,15 @@ impl Shared {
         let wanted = deployment.release.resources;
         self.could_run(&capacity, wanted)?;
         let room = policy.room(&capacity);
-        if step != StepName::Create && !hooks {
+        // What a first hook does, a migration say, must not be done in vain.
+        if !matches!(step, StepName::Create | StepName::PrePromote) {
             self.count_room(draft, &room, builds).await?;
         }
         let is_rollback = matches!(deployment.kind, DeploymentKind::Rollback { .. });
         let purpose = match builds {
             true => Purpose::Build { heeds_load: !is_rollback && self.places.taken() <= 1 },
-            false => Purpose::Run(wanted),
+            false if step == StepName::Clear => Purpose::Run(less(wanted, draft.snapshot())),
+            false => Purpose::Run(wanted.into()),
         };
         self.admission.bear(deployment.id, policy.measure(&capacity, purpose), self.clock.monotonic())?;
         Ok(Some(room))
@@ -178,7 +184,7 @@ impl Shared {
             if builds {
                 self.admission.policy.measure(&capacity, Purpose::Build { heeds_load: !is_rollback })?;
             }
-            self.admission.policy.measure(&capacity, Purpose::Run(wanted))
+            self.admission.policy.measure(&capacity, Purpose::Run(wanted.into()))
         });
         Ok(Some((left, judged)))
     }
@@ -246,6 +252,14 @@ pub struct RoomLeft {
     pub room: Room,
     /// What is free on the disk, in bytes, if that is known.
     pub free_disk: Option<u64>,
+}
+
+/// What a new version needs besides what is about to be taken away in its slot.
+fn less(wanted: Resources, snapshot: &Snapshot) -> Reservation {
+    let slot = snapshot.app.as_ref().map(|app| app.serving.idle_slot());
+    let goes = |instance: &&Instance| Some(instance.slot) == slot && instance.deployment != snapshot.deployment.id;
+    let freed: Reservation = snapshot.instances.iter().filter(goes).map(|instance| instance.resources.into()).sum();
+    Reservation::from(wanted) - freed
 }
 
 fn store_away(error: Error) -> Error {

@@ -106,6 +106,10 @@ pub(super) fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
         State::Baking => Decision::Bake,
         State::RollingBack => run(snapshot, StepName::RollBack),
         State::Reverting => run(snapshot, StepName::Revert),
+        // Whatever brought it here: nothing that users are sent to is taken away.
+        State::Unwinding if deployment.kind == DeploymentKind::Remove && !is_unrouted(snapshot) => {
+            run(snapshot, StepName::Unroute)
+        }
         State::Unwinding => run(snapshot, StepName::Undo),
         // Only a person moves a stuck deployment.
         State::Stuck | State::Completed => Decision::Done,
@@ -352,6 +356,12 @@ pub(super) fn last(snapshot: &Snapshot, step: StepName) -> Option<&StepRecord> {
     snapshot.steps.iter().rev().find(|record| record.name == step)
 }
 
+/// Whether a removal has taken the route away.
+fn is_unrouted(snapshot: &Snapshot) -> bool {
+    planted!(RemovedBeforeUnrouted)
+        || last(snapshot, StepName::Unroute).is_some_and(|record| record.phase == StepPhase::Done)
+}
+
 /// Why a deployment must not be begun, if it must not.
 fn needless(snapshot: &Snapshot) -> Option<Failure> {
     let already = is_live_already(snapshot).then(|| already_live(&snapshot.deployment));
@@ -361,7 +371,8 @@ fn needless(snapshot: &Snapshot) -> Option<Failure> {
 
 /// Why a deployment that was planned is not what was planned any more, if it is not.
 fn outdated(snapshot: &Snapshot) -> Option<Failure> {
-    if planted!(OutdatedPlan) {
+    // From its first row on a removal goes through: the app takes no deployments.
+    if planted!(OutdatedPlan) || snapshot.deployment.kind == DeploymentKind::Remove {
         return None;
     }
     let why = snapshot.deployment.expects.as_ref()?.broken_by(&snapshot.app.as_ref()?.serving)?;
@@ -456,7 +467,9 @@ fn run(snapshot: &Snapshot, step: StepName) -> Decision {
 pub(super) mod tests {
     use super::*;
     use crate::App;
-    use crate::deployment::{AppRecord, DeploymentId, Fence, Revision, TeamId, Trigger, Version};
+    use crate::deployment::{
+        AppRecord, DeploymentId, Expectation, Fence, Occupant, Revision, Serving, Slot, TeamId, Trigger, Version,
+    };
 
     const BEGAN: Timestamp = Timestamp::from_micros(1_600_000_000_000_000);
 
@@ -536,5 +549,33 @@ pub(super) mod tests {
         assert_eq!(failure.code, "deadline_exceeded");
         // The route is taken away before anything else.
         assert_eq!(decide(&admitted(DeploymentKind::Remove), late), Decision::Go(State::Promoting, None));
+    }
+
+    /// A plan may be outdated by the time of its turn; a removal that was begun
+    /// by its first row is no less wanted for that, and unroutes first.
+    #[test]
+    fn a_planned_removal_goes_through_and_unroutes_first() {
+        let mut snapshot = admitted(DeploymentKind::Remove);
+        let live = Occupant { deployment: DeploymentId::generate(), slot: Slot::Blue, restores: None };
+        let record = AppRecord {
+            team: TeamId::default(),
+            spec: App::clone(&snapshot.deployment.release),
+            serving: Serving { live: Some(live), ..Serving::default() },
+            version: Version::default(),
+            created_at: BEGAN,
+            updated_at: BEGAN,
+            removed_at: Some(BEGAN),
+        };
+        snapshot.app = Some(record);
+        let expects = Expectation { version: Version::default(), live: None, standby: None };
+        snapshot.deployment.expects = Some(expects.clone());
+        assert_eq!(decide(&snapshot, BEGAN), Decision::Go(State::Promoting, None));
+        snapshot.deployment.state = State::Unwinding;
+        assert_eq!(decide(&snapshot, BEGAN), Decision::Run(StepName::Unroute));
+
+        let mut planned = Snapshot { app: snapshot.app, ..admitted(DeploymentKind::Deploy) };
+        planned.deployment.expects = Some(Expectation { live: Some(DeploymentId::generate()), ..expects });
+        let Decision::Go(State::Unwinding, Some(failure)) = decide(&planned, BEGAN) else { panic!("it is outdated") };
+        assert_eq!(failure.code, "plan_outdated");
     }
 }

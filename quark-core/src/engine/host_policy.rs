@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::app::Resources;
 use crate::backend::HostCapacity;
-use crate::deployment::{Amount, Room, Shortage};
+use crate::deployment::{Amount, Reservation, Room, Shortage};
 use crate::{Error, ErrorKind, Result};
 
 /// How much of the machine apps may have. It counts where the engine was given a
@@ -76,7 +76,7 @@ pub(super) enum Purpose {
         heeds_load: bool,
     },
     /// To run something that may use so much.
-    Run(Resources),
+    Run(Reservation),
 }
 
 impl HostPolicy {
@@ -136,7 +136,7 @@ impl HostPolicy {
     pub(super) fn measure(&self, capacity: &HostCapacity, purpose: Purpose) -> Result<()> {
         let (memory, pids) = match purpose {
             Purpose::Build { .. } => (0, 0),
-            Purpose::Run(wanted) => (wanted.memory_bytes(), wanted.pids().into()),
+            Purpose::Run(wanted) => (wanted.memory_bytes, wanted.pids),
         };
         if let Purpose::Build { heeds_load } = purpose {
             self.measure_disk(capacity)?;
@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn run(memory: u64) -> Purpose {
-        Purpose::Run(Resources::new(1000, memory, 100).unwrap())
+        Purpose::Run(Resources::new(1000, memory, 100).unwrap().into())
     }
 
     const BUILD: Purpose = Purpose::Build { heeds_load: true };

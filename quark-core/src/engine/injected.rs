@@ -75,3 +75,29 @@ fn of_release(deployment: &Deployment, made: DeploymentId, base: &Domain) -> Res
     }
     Ok(env)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::App;
+    use crate::engine::decide::tests::deployment;
+
+    #[test]
+    fn a_hook_finds_what_its_app_finds_however_much_that_is() {
+        let mut app = App::new("shop", Source::git("https://git.test/acme/shop", "main").unwrap()).unwrap();
+        for number in 1..EnvVars::MOST {
+            app = app.with_env(&format!("V{number}"), "x").unwrap();
+        }
+        app = app.with_env("QUARK_TEAM", "mine").unwrap();
+        let deployment = Deployment { release: std::sync::Arc::new(app), ..deployment(0) };
+        let env = of_hook(&deployment, HookPoint::PreDeploy, &Domain::localhost()).unwrap();
+        let value = |key: &str| {
+            let found = env.iter().find(|(known, _)| known.as_str() == key);
+            found.map(|(_, value)| value.expose().to_owned())
+        };
+        assert_eq!(value("QUARK_TEAM").as_deref(), Some("mine"), "what the app says wins");
+        assert_eq!(value("QUARK_HOOK").as_deref(), Some("pre_deploy"));
+        assert_eq!(value("QUARK_BRANCH").as_deref(), Some("main"));
+        assert_eq!((value("QUARK_SLOT"), value("QUARK_COMMIT")), (None, None));
+    }
+}

@@ -14,7 +14,7 @@ use super::hold::Hold;
 use super::hooks;
 use super::route::take_away;
 use super::shared::{NO_ANSWER, Shared};
-use super::step::may_start;
+use super::step::{is_paid, may_start};
 use crate::Result;
 use crate::app::AppName;
 use crate::backend::{Call, EffectiveRoute, ObservedContainer, Snapshot, container_runtime::label};
@@ -174,7 +174,7 @@ async fn journal(shared: &Shared, app: &AppRecord) -> Result<Option<Deployment>>
 /// holder of the lease.
 pub(super) async fn found(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<Drift>> {
     let mut found = compare(shared, snapshot).await?;
-    if !may_start(&snapshot.deployment, shared.now()) {
+    if !may_start(&snapshot.deployment, shared.now()) && !is_paid(snapshot) {
         // It has been started so often that the next time waits.
         found.retain(|drift| !matches!(drift, Drift::Stopped(_)));
     }

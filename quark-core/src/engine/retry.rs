@@ -35,7 +35,7 @@ pub(super) fn is_worth_it(steps: &[StepRecord], record: &StepRecord) -> bool {
 /// How often a step has failed that was tried so often. One that is done several
 /// times in a deployment is tried anew each time.
 pub(super) fn tries(steps: &[StepRecord], record: &StepRecord) -> u32 {
-    if record.name != StepName::Shift {
+    if !matches!(record.name, StepName::Shift | StepName::Tidy) {
         return record.attempt;
     }
     let attempts = steps.iter().rev().filter(|other| other.name == record.name);

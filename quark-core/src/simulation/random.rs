@@ -210,10 +210,10 @@ fn new_image(world: &World, app: &AppName) -> Result<DeployRequest> {
 
 /// A plan, and after some thought what was planned, perhaps twice.
 async fn plan(world: &World, app: &AppName) -> Result<()> {
-    let back = world.with_chance(|chance| chance.one_in(3));
-    let wish = match back {
-        true => engine::Wish::Rollback(RollbackRequest::default()),
-        false => engine::Wish::Deploy(DeployRequest::default()),
+    let wish = match world.with_chance(|chance| chance.below(12)) {
+        0 => engine::Wish::Remove { by: "somebody".to_owned() },
+        1..=4 => engine::Wish::Rollback(RollbackRequest::default()),
+        _ => engine::Wish::Deploy(DeployRequest::default()),
     };
     let name = app.clone();
     let plan = world.ask(move |engine| Box::pin(async move { engine.plan(&name, wish).await })).await?;

@@ -107,7 +107,7 @@ pub struct EarlierView {
     pub deployment: String,
     /// Its number among the deployments of the app.
     pub sequence: u64,
-    /// `ends`, `stops` or `comes_first`.
+    /// `ends`, `stops`, `comes_first` or `makes_way`.
     pub fate: String,
 }
 

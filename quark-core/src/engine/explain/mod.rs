@@ -212,7 +212,9 @@ fn findings(facts: &Facts, explanation: &Explanation) -> Vec<Finding> {
     found.extend(retires.map(|failure| Finding::RetirementFails { failure }));
     let stuck = explanation.work.iter().filter(|work| work.state == State::Stuck);
     found.extend(stuck.filter_map(|work| {
-        let failed = facts.steps.iter().rev().find(|step| step.phase == StepPhase::Failed)?;
+        // Upkeep of what serves is another matter.
+        let upkeep = |step: &&StepRecord| matches!(step.name, StepName::Mend | StepName::Collect | StepName::Restart);
+        let failed = facts.steps.iter().rev().find(|step| step.phase == StepPhase::Failed && !upkeep(step))?;
         let (step, failure) = (failed.name, failed.failure.clone()?);
         Some(Finding::Stuck { sequence: work.sequence, step, failure })
     }));

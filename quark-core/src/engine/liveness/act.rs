@@ -98,9 +98,14 @@ async fn follow_under(driver: &Driver, id: DeploymentId, row: &mut Row, before: 
 
 /// Whether a deployment of the app is at work, which decides about what is live.
 async fn is_disturbed(shared: &Shared, snapshot: &Snapshot) -> Result<bool> {
-    let rests = |state| matches!(state, State::Queued | State::AwaitingApproval | State::Stuck);
+    let rests = |other: &Deployment| match other.state {
+        State::Queued | State::AwaitingApproval | State::Stuck => true,
+        // It holds its share, perhaps for hours; what is live serves the rest.
+        State::Canary => other.canary.as_ref().is_some_and(|canary| !canary.is_shifting()),
+        _ => false,
+    };
     let unfinished = shared.store.unfinished(Some(&snapshot.deployment.app)).await?;
-    Ok(unfinished.iter().any(|other| !rests(other.state)))
+    Ok(unfinished.iter().any(|other| !rests(other)))
 }
 
 /// Looks a few times, so that one answer that comes late restarts nothing.

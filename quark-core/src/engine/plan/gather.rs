@@ -33,7 +33,7 @@ pub(super) async fn gather(engine: &DeploymentEngine, name: &AppName, wish: Wish
     if let Some(domain) = domain.filter(|_| deployment.kind != DeploymentKind::Remove) {
         failures.push(before_any_step(&crate::backend::store::refusal::domain_taken(domain.as_str())));
     }
-    let room = room(shared, &facts, &deployment, artifact.is_none(), &mut failures).await;
+    let room = room(shared, &facts, &deployment, &mut failures).await;
     let wish = pinned(shared, wish, &deployment, commit.as_ref())?;
     let base = shared.config.base_domain.clone();
     Ok((facts, Asked { wish, deployment, commit, artifact, failures, base, room }))
@@ -44,7 +44,6 @@ async fn room(
     shared: &Shared,
     facts: &Facts,
     deployment: &Deployment,
-    builds: bool,
     failures: &mut Vec<Failure>,
 ) -> Option<RoomLeft> {
     let (app, instances) = (Some(facts.app.clone()), facts.instances.clone());
@@ -52,7 +51,7 @@ async fn room(
     if deployment.kind == DeploymentKind::Remove || warm_standby(&snapshot) {
         return None;
     }
-    let looked = shared.room_for(&snapshot, builds && deployment.artifact.is_none()).await;
+    let looked = shared.room_for(&snapshot, deployment.artifact.is_none()).await;
     let (left, judged) = keep(failures, looked)?;
     if let Err(error) = judged {
         failures.push(before_any_step(&error));

@@ -12,7 +12,7 @@ use super::explain::{self, Explanation, Facts, Finding};
 use super::wish::Wish;
 use crate::app::{AppName, Artifact, CommitSha, Domain};
 use crate::backend::Snapshot;
-use crate::deployment::{Deployment, DeploymentKind, Expectation, Failure, Serving, StepName, Superseding};
+use crate::deployment::{Deployment, DeploymentKind, Expectation, Failure, Serving, State, StepName, Superseding};
 use crate::{Error, ErrorKind, Result};
 
 use super::decide::warm_standby;
@@ -87,6 +87,10 @@ fn plan(facts: &Facts, asked: Asked) -> Result<Plan> {
     let warm = warm_standby(&snapshot);
     let rehearsed = rehearse(snapshot, live.map(|live| &live.deployment), &known)?;
     let mut obstacles = waits(&explanation);
+    if deployment.kind == DeploymentKind::Remove {
+        // It takes a stuck one with it.
+        obstacles.retain(|obstacle| !matches!(obstacle, Obstacle::Waits { finding: Finding::Stuck { .. } }));
+    }
     let failures = rehearsed.failure.into_iter().chain(asked.failures).chain(refusal(facts, &deployment));
     obstacles.splice(0..0, failures.map(|failure| Obstacle::Fails { failure }));
     let before = live.map(|live| &live.deployment.release);
@@ -126,7 +130,13 @@ fn expectation(facts: &Facts, serving: &Serving, warm: bool) -> Expectation {
 
 /// What becomes of the deployments that have not ended.
 fn earlier(facts: &Facts, newer: &Deployment) -> Vec<Earlier> {
+    let makes_way = |earlier: &Deployment| match earlier.state {
+        State::Baking => newer.kind != DeploymentKind::Deploy,
+        State::Stuck => newer.kind == DeploymentKind::Remove,
+        _ => false,
+    };
     let fate = |earlier: &Deployment| match newer.release.supersede.verdict(newer, earlier) {
+        _ if makes_way(earlier) => Fate::MakesWay,
         Superseding::Ends => Fate::Ends,
         Superseding::Stops => Fate::Stops,
         Superseding::Stays | Superseding::Refuses => Fate::ComesFirst,

@@ -102,6 +102,9 @@ pub enum Fate {
     Stops,
     /// It is finished first.
     ComesFirst,
+    /// It ends at once where it stands: what watches it watches no longer, or what
+    /// is left of it is taken away with the app.
+    MakesWay,
 }
 
 /// One thing that is done.
@@ -289,6 +292,7 @@ impl Fate {
             Self::Ends => "ends",
             Self::Stops => "stops",
             Self::ComesFirst => "comes_first",
+            Self::MakesWay => "makes_way",
         }
     }
 }

@@ -211,7 +211,8 @@ fn retirement(draft: &Draft, live: &Deployment, known: &Known<'_>) -> Result<Vec
     let at = standby.retire_at;
     let snapshot = Snapshot { deployment: live.clone(), steps: Vec::new(), ..after.clone() };
     let mut draft = Draft::of(snapshot);
-    let hooked = deployment.release.hooks.at(HookPoint::PostRetire).is_some();
+    let hooked =
+        deployment.kind == DeploymentKind::Deploy && deployment.release.hooks.at(HookPoint::PostRetire).is_some();
     while let Decision::Run(name) = decide_retirement(draft.snapshot(), at, false, hooked) {
         if steps.len() > LONGEST {
             return Err(endless());

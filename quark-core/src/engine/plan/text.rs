@@ -44,6 +44,7 @@ impl fmt::Display for Earlier {
             Fate::Ends => "ends; nothing was done for it",
             Fate::Stops => "is told to stop, and what it has made is taken away",
             Fate::ComesFirst => "is finished first",
+            Fate::MakesWay => "makes way: it ends where it stands",
         })
     }
 }

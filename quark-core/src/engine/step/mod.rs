@@ -33,7 +33,7 @@ use crate::{Error, ErrorKind, Result};
 
 pub(super) use hook::{STILL_RUNS, exit_code};
 pub(super) use probe::{LAST_LOOKS, Sight, glance, is_down, still_healthy, still_reached};
-pub(super) use restart::may_start;
+pub(super) use restart::{is_paid, may_start};
 pub(super) use roll_back::can_go_back;
 pub(super) use shift::plan as plan_share;
 

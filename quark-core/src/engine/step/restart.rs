@@ -4,7 +4,7 @@
 use super::{StepContext, app, labels};
 use crate::backend::{Call, ContainerState, Metric, Snapshot};
 use crate::clock::Timestamp;
-use crate::deployment::{Deployment, EventKind, RestartReason, StepName, StepOutput};
+use crate::deployment::{Deployment, EventKind, RestartReason, StepName, StepOutput, StepPhase};
 use crate::engine::draft::Draft;
 use crate::engine::drift::Drift;
 use crate::engine::reconcile::found;
@@ -17,10 +17,21 @@ pub(in crate::engine) fn may_start(deployment: &Deployment, now: Timestamp) -> b
     liveness.restarts_at(policy, now) <= now
 }
 
+/// Whether a restart was counted that has stopped what is live, perhaps, and not
+/// started it: its engine died, or it failed. To start it now is the rest of it.
+pub(in crate::engine) fn is_paid(snapshot: &Snapshot) -> bool {
+    let of = |names: &[StepName]| snapshot.steps.iter().rev().find(|step| names.contains(&step.name));
+    let Some(restart) = of(&[StepName::Restart]).filter(|restart| restart.phase != StepPhase::Done) else {
+        return false;
+    };
+    let mended = of(&[StepName::Mend]).filter(|mend| mend.phase == StepPhase::Done);
+    mended.is_none_or(|mend| mend.started_at < restart.started_at)
+}
+
 /// Whether the last intent to mend has counted a restart, where they are counted.
 pub(super) fn is_counted(snapshot: &Snapshot) -> bool {
     let deployment = &snapshot.deployment;
-    if deployment.release.liveness.is_none() || planted!(RestartsWithoutEnd) {
+    if deployment.release.liveness.is_none() || is_paid(snapshot) || planted!(RestartsWithoutEnd) {
         return true;
     }
     let last = deployment.liveness.as_ref().and_then(|liveness| liveness.restarts.last());
@@ -35,7 +46,7 @@ pub(super) fn plan(context: &StepContext, draft: &mut Draft) {
 
 /// Counts what is started again while other things are mended, too.
 pub(super) async fn plan_mend(context: &StepContext, draft: &mut Draft) -> Result<()> {
-    if draft.snapshot().deployment.release.liveness.is_none() {
+    if draft.snapshot().deployment.release.liveness.is_none() || is_paid(draft.snapshot()) {
         return Ok(());
     }
     let found = found(&context.shared, draft.snapshot()).await?;

@@ -1,7 +1,7 @@
 //! What must hold of what was planned.
 
 use super::Invariant;
-use crate::deployment::State;
+use crate::deployment::{DeploymentKind, State};
 use crate::simulation::change::{Change, Circumstances};
 use crate::simulation::ledger::Ledger;
 
@@ -20,7 +20,10 @@ impl Invariant for AsPlanned {
         let deployment = &commit.deployment;
         let is_begun = !waits(deployment.state) && !matches!(deployment.state, State::Unwinding | State::Completed);
         let waited = ledger.deployment(deployment.id).is_some_and(|entry| waits(entry.state));
-        let Some(expected) = deployment.expects.as_ref().filter(|_| is_begun && waited) else { return Ok(()) };
+        // A removal is not taken back, whatever has happened since it was asked for.
+        let may_fail = deployment.kind != DeploymentKind::Remove;
+        let expected = deployment.expects.as_ref().filter(|_| is_begun && waited && may_fail);
+        let Some(expected) = expected else { return Ok(()) };
         let serving = ledger.app(&deployment.app).map(|app| &app.serving);
         match serving.and_then(|serving| expected.broken_by(serving)) {
             Some(why) => Err(format!("{} is begun as it was planned, but {why}", ledger.label(deployment.id))),

@@ -351,3 +351,29 @@ async fn a_host_name_of_another_refuses_all_of_it() {
     let Source::Git { .. } = project().template.source else { panic!("git") };
     engine.shutdown().await;
 }
+
+/// Somebody has asked for each of its deployments; its app goes all the same.
+#[tokio::test(start_paused = true)]
+async fn a_preview_that_no_push_has_made_goes_with_its_branch() {
+    let (world, engine) = set().await;
+    let mut spec = project();
+    for environment in &mut spec.environments {
+        environment.auto_deploy = false;
+    }
+    let version = engine.project(&shop()).await.unwrap().project.version;
+    // The ids stay: an environment is known by its own.
+    let known = engine.project(&shop()).await.unwrap().project.spec.environments;
+    for (environment, known) in spec.environments.iter_mut().zip(known) {
+        environment.id = known.id;
+    }
+    engine.update_project(spec, version, "ann").await.unwrap();
+    let made = deploy(&world, &engine, "feature/cart", DeployRequest::default()).await;
+    let head = commit(&world, "feature/cart");
+    assert!(engine.push(push("feature/cart", Some(&head), "moved")).await.unwrap().is_empty(), "nobody has asked");
+    world.source.forget_branch(&RepositoryUrl::parse(REPOSITORY).unwrap(), &branch("feature/cart"));
+    let gone = engine.push(push("feature/cart", None, "gone")).await.unwrap();
+    let removal = gone[0].deployment.as_ref().unwrap().clone();
+    assert_eq!(world.end(&engine, removal.id).await.conclusion, Some(Conclusion::Succeeded));
+    assert!(world.store.app(&made.app).await.unwrap().is_none());
+    engine.shutdown().await;
+}
