@@ -95,7 +95,9 @@ pub(super) async fn run(
     let began = last(snapshot, point.into()).map_or_else(|| context.shared.now(), |record| record.started_at);
     let until = began.after(hook.timeout).min(deadline.before(MARGIN.saturating_add(grace)));
     let spec = spec(context, of, snapshot, point, &hook)?;
-    let running = Running { context, call, point, hook, spec, grace, until, log };
+    // The hook may take long; to ask the runtime for something may not.
+    let asks = Call { timeout: call.timeout.min((MARGIN / 2).saturating_add(grace)), ..call.clone() };
+    let running = Running { context, call: &asks, point, hook, spec, grace, until, log };
     let done = running.to_its_end().await;
     if !is_own {
         running.log.flush().await;
