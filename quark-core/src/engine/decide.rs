@@ -5,15 +5,14 @@
 
 use std::time::Duration;
 
-use super::liveness::wish;
-use super::wish::plan_outdated;
+use super::needless::needless;
 use super::{hooks, retry};
 use crate::app::{HookPoint, Source};
 use crate::backend::Snapshot;
 use crate::clock::Timestamp;
 use crate::deployment::{
     Approval, ApprovalOutcome, ApprovalVerdict, Canary, CancelRequest, Conclusion, Deployment, DeploymentKind, Failure,
-    Instance, State, StepName, StepPhase, StepRecord, Trigger,
+    Instance, State, StepName, StepPhase, StepRecord,
 };
 use crate::planted::planted;
 use crate::{Error, ErrorKind};
@@ -117,7 +116,7 @@ pub(super) fn decide(snapshot: &Snapshot, now: Timestamp) -> Decision {
 }
 
 /// Whether the containers of hooks that have ended are removed first.
-fn tidies(snapshot: &Snapshot) -> bool {
+pub(super) fn tidies(snapshot: &Snapshot) -> bool {
     hooks::is_untidy(snapshot)
 }
 
@@ -245,40 +244,6 @@ pub(super) fn deadline(deployment: &Deployment) -> Option<Timestamp> {
     deployment.started_at.map(|started| started.after(TOTAL).after(waited).after(held))
 }
 
-/// The next step of the retirement of the standby that this deployment left.
-/// `busy` says that another deployment of the app is active: it may be about
-/// to roll back to this very standby.
-/// `hooked` says that what is live has a hook for when this is done.
-pub(super) fn decide_retirement(snapshot: &Snapshot, now: Timestamp, busy: bool, hooked: bool) -> Decision {
-    // Who removes the app takes the standby away too, and the route before.
-    let app = snapshot.app.as_ref().filter(|app| app.removed_at.is_none());
-    let standby = app.and_then(|app| app.serving.standby.as_ref());
-    let Some(standby) = standby.filter(|standby| standby.occupant.deployment == snapshot.deployment.id) else {
-        return Decision::Done;
-    };
-    if !standby.retiring {
-        if now < standby.retire_at && !planted!(RetiredBeforeItsTime) {
-            return Decision::Wait(standby.retire_at);
-        }
-        if busy {
-            return Decision::Wait(now.after(Duration::from_secs(1)));
-        }
-    }
-    let is_done = |step| last(snapshot, step).is_some_and(|record| record.phase == StepPhase::Done);
-    if !is_done(StepName::Retire) {
-        return run(snapshot, if is_done(StepName::Drain) { StepName::Retire } else { StepName::Drain });
-    }
-    // It stays written down as the standby until its hook is over: that is what
-    // a lost job is rebuilt from.
-    if hooked && !hooks::is_over(snapshot, HookPoint::PostRetire) {
-        return run(snapshot, StepName::PostRetire);
-    }
-    if tidies(snapshot) {
-        return run(snapshot, StepName::Tidy);
-    }
-    Decision::Vacate
-}
-
 /// Where a deployment goes when a step has failed for good.
 pub(super) fn after_failure(snapshot: &Snapshot, step: StepName, failure: &Failure) -> State {
     let is_git = matches!(snapshot.deployment.release.source, Source::Git { .. });
@@ -362,57 +327,6 @@ fn is_unrouted(snapshot: &Snapshot) -> bool {
         || last(snapshot, StepName::Unroute).is_some_and(|record| record.phase == StepPhase::Done)
 }
 
-/// Why a deployment must not be begun, if it must not.
-fn needless(snapshot: &Snapshot) -> Option<Failure> {
-    let already = is_live_already(snapshot).then(|| already_live(&snapshot.deployment));
-    let left = || is_left_already(snapshot).then(left_already);
-    already.or_else(left).or_else(|| outdated(snapshot))
-}
-
-/// Why a deployment that was planned is not what was planned any more, if it is not.
-fn outdated(snapshot: &Snapshot) -> Option<Failure> {
-    // From its first row on a removal goes through: the app takes no deployments.
-    if planted!(OutdatedPlan) || snapshot.deployment.kind == DeploymentKind::Remove {
-        return None;
-    }
-    let why = snapshot.deployment.expects.as_ref()?.broken_by(&snapshot.app.as_ref()?.serving)?;
-    Some(Failure { step: None, ..Failure::from_error(StepName::Promote, &plan_outdated(&why)) })
-}
-
-/// Whether what a rollback goes back to is live by now: it was when its turn
-/// came, though not when it was asked for.
-fn is_live_already(snapshot: &Snapshot) -> bool {
-    let DeploymentKind::Rollback { to } = snapshot.deployment.kind else { return false };
-    let live = snapshot.app.as_ref().and_then(|app| app.serving.live.as_ref());
-    live.is_some_and(|live| live.release() == to)
-}
-
-fn already_live(deployment: &Deployment) -> Failure {
-    let message = match deployment.kind {
-        DeploymentKind::Rollback { to } => format!("deployment `{to}` is live by now"),
-        _ => "it is live by now".to_owned(),
-    };
-    let error = Error::new(ErrorKind::Conflict, message).with_code("already_live");
-    Failure { step: None, ..Failure::from_error(StepName::Promote, &error) }
-}
-
-/// Whether the engine wanted to go back from something else than what is live by now.
-fn is_left_already(snapshot: &Snapshot) -> bool {
-    let deployment = &snapshot.deployment;
-    if deployment.trigger != Trigger::Unwell {
-        return false;
-    }
-    let live = snapshot.app.as_ref().and_then(|app| app.serving.live.as_ref());
-    let of_live = live.map(|live| wish(live.deployment));
-    of_live.as_deref() != deployment.key.as_ref().map(|key| key.as_str())
-}
-
-fn left_already() -> Failure {
-    let error = Error::new(ErrorKind::Conflict, "what it was to go back from is not live any more")
-        .with_code("not_live_any_more");
-    Failure { step: None, ..Failure::from_error(StepName::Promote, &error) }
-}
-
 fn first_state(snapshot: &Snapshot) -> State {
     let deployment = &snapshot.deployment;
     if deployment.kind == DeploymentKind::Remove {
@@ -453,7 +367,7 @@ fn slot_is_occupied(snapshot: &Snapshot) -> bool {
 
 /// Runs a step for the first time, again after a crash, or again after a
 /// failure that may pass.
-fn run(snapshot: &Snapshot, step: StepName) -> Decision {
+pub(super) fn run(snapshot: &Snapshot, step: StepName) -> Decision {
     match last(snapshot, step) {
         Some(record) if record.phase == StepPhase::Failed && retry::is_worth_it(&snapshot.steps, record) => {
             let failed_at = record.finished_at.unwrap_or(record.started_at);

@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::admission;
-use super::decide::{Decision, deadline, decide, decide_retirement, last};
+use super::decide::{Decision, deadline, decide, last};
 use super::draft::Draft;
 use super::log::DeploymentLog;
+use super::retirement::decide_retirement;
 use super::settle;
 use super::shared::Shared;
 use super::step::{self, StepContext};

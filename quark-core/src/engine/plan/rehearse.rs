@@ -12,8 +12,9 @@ use crate::deployment::{
     ApprovalOutcome, ContainerName, Deployment, DeploymentKind, Endpoint, Failure, Instance, InstanceState, Slot,
     State, StepName, StepOutput, StepPhase, StepRecord,
 };
-use crate::engine::decide::{Decision, decide, decide_retirement};
+use crate::engine::decide::{Decision, decide};
 use crate::engine::draft::Draft;
+use crate::engine::retirement::decide_retirement;
 use crate::engine::{settle, step};
 use crate::{Error, ErrorKind, Result};
 
