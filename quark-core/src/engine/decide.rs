@@ -432,7 +432,8 @@ pub(super) mod tests {
         let mut snapshot = admitted(DeploymentKind::Rollback { to: DeploymentId::generate() });
         let ill = DeploymentId::generate();
         snapshot.deployment.trigger = Trigger::Unwell;
-        snapshot.deployment.key = Some(crate::deployment::IdempotencyKey::parse(wish(ill)).unwrap());
+        snapshot.deployment.key =
+            Some(crate::deployment::IdempotencyKey::parse(crate::engine::liveness::wish(ill)).unwrap());
         let release = &snapshot.deployment.release;
         let mut app = AppRecord {
             team: TeamId::default(),
