@@ -10,7 +10,8 @@ use crate::conformance::outcome::{ensure, within, worked};
 const ALL: LogSelection = LogSelection { tail: None, follow: false };
 
 /// "A hook runs to its end and is not started again: neither by the runtime,
-/// nor by a `start` that comes late or twice, which succeeds."
+/// nor by a `start` that comes late or twice, which succeeds. Its exit code can
+/// be seen."
 pub async fn a_hook_runs_to_its_end_once(fixture: &dyn RuntimeFixture) -> CaseResult {
     let bench = &Bench::new(fixture);
     run(bench, async {
@@ -56,7 +57,7 @@ pub async fn a_hook_tells_how_it_ended(fixture: &dyn RuntimeFixture) -> CaseResu
 }
 
 /// "A hook listens nowhere: it is started though the endpoints of its app are
-/// taken, and `PORT` is not set"; it cannot be mistaken for an instance.
+/// taken, and `PORT` is not set." It cannot be mistaken for an instance.
 pub async fn a_hook_is_no_instance(fixture: &dyn RuntimeFixture) -> CaseResult {
     let bench = &Bench::new(fixture);
     run(bench, async {
