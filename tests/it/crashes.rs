@@ -192,7 +192,10 @@ async fn a_version_that_dies_once_it_serves_costs_no_request() {
     host.ask(&scene, Request::Reach("events", "event", "bake_started")).await;
     machine.docker.as_ref().unwrap().kill_version("2");
     let ended = host.wait().await;
-    assert_eq!((&ended["conclusion"], &ended["failure"]["code"]), (&"rolled_back".into(), &"exited".into()), "{ended}");
+    assert_eq!(ended["conclusion"], "rolled_back", "{ended}");
+    // Docker may tell a moment late that it has ended; that nothing listens is seen before.
+    let code = ended["failure"]["code"].as_str().unwrap_or_default();
+    assert!(["exited", "unhealthy"].contains(&code), "{ended}");
     host.retired().await;
     let after = machine.assert_has("1");
     machine.assert_serves("1", true, host.address, &after).await;
