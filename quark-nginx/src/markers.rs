@@ -22,22 +22,20 @@ enum Step {
     Active(Slot),
 }
 
-/// The steps to `to`, in an order in which no request can see a slot that
-/// `from` and `to` both keep from serving:
+/// The steps to a choice, in an order in which no request can see a slot that
+/// the choices before and after both keep from serving, nor miss one that both
+/// let serve, be it as the one that stands in:
 ///
-/// 1. a backup that is no longer wanted goes first: were the slots switched
-///    before, the slot that has just been taken out of service would stand in;
-/// 2. then the slots are switched, by one create or unlink;
-/// 3. a backup that is wanted anew comes last: were it set before, the slot
-///    that is about to serve would stand in before it was said to be ready.
+/// - a backup that is wanted comes before the slots are switched, so that the
+///   slot that has served stands in from the first request on;
+/// - one that is not goes after that: a slot that is down would be alone for a
+///   moment, although the other one has stood in for it.
 ///
-/// A backup that is wanted before and after stays through the switch: both
-/// slots may serve then, and each stands in for the other.
-///
-/// Each step is taken whatever `from` says, because what is there already
-/// costs nothing and `from` may be out of date.
+/// The slots are switched by one create or unlink. Each step is taken whatever
+/// was before, because what is there already costs nothing and what is known of
+/// it may be out of date.
 fn steps(backup: bool, active: Slot) -> [Step; 2] {
-    if backup { [Step::Active(active), Step::Backup(true)] } else { [Step::Backup(false), Step::Active(active)] }
+    if backup { [Step::Backup(true), Step::Active(active)] } else { [Step::Active(active), Step::Backup(false)] }
 }
 
 /// The hundredths of the requests, one of which each request belongs to.
@@ -90,9 +88,10 @@ mod tests {
     use super::*;
 
     /// Every pair of choices, step by step: the slot that is kept from serving
-    /// by both sides never serves and never stands in.
+    /// by both sides never serves and never stands in, and the one that both let
+    /// serve, or stand in, does so without a gap.
     #[test]
-    fn no_step_lets_a_slot_serve_that_must_not() {
+    fn no_step_lets_a_slot_serve_that_must_not_or_leaves_one_out_that_may() {
         let choices = Slot::BOTH
             .into_iter()
             .flat_map(|active| [true, false].map(|backup| Choice { backup, ..Choice::of(active) }));
@@ -109,6 +108,8 @@ mod tests {
                     for slot in Slot::BOTH {
                         let allowed = serves(from, slot) || serves(to, slot);
                         assert!(allowed || !serves(&now, slot), "{from:?} to {to:?} by {now:?}");
+                        let stays = serves(from, slot) && serves(to, slot);
+                        assert!(!stays || serves(&now, slot), "{from:?} to {to:?} by {now:?}");
                     }
                 }
                 assert_eq!(now, *to);

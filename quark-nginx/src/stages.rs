@@ -33,9 +33,10 @@ pub(crate) fn stages(now: Option<&InForce>, shape: &Shape, choice: Choice, resha
     }
     let moved = |slot| now.address(slot) != shape.address(slot);
     let mut stages = Vec::new();
-    // Whoever stands in must be the one that was said to be ready.
-    let backup = now.backup() && choice.backup && !Slot::BOTH.into_iter().any(moved);
-    // The same holds for who gets a share: it comes anew, at last.
+    // Whoever stands in must be the one that was said to be ready. One that stays
+    // where it is may answer for a slot that is down, until the last stage.
+    let backup = now.backup() && !Slot::BOTH.into_iter().any(moved);
+    // Who gets a share was said to be ready, too: it comes anew, at last.
     if now.backup() && !backup || now.canary.is_some() {
         stages.push(Stage::Choose(Choice { backup, ..Choice::of(now.active) }));
     }
@@ -109,6 +110,13 @@ mod tests {
         let backed = |choice| Choice { backup: true, ..choice };
         let found = stages(Some(&now(1, 2, backed(BLUE))), &shape(1, 2), backed(GREEN), true);
         assert_eq!(found, [Stage::Reshape(shape(1, 2)), Stage::Choose(backed(GREEN))]);
+    }
+
+    #[test]
+    fn a_backup_stands_in_until_it_is_the_one_that_serves() {
+        let backed = Choice { backup: true, ..BLUE };
+        let found = stages(Some(&now(1, 2, backed)), &shape(1, 2), GREEN, true);
+        assert_eq!(found, [Stage::Reshape(shape(1, 2)), Stage::Choose(GREEN)]);
     }
 
     #[test]

@@ -148,6 +148,8 @@ pub enum Drained {
 /// - A host name that another app has is a `Conflict` with code `domain_taken`.
 /// - `observe` tells what is really in force, also from another router object; `None` for an unknown app.
 /// - With `backup`, a request that cannot connect to the active slot is answered by the other one.
+/// - A change that makes the other slot stand in, or makes the one that stands in the active one, loses no request,
+///   even if the slot that it stands in for is down.
 /// - With `canary`, that share of the requests for each of the app's names reaches the slot that is not active, and the
 ///   rest the active one; also on connections that are kept. Without it none does.
 /// - A change of the share loses no request: not on idle or busy keep-alive connections, not one in flight.

@@ -26,7 +26,9 @@ pub use splitting::{
     a_late_share_is_refused, a_share_reaches_the_other_slot, a_share_that_cannot_be_given_is_refused,
     a_share_that_is_down_costs_no_request, changing_the_share_loses_no_request,
 };
-pub use switching::{apply_returns_when_in_force, switching_loses_no_request};
+pub use switching::{
+    apply_returns_when_in_force, switching_loses_no_request, switching_to_and_from_what_is_down_loses_no_request,
+};
 
 /// All cases.
 #[must_use]
@@ -50,6 +52,7 @@ macro_rules! __for_each_router_case {
             a_name_of_another_app_is_refused,
             observe_tells_what_is_in_force,
             backup_stands_in,
+            switching_to_and_from_what_is_down_loses_no_request,
             drained_waits_for_requests,
             drained_times_out_with_the_number,
             removed_names_are_not_served,

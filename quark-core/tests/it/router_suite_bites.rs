@@ -41,6 +41,7 @@ enum Fault {
     InventsRoutes,
     HasNoBackup,
     UsesWhatIsNoBackup,
+    TakesTheBackupAwayFirst,
     DrainsAtOnce,
     NeverDrains,
     CountsOneTooMany,
@@ -76,6 +77,7 @@ fn faults(case: &str) -> &'static [Fault] {
         "a_name_of_another_app_is_refused" => &[SharesNames, TellsAnotherCode],
         "observe_tells_what_is_in_force" => &[ObservesItsOwnMemory, ObservesNoBackup, InventsRoutes],
         "backup_stands_in" => &[HasNoBackup, UsesWhatIsNoBackup],
+        "switching_to_and_from_what_is_down_loses_no_request" => &[HasNoBackup, LeavesAGap, TakesTheBackupAwayFirst],
         "drained_waits_for_requests" => &[DrainsAtOnce, NeverDrains],
         "drained_times_out_with_the_number" => &[DrainsAtOnce, CountsOneTooMany],
         "removed_names_are_not_served" => &[KeepsServing, CannotRemoveTwice],
@@ -306,8 +308,12 @@ impl Router for Broken {
             tokio::spawn(async move { inner.apply(&call, &bent).await });
             return Ok(());
         }
-        if fault == Fault::LeavesAGap && there.is_some() {
-            inner.remove(call, &route.app).await?;
+        if let Some(there) = there {
+            match fault {
+                Fault::LeavesAGap => inner.remove(call, &route.app).await?,
+                Fault::TakesTheBackupAwayFirst => inner.apply(call, &Route { backup: false, ..there }).await?,
+                _ => {}
+            }
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }

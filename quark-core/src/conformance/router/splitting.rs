@@ -2,14 +2,11 @@
 //! router that does not split requests has one thing to show: that it says so.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::task::JoinSet;
 
 use super::fixture::RouterFixture;
 use super::scene::{FENCE, Scene, call, sees};
-use super::switching::{BETWEEN, CLIENTS, Load, hammer};
+use super::switching::{BETWEEN, start_load};
 use crate::ErrorKind;
 use crate::backend::{Drained, Route};
 use crate::conformance::CaseResult;
@@ -93,11 +90,7 @@ pub async fn changing_the_share_loses_no_request(fixture: &dyn RouterFixture) ->
     let mut idle = scene.kept_client().await?;
     scene.apply(&scene.shared(2, 99)).await?;
     let held = scene.hold_at(Slot::Green).await?;
-    let load = Arc::new(Load::default());
-    let mut clients = JoinSet::new();
-    for _ in 0..CLIENTS {
-        clients.spawn(hammer(fixture.client(), scene.host.clone(), Arc::clone(&load)));
-    }
+    let (load, clients) = start_load(fixture, &scene.host);
     let mut generation = 2;
     for percent in [1, 50, 99, 0, 25, 75, 0, 5, 50] {
         generation += 1;

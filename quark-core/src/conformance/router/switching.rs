@@ -8,14 +8,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::fixture::{RouterClient, RouterFixture};
-use super::scene::Scene;
+use super::scene::{Scene, call};
 use crate::app::Domain;
+use crate::backend::Route;
 use crate::conformance::CaseResult;
-use crate::conformance::outcome::{ensure, within};
+use crate::conformance::outcome::{ensure, within, worked};
 use crate::deployment::Slot;
 
 /// Clients that send without a pause, each on a connection of its own.
-pub(super) const CLIENTS: u64 = 4;
+const CLIENTS: u64 = 4;
 /// How often the slot changes.
 const SWITCHES: u64 = 24;
 /// Answers between two changes, so that each one happens in the midst of work.
@@ -43,11 +44,7 @@ pub async fn switching_loses_no_request(fixture: &dyn RouterFixture) -> CaseResu
     let scene = Scene::routed(fixture, "shop").await?;
     let mut idle = scene.kept_client().await?;
     let held = scene.hold(Slot::Blue, 1).await?;
-    let load = Arc::new(Load::default());
-    let mut clients = JoinSet::new();
-    for _ in 0..CLIENTS {
-        clients.spawn(hammer(fixture.client(), scene.host.clone(), Arc::clone(&load)));
-    }
+    let (load, clients) = start_load(fixture, &scene.host);
     for generation in 2..2 + SWITCHES {
         load.wait_for(BETWEEN).await?;
         scene.apply(&scene.route(generation, slot_of(generation))).await?;
@@ -63,6 +60,44 @@ pub async fn switching_loses_no_request(fixture: &dyn RouterFixture) -> CaseResu
     let answer = held.answer().await.map_err(|why| format!("a request in flight: {why}"))?;
     ensure!(answer == scene.identity(Slot::Blue), "`{answer}` has answered a request that the blue slot had got");
     Ok(())
+}
+
+/// "A change that makes the other slot stand in, or makes the one that stands in
+/// the active one, loses no request, even if the slot that it stands in for is down."
+pub async fn switching_to_and_from_what_is_down_loses_no_request(fixture: &dyn RouterFixture) -> CaseResult {
+    let scene = Scene::new(fixture, "shop").await?;
+    let routes: Vec<Route> = (1..=2 * SWITCHES)
+        .map(|generation| match slot_of(generation) {
+            // Down, with green behind it.
+            Slot::Blue => Route { backup: true, ..scene.route(generation, Slot::Blue) },
+            Slot::Green => scene.route(generation, Slot::Green),
+        })
+        .collect();
+    let green = scene.identity(Slot::Green);
+    // What is green answers for as long as its server is there.
+    let Scene { fixture, router, host, blue, green: _server, .. } = scene;
+    let apply = async |route: &Route| worked("apply", within("apply", router.apply(&call(route.fence), route)).await?);
+    let [first, others @ ..] = &routes[..] else { return Err("there are no routes".to_owned()) };
+    apply(first).await?;
+    within("stopping a slot", blue.stop()).await?;
+    let (load, clients) = start_load(fixture, &host);
+    for route in others {
+        load.wait_for(BETWEEN).await?;
+        apply(route).await?;
+    }
+    load.wait_for(BETWEEN).await?;
+    load.end(clients).await?;
+    load.check(&[green])
+}
+
+/// Clients that send until they are told to stop.
+pub(super) fn start_load(fixture: &dyn RouterFixture, host: &Domain) -> (Arc<Load>, JoinSet<()>) {
+    let load = Arc::new(Load::default());
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        clients.spawn(hammer(fixture.client(), host.clone(), Arc::clone(&load)));
+    }
+    (load, clients)
 }
 
 fn slot_of(generation: u64) -> Slot {
@@ -110,7 +145,7 @@ impl Load {
 }
 
 /// Sends until it is told to stop or a request is lost.
-pub(super) async fn hammer(mut client: Box<dyn RouterClient>, host: Domain, load: Arc<Load>) {
+async fn hammer(mut client: Box<dyn RouterClient>, host: Domain, load: Arc<Load>) {
     while !load.stop.is_cancelled() {
         let lost = match client.send(&host, "/").await {
             Ok(identity) => {

@@ -70,19 +70,18 @@ pub(super) async fn plan(context: &StepContext, draft: &mut Draft, step: StepNam
         StepName::Create => create::plan(context, draft).await?,
         StepName::Promote if !resumed => {
             promote::ask(context, draft.snapshot()).await?;
-            // The switch, and the backup that follows it.
-            reserve_generations(draft, 2);
+            reserve_generation(draft);
         }
         StepName::Shift if !resumed => {
             promote::ask(context, draft.snapshot()).await?;
             shift::plan(draft)?;
-            reserve_generations(draft, 1);
+            reserve_generation(draft);
         }
         // The way back.
-        StepName::RollBack if !resumed => reserve_generations(draft, 1),
+        StepName::RollBack if !resumed => reserve_generation(draft),
         StepName::Revert if !resumed => {
             draft.serve(|serving| serving.canary = None);
-            reserve_generations(draft, 1);
+            reserve_generation(draft);
         }
         StepName::Drain | StepName::Clear => clear::plan(context, draft).await?,
         StepName::Mend => restart::plan_mend(context, draft).await?,
@@ -92,9 +91,9 @@ pub(super) async fn plan(context: &StepContext, draft: &mut Draft, step: StepNam
     Ok(())
 }
 
-fn reserve_generations(draft: &mut Draft, count: u64) {
+fn reserve_generation(draft: &mut Draft) {
     if !planted!(GenerationReused) {
-        draft.serve(|serving| serving.generation.0 += count);
+        draft.serve(|serving| serving.generation.0 += 1);
     }
 }
 

@@ -15,6 +15,19 @@ use crate::engine::route::{domains, enforce, route, take_away};
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
+/// Whether the version before stands in from the first request on, should the
+/// new one crash.
+async fn is_warm(context: &StepContext, snapshot: &Snapshot, slot: Slot) -> bool {
+    let warm = match runs(context, snapshot, slot).await {
+        Ok(warm) => warm,
+        Err(error) => {
+            context.log.say(&format!("the old version cannot be looked at, and does not stand in: {error}"));
+            false
+        }
+    };
+    warm || planted!(DeadBackup)
+}
+
 /// Counts the requests that have failed while the route was switched, where
 /// something knows of them.
 async fn count_failed(context: &StepContext, snapshot: &Snapshot, took: Duration) {
@@ -57,25 +70,13 @@ pub(super) async fn run(context: &StepContext, snapshot: &Snapshot, call: &Call)
     still_healthy(context, snapshot).await?;
     let base = &context.shared.config.base_domain;
     let serving = Serving { domains: domains(&deployment.release, base), ..app.serving.clone() };
-    let switch = crate::deployment::Generation(serving.generation.0.saturating_sub(1));
+    let backup = app.serving.live.is_some() && is_warm(context, snapshot, slot.other()).await;
     let began = context.shared.clock.monotonic();
-    let wanted = route(&deployment.app, &serving, &context.lease, switch, slot, false)?;
+    let wanted = route(&deployment.app, &serving, &context.lease, serving.generation, slot, backup)?;
     enforce(context.shared.router.as_ref(), call, &wanted).await?;
     let took = context.shared.clock.monotonic().saturating_sub(began);
     context.log.say(&format!("requests go to the {slot} slot; switching took {:.1} ms", took.as_secs_f64() * 1000.0));
     count_failed(context, snapshot, took).await;
-    // The switch stands, whatever becomes of the safety net.
-    let warm = runs(context, snapshot, slot.other()).await.unwrap_or_else(|error| {
-        context.log.say(&format!("the old version cannot be looked at: {error}"));
-        false
-    });
-    if app.serving.live.is_some() && (warm || planted!(DeadBackup)) {
-        // The version before is warm: it stands in if the new one crashes.
-        let backed = route(&deployment.app, &serving, &context.lease, serving.generation, slot, true)?;
-        if let Err(error) = context.shared.router.apply(call, &backed).await {
-            context.log.say(&format!("the old version does not stand in: {error}"));
-        }
-    }
     Ok(StepOutput { note: Some(format!("switched in {:.1} ms", took.as_secs_f64() * 1000.0)), ..StepOutput::default() })
 }
 

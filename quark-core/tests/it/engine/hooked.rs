@@ -165,7 +165,9 @@ impl<R: ContainerRuntime> ContainerRuntime for Hooked<R> {
 #[async_trait]
 impl<R: Router> Router for Hooked<R> {
     async fn apply(&self, call: &Call, route: &Route) -> Result<()> {
-        self.at("apply").await?.apply(call, route).await
+        self.at("apply").await?.apply(call, route).await?;
+        self.at("applied").await?;
+        Ok(())
     }
     async fn observe(&self, app: &AppName) -> Result<Option<EffectiveRoute>> {
         self.at("observe").await?.observe(app).await
