@@ -82,6 +82,13 @@ impl Liveness {
         self.counted(policy, now).next().is_none()
     }
 
+    /// Since when it dies again and again, if it still does: one that has run for
+    /// a whole window does not any more, even if it is not well.
+    #[must_use]
+    pub fn loops_since(&self, policy: &LivenessPolicy, now: Timestamp) -> Option<Timestamp> {
+        self.looping_since.filter(|_| !self.is_unused(policy, now))
+    }
+
     /// When it may be restarted: the first time at once, then after a wait that
     /// doubles each time, and never more often than its policy allows in any window.
     #[must_use]
@@ -150,6 +157,15 @@ mod tests {
         assert_eq!(liveness.restarts_at(&policy, at(1)), at(60));
         assert!(liveness.is_used_up(&policy, at(59)) && !liveness.is_used_up(&policy, at(60)));
         assert_eq!(liveness.restarts_at(&policy, at(61)), at(61));
+    }
+
+    #[test]
+    fn what_has_run_for_a_window_does_not_loop_any_more() {
+        let policy = LivenessPolicy::default().with_restarts(1, Duration::from_secs(60));
+        let mut liveness = Liveness { looping_since: Some(at(5)), ..Liveness::default() };
+        liveness.restarted(&policy, at(10));
+        assert_eq!(liveness.loops_since(&policy, at(69)), Some(at(5)));
+        assert_eq!(liveness.loops_since(&policy, at(70)), None);
     }
 
     #[test]

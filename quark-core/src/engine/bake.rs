@@ -47,6 +47,9 @@ impl Driver {
         }
         let policy = draft.snapshot().deployment.release.bake.clone().unwrap_or_default();
         self.note_traffic_before(draft).await;
+        if planted!(DeathUnseen) {
+            self.mend_meanwhile(draft).await?;
+        }
         let longest = longest(&draft.snapshot().deployment.release.health);
         let context =
             StepContext { shared: Arc::clone(&self.shared), lease: self.lease.clone(), log: Arc::clone(&self.log) };
@@ -150,7 +153,7 @@ async fn look(context: &StepContext, snapshot: &Snapshot, policy: &BakePolicy) -
     };
     let bake = snapshot.deployment.bake.as_ref();
     let times = bake.map_or(1, |bake| bake.unwell_by(context.shared.now(), policy));
-    let enough = step::is_down(&error) || times >= policy.failures || planted!(FirstDoubtGoesBack);
+    let enough = step::is_down(error.code()) || times >= policy.failures || planted!(FirstDoubtGoesBack);
     let back = enough && can_go_back(context, snapshot).await;
     // No step has failed: it serves.
     let failure = Failure { step: None, ..Failure::from_error(StepName::Probe, &error) };

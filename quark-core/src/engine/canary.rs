@@ -86,7 +86,7 @@ async fn look(context: &StepContext, snapshot: &Snapshot, policy: &CanaryPolicy)
     };
     let canary = snapshot.deployment.canary.as_ref();
     let times = canary.map_or(1, |canary| canary.unwell_by(context.shared.now(), policy));
-    let back = step::is_down(&error) || times >= policy.failures;
+    let back = step::is_down(error.code()) || times >= policy.failures;
     // No step has failed: it was just not well.
     let failure = Failure { step: None, ..Failure::from_error(StepName::Probe, &error) };
     Seen::Unwell { failure, back }

@@ -14,7 +14,7 @@ use super::hold::Hold;
 use super::hooks;
 use super::route::take_away;
 use super::shared::{NO_ANSWER, Shared};
-use super::step::{is_paid, may_start};
+use super::step::{is_down, is_paid, may_start};
 use crate::Result;
 use crate::app::AppName;
 use crate::backend::{Call, EffectiveRoute, ObservedContainer, Snapshot, container_runtime::label};
@@ -191,13 +191,26 @@ pub(super) async fn compare(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<
     let name = &app.spec.name;
     let (containers, route) = look_at_live(shared, app, &snapshot.instances).await?;
     let unfinished = shared.store.unfinished(Some(name)).await?;
-    Ok(drift(
+    let mut found = drift(
         app,
         &snapshot.instances,
         &containers,
         route,
         !planted!(MendsDuringSwitch) && unfinished.iter().any(is_switching),
-    ))
+    );
+    if !may_bring_back(&snapshot.deployment) {
+        found.retain(|drift| !matches!(drift, Drift::Stopped(_) | Drift::Missing(_)));
+    }
+    Ok(found)
+}
+
+/// Whether what has died may be brought back. A version that is watched must
+/// have been seen to be dead: started again between two looks, it would pass
+/// for one that has never died. Who stands by answers meanwhile.
+fn may_bring_back(deployment: &Deployment) -> bool {
+    let Some(bake) = deployment.bake.as_ref().filter(|_| deployment.state == State::Baking) else { return true };
+    let seen = bake.failure.as_ref().filter(|_| bake.unwell > 0);
+    bake.outcome.is_some() || seen.is_some_and(|failure| is_down(&failure.code)) || planted!(DeathUnseen)
 }
 
 /// The containers and the route of what is live of an app, as they are.

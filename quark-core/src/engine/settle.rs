@@ -367,7 +367,12 @@ pub(super) fn seen(draft: &mut Draft, seen: Seen, policy: &BakePolicy, now: Time
             bake.unseen = 0;
             bake.unwell = bake.unwell_by(now, policy);
             if bake.unwell != before.unwell {
-                (bake.unwell_at, bake.failure) = (Some(now), Some(failure.clone()));
+                bake.unwell_at = Some(now);
+            }
+            // That it has ended since is news, however often it was unwell.
+            let known = before.failure.as_ref().is_some_and(|known| known.code == failure.code);
+            if bake.unwell != before.unwell || !known {
+                bake.failure = Some(failure.clone());
                 draft.tell(EventKind::BakeUnwell { times: bake.unwell, failure: failure.clone() });
             }
         }

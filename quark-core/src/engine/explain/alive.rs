@@ -18,7 +18,7 @@ pub(super) fn findings(deployment: &Deployment, now: Timestamp) -> Vec<Finding> 
     if let Some((since, failure)) = liveness.unwell_since.zip(liveness.failure.clone()) {
         found.push(Finding::Unhealthy { sequence, since, restarts, failure, held: liveness.held.clone() });
     }
-    if let Some(since) = liveness.looping_since {
+    if let Some(since) = liveness.loops_since(policy, now) {
         found.push(Finding::CrashLoop { sequence, since, restarts, most: policy.restarts, window: policy.window });
     }
     found
@@ -30,7 +30,8 @@ pub(super) fn next(deployment: &Deployment, now: Timestamp) -> Vec<Next> {
     };
     let sequence = deployment.sequence;
     let mut next = Vec::new();
-    if liveness.looping_since.is_some() || policy.action == LivenessAction::Restart && liveness.is_alarming() {
+    if liveness.loops_since(policy, now).is_some() || policy.action == LivenessAction::Restart && liveness.is_alarming()
+    {
         next.push(Next::Restart { sequence, at: liveness.restarts_at(policy, now).max(now) });
     }
     if liveness.is_alarming() {

@@ -167,9 +167,9 @@ async fn exited(
         .with_hint("its last lines are in the deployment's log")
 }
 
-/// Whether an app that is unwell in this way does not run any more.
-pub(in crate::engine) fn is_down(error: &Error) -> bool {
-    matches!(error.code(), "exited" | "out_of_memory" | "container_gone")
+/// Whether the code of a failure says that the app does not run any more.
+pub(in crate::engine) fn is_down(code: &str) -> bool {
+    matches!(code, "exited" | "out_of_memory" | "container_gone")
 }
 
 fn gone(instance: &Instance) -> Error {
@@ -226,23 +226,31 @@ pub(super) async fn healthy_in(context: &StepContext, snapshot: &Snapshot, slot:
     let check = &release.health;
     let host = release.domains.first();
     for instance in snapshot.instances.iter().filter(|instance| instance.slot == slot) {
-        let Some(observed) = context.shared.runtime.inspect(&instance.name).await? else { return Err(gone(instance)) };
-        if let ContainerState::Exited { code, out_of_memory } = observed.state {
-            return Err(exited(context, release, &observed.id, code, out_of_memory, "after").await);
-        }
-        let mut unwell = look(&context.shared, instance, &observed, host, check).await?;
-        for _ in 1..LAST_LOOKS {
-            if unwell.is_none() {
-                break;
+        let mut looks = 1;
+        loop {
+            let observed = still_runs(context, instance, release).await?;
+            let Some(unwell) = look(&context.shared, instance, &observed, host, check).await? else { break };
+            if looks == LAST_LOOKS {
+                // It may have ended while it was asked, which says more than no answer.
+                still_runs(context, instance, release).await?;
+                return Err(not_healthy_any_more(release, instance, unwell));
             }
+            looks += 1;
             context.shared.clock.sleep(check.interval).await;
-            unwell = look(&context.shared, instance, &observed, host, check).await?;
-        }
-        if let Some(unwell) = unwell {
-            return Err(not_healthy_any_more(release, instance, unwell));
         }
     }
     Ok(())
+}
+
+/// What serves, as it is; an error that [`is_down`] knows if it does not run any more.
+async fn still_runs(context: &StepContext, instance: &Instance, release: &App) -> Result<ObservedContainer> {
+    let Some(observed) = context.shared.runtime.inspect(&instance.name).await? else { return Err(gone(instance)) };
+    match observed.state {
+        ContainerState::Exited { code, out_of_memory } => {
+            Err(exited(context, release, &observed.id, code, out_of_memory, "after").await)
+        }
+        _ => Ok(observed),
+    }
 }
 
 /// What one look at an instance shows that serves.

@@ -150,3 +150,46 @@ impl Invariant for BackToTheWell {
         Err(format!("{} is rolled back to {endpoint}, which was not found well", ledger.label(id)))
     }
 }
+
+/// A version that has died while it was watched is started again only once it
+/// was seen to be dead: a watch that mends unseen would let anything pass.
+#[derive(Debug, Default)]
+pub(super) struct DeathSeen {
+    /// Those that are watched, and whether each was seen to be dead at the last look.
+    watched: BTreeMap<crate::DeploymentId, bool>,
+}
+
+impl Invariant for DeathSeen {
+    fn name(&self) -> &'static str {
+        "death-seen"
+    }
+
+    fn before(&mut self, ledger: &Ledger, change: &Change<'_>, _: &Circumstances) -> Verdict {
+        match change {
+            Change::Committed(commit) => {
+                let deployment = &commit.deployment;
+                match deployment.bake.as_ref().filter(|bake| bake.outcome.is_none()) {
+                    Some(bake) if deployment.state == State::Baking => {
+                        let seen = bake.failure.as_ref().filter(|_| bake.unwell > 0);
+                        let code = seen.map_or("", |failure| failure.code.as_str());
+                        let dead = matches!(code, "exited" | "out_of_memory" | "container_gone");
+                        self.watched.insert(deployment.id, dead)
+                    }
+                    _ => self.watched.remove(&deployment.id),
+                };
+                Ok(())
+            }
+            Change::Asked { op: Op::RuntimeStart, call, .. } => {
+                let Some((id, "mend")) = wish_of(call) else { return Ok(()) };
+                // Whoever has lost the lease does not know what others have seen since.
+                let app = ledger.deployment(id).and_then(|entry| ledger.app(&entry.app));
+                let holds = app.is_some_and(|app| call.fence == app.lease.fence);
+                if holds && self.watched.get(&id) == Some(&false) && !ledger.was_restored() {
+                    return Err(format!("{} has died and is started again, and nobody has seen it", ledger.label(id)));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

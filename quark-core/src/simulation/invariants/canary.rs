@@ -48,7 +48,9 @@ impl Invariant for ShareMeant {
         match change {
             Change::Committed(commit) => {
                 let deployment = &commit.deployment;
-                if let Some(share) = deployment.canary.as_ref().and_then(|canary| canary.share) {
+                // What is live had a share once, and is mended while the next one has.
+                let canary = deployment.canary.as_ref().filter(|_| !deployment.state.is_terminal());
+                if let Some(share) = canary.and_then(|canary| canary.share) {
                     self.meant.insert(deployment.app.clone(), (deployment.id, share));
                 }
             }

@@ -55,7 +55,8 @@ impl Invariant for HookOnce {
 #[derive(Debug, Default)]
 pub(super) struct HooksInOrder {
     hooks: BTreeMap<DeploymentId, Hooks>,
-    /// Those that were stopped, before they had ended by themselves.
+    /// Those that an engine has stopped before they had ended by themselves. One
+    /// that is killed does not say that it went well.
     stopped: BTreeSet<ContainerName>,
     /// Those that went well.
     well: BTreeSet<(DeploymentId, HookPoint)>,
@@ -109,10 +110,6 @@ impl Invariant for HooksInOrder {
                 Ok(())
             }
             Change::ContainerSeen(observed) => self.seen(ledger, observed),
-            Change::ContainerHarmed(name) => {
-                self.stopped.insert(ContainerName::clone(name));
-                Ok(())
-            }
             // One that is made anew under that name is another.
             Change::ContainerRemoved(name) => {
                 self.stopped.remove(*name);

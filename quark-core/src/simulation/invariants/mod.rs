@@ -33,6 +33,7 @@
 //! | `baked-through` | what is watched once it serves counts as well after its time, and if it was found well at the end |
 //! | `back-for-cause` | the engine rolls back what does not run, or was found unwell as often in a row as its policy asks for; once at most |
 //! | `back-to-the-well` | it rolls back to what it has just found well |
+//! | `death-seen` | what has died while it was watched is started again only once it was seen to be dead |
 //! | `room-kept` | what is reserved together never comes to more than there is room for |
 //! | `refused-makes-nothing` | of what was refused for lack of room nothing is made |
 //! | `refused-for-cause` | what is refused because of what is reserved would not have fitted at some moment since its last write |
@@ -158,6 +159,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(bake::BakedThrough::default()),
         Box::new(bake::BackForCause::default()),
         Box::new(bake::BackToTheWell::default()),
+        Box::new(bake::DeathSeen::default()),
         Box::new(overlaid::Overlaid::default()),
         Box::new(doubt::SafeMode::default()),
         Box::new(plan::AsPlanned),

@@ -58,6 +58,11 @@ fn going_back_to_what_nobody_has_asked_for_its_health_is_seen() {
 }
 
 #[test]
+fn a_death_that_nobody_has_seen_is_seen() {
+    assert_eq!(shown_by(Bug::DeathUnseen), "death-seen");
+}
+
+#[test]
 fn an_illness_that_nobody_is_told_of_is_seen() {
     assert_eq!(shown_by(Bug::IllnessNotTold), "converges");
 }
