@@ -142,11 +142,11 @@ impl Shared {
         if !builds && !hook && !matches!(step, StepName::Clear | StepName::Create) {
             return Ok(None);
         }
+        let Some(capacity) = self.host_capacity().await? else { return Ok(None) };
         if draft.admits() && !self.is_next(deployment).await? {
             // Its turn has not come; the store says so.
             return Ok(None);
         }
-        let Some(capacity) = self.host_capacity().await? else { return Ok(None) };
         let policy = &self.admission.policy;
         let wanted = deployment.release.resources;
         self.could_run(&capacity, wanted)?;
