@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use clap::builder::BoolishValueParser;
 use clap::{Parser, ValueEnum};
 use quark_core::HostPolicy;
 
@@ -42,7 +43,7 @@ pub(crate) struct Config {
     #[arg(long)]
     pub(crate) allow_local_repositories: Vec<PathBuf>,
     /// Refuse nothing for lack of room on this machine
-    #[arg(long, env = "QUARK_NO_HOST_LIMITS")]
+    #[arg(long, env = "QUARK_NO_HOST_LIMITS", value_parser = BoolishValueParser::new())]
     pub(crate) no_host_limits: bool,
     /// Build nothing while the load is over so many thousandths of the CPUs
     #[arg(long, env = "QUARK_HOST_CPU_LOAD", default_value_t = HostPolicy::default().cpu_load_permille)]

@@ -26,7 +26,7 @@ use host::Host;
 use points::Point;
 use scenario::{Request, Scenario};
 use scene::Scene;
-use users::{Users, assert_shared, served};
+use users::{Users, assert_shared, served, until_answers};
 use versions::Version;
 
 /// What there is to look at.
@@ -64,7 +64,17 @@ impl<'a> Machine<'a> {
     }
 
     /// This version serves, by one of these containers, and is well if it shall be.
-    async fn assert_serves(&self, expected: &str, well: bool, address: SocketAddr, containers: &[Container]) {
+    async fn assert_serves(
+        &self,
+        scenario: Scenario,
+        expected: &str,
+        well: bool,
+        address: SocketAddr,
+        containers: &[Container],
+    ) {
+        if scenario.starts_again() {
+            until_answers(address, expected).await;
+        }
         let served = served(address).await;
         assert_eq!(served.version, expected, "the wrong version serves");
         assert_eq!(served.healthy, well, "{served:?}");
@@ -137,7 +147,7 @@ async fn dies_and_recovers(world: &str, point: Point) {
         let versions: Vec<&str> = point.serves.split(" or ").collect();
         let well = scenario.serves_well(point.at, point.serves);
         match versions.as_slice() {
-            [one] => machine.assert_serves(one, well, address, &meanwhile).await,
+            [one] => machine.assert_serves(scenario, one, well, address, &meanwhile).await,
             several => assert_shared(address, several).await,
         }
     }
@@ -158,7 +168,7 @@ async fn dies_and_recovers(world: &str, point: Point) {
     if !restarts {
         assert_never_restarted(&meanwhile, &after);
     }
-    machine.assert_serves(end.serves, true, host.address, &after).await;
+    machine.assert_serves(scenario, end.serves, true, host.address, &after).await;
     machine.assert_nothing_left();
     if let Some(users) = users {
         users.stop(end.seen).await;
@@ -198,7 +208,7 @@ async fn a_version_that_dies_once_it_serves_costs_no_request() {
     assert!(["exited", "unhealthy"].contains(&code), "{ended}");
     host.retired().await;
     let after = machine.assert_has("1");
-    machine.assert_serves("1", true, host.address, &after).await;
+    machine.assert_serves(scenario, "1", true, host.address, &after).await;
     users.stop(&["1", "2", "1"]).await;
     host.end().await;
 }
@@ -235,7 +245,7 @@ async fn a_memory_hog_is_refused_and_costs_no_request() {
 
     let after = machine.assert_has("1");
     assert_never_restarted(&before, &after);
-    machine.assert_serves("1", true, host.address, &after).await;
+    machine.assert_serves(scenario, "1", true, host.address, &after).await;
     users.stop(&["1"]).await;
     host.end().await;
 }

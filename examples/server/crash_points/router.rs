@@ -29,6 +29,7 @@ impl Router for Doubtful {
     fn splits(&self) -> bool {
         self.inner.splits()
     }
+
     async fn apply(&self, call: &Call, route: &Route) -> Result<()> {
         self.inner.apply(call, route).await?;
         if route.active == Slot::Green && self.refuses.exists() {
@@ -36,15 +37,19 @@ impl Router for Doubtful {
         }
         Ok(())
     }
+
     fn entrance(&self) -> Option<Endpoint> {
         self.inner.entrance()
     }
+
     async fn observe(&self, app: &AppName) -> Result<Option<EffectiveRoute>> {
         self.inner.observe(app).await
     }
+
     async fn drained(&self, app: &AppName, slot: Slot, endpoint: &Endpoint, longest: Duration) -> Result<Drained> {
         self.inner.drained(app, slot, endpoint, longest).await
     }
+
     async fn remove(&self, call: &Call, app: &AppName) -> Result<()> {
         self.inner.remove(call, app).await
     }

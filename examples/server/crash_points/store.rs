@@ -91,10 +91,12 @@ impl Store for Mortal {
         self.reach(&after);
         Ok(version)
     }
+
     async fn append_log(&self, id: DeploymentId, lines: Vec<(Timestamp, LogStream, String)>) -> Result<()> {
         self.reach(&lines.iter().map(|(_, _, text)| format!("log:{text}")).collect());
         self.inner.append_log(id, lines).await
     }
+
     async fn create_deployment(
         &self,
         deployment: Deployment,
@@ -103,81 +105,107 @@ impl Store for Mortal {
     ) -> Result<CreatedDeployment> {
         self.around(State::Queued.as_str(), self.inner.create_deployment(deployment, job, policy)).await
     }
+
     async fn request_cancel(&self, id: DeploymentId, request: CancelRequest) -> Result<CancelOutcome> {
         self.around("cancel", self.inner.request_cancel(id, request)).await
     }
+
     async fn deployment_by_key(&self, app: &AppName, key: &IdempotencyKey) -> Result<Option<Deployment>> {
         self.inner.deployment_by_key(app, key).await
     }
+
     async fn instances(&self, app: &AppName) -> Result<Vec<Instance>> {
         self.inner.instances(app).await
     }
+
     async fn now(&self) -> Result<Timestamp> {
         self.inner.now().await
     }
+
     async fn position(&self) -> Result<u64> {
         self.inner.position().await
     }
+
     async fn leap(&self) -> Result<()> {
         self.inner.leap().await
     }
+
     async fn installation(&self) -> Result<String> {
         self.inner.installation().await
     }
+
     async fn write_project(&self, write: ProjectWrite) -> Result<ProjectWritten> {
         self.around("project", self.inner.write_project(write)).await
     }
+
     async fn project(&self, name: &ProjectName) -> Result<Option<ProjectSnapshot>> {
         self.inner.project(name).await
     }
+
     async fn projects(&self) -> Result<Vec<ProjectRecord>> {
         self.inner.projects().await
     }
+
     fn queues_jobs(&self) -> bool {
         self.inner.queues_jobs()
     }
+
     async fn create_app(&self, spec: App, at: Timestamp) -> Result<AppRecord> {
         self.inner.create_app(spec, at).await
     }
+
     async fn update_app(&self, spec: App, expected: Version, at: Timestamp) -> Result<AppRecord> {
         self.inner.update_app(spec, expected, at).await
     }
+
     async fn app(&self, name: &AppName) -> Result<Option<AppRecord>> {
         self.inner.app(name).await
     }
+
     async fn apps(&self) -> Result<Vec<AppRecord>> {
         self.inner.apps().await
     }
+
     async fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>> {
         self.inner.deployment(id).await
     }
+
     async fn deployments(&self, app: &AppName, before: Option<u64>, most: usize) -> Result<Vec<Deployment>> {
         self.inner.deployments(app, before, most).await
     }
+
     async fn snapshot(&self, id: DeploymentId) -> Result<Option<Snapshot>> {
         self.inner.snapshot(id).await
     }
+
     async fn unfinished(&self, app: Option<&AppName>) -> Result<Vec<Deployment>> {
         self.inner.unfinished(app).await
     }
+
     async fn acquire_lease(&self, app: &AppName, owner: &OwnerId, ttl: Duration) -> Result<Lease> {
         self.inner.acquire_lease(app, owner, ttl).await
     }
+
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<()> {
         self.inner.renew_lease(lease, ttl).await
     }
+
     async fn check_lease(&self, lease: &Lease) -> Result<()> {
         self.inner.check_lease(lease).await
     }
+
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
         self.inner.release_lease(lease).await
     }
+
     async fn events(&self, deployment: Option<DeploymentId>, after: u64, most: usize) -> Result<Vec<Event>> {
         self.inner.events(deployment, after, most).await
     }
+
     async fn forget_logs(&self, ended_before: Timestamp, most: usize) -> Result<usize> {
         self.inner.forget_logs(ended_before, most).await
     }
+
     async fn log(&self, id: DeploymentId, after: u64, most: usize) -> Result<Vec<LogLine>> {
         self.inner.log(id, after, most).await
     }

@@ -54,6 +54,7 @@ impl DeployRequest {
         }
         Ok(())
     }
+
     /// The same wish with a variable of its own, besides and instead of the app's.
     ///
     /// # Errors

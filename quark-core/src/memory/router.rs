@@ -252,6 +252,7 @@ impl Router for MemoryRouter {
     fn entrance(&self) -> Option<Endpoint> {
         self.state().entrance.clone()
     }
+
     fn splits(&self) -> bool {
         true
     }

@@ -33,3 +33,11 @@ impl RouterFixture for World {
 }
 
 quark_core::router_conformance!(optional World::start());
+
+/// Without that, the cases about shares and the entrance have nothing to show.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_splits_requests_and_says_where_they_come_in() {
+    let Some(world) = World::start().await else { return };
+    assert!(world.router.splits());
+    assert_eq!(world.router.entrance(), Some(Endpoint::new(world.listen.to_string())));
+}

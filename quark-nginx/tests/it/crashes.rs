@@ -53,7 +53,7 @@ async fn any_prefix_of_a_switch_is_whole() {
     let before = std::fs::read_to_string(&state).unwrap();
     apply(&world.router, &green).await;
     let after = std::fs::read_to_string(&state).unwrap();
-    let markers = [world.home().join("markers/shop.green"), world.home().join("markers/shop.backup")];
+    let markers = [world.home().join("markers/shop.backup"), world.home().join("markers/shop.green")];
     for prefix in 0..4 {
         for marker in &markers {
             let _ = std::fs::remove_file(marker);
@@ -65,7 +65,7 @@ async fn any_prefix_of_a_switch_is_whole() {
         let crashed = NginxRouter::open(world.config.clone()).await.unwrap();
         let (active, backup, generation) = observe(&crashed, &app("shop")).await.unwrap();
         let is_done = prefix == 3;
-        assert_eq!((active == Slot::Green, backup), (prefix >= 2, is_done), "after {prefix} writes");
+        assert_eq!((active == Slot::Green, backup), (is_done, prefix >= 2), "after {prefix} writes");
         assert_eq!(generation, if is_done { 2 } else { 1 }, "after {prefix} writes");
         assert_eq!(world.who("shop.test").await, active.as_str());
         assert_eq!(apply(&crashed, &green).await, (Slot::Green, true, 2), "after {prefix} writes");

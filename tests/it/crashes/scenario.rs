@@ -104,6 +104,11 @@ impl Scenario {
         if self == Self::Restart { 5_000 } else { 60_000 }
     }
 
+    /// Whether something is started again of what serves, which takes a moment.
+    pub(super) fn starts_again(self) -> bool {
+        matches!(self, Self::Mend | Self::Restart)
+    }
+
     /// Whether what serves when the engine has died at `point` is well.
     pub(super) fn serves_well(self, point: &str, serves: &str) -> bool {
         match self {

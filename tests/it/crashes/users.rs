@@ -16,6 +16,9 @@ const HOST: &str = "shop.localhost";
 /// gets done.
 const EVERY: Duration = Duration::from_millis(10);
 
+/// Longer than anything takes that was started.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// How many new connections are made to see who answers.
 const LOOKS: usize = 8;
 
@@ -143,6 +146,21 @@ pub(super) async fn served(address: SocketAddr) -> Served {
         found = Some(served);
     }
     found.unwrap()
+}
+
+/// Waits until a version answers that was just started: it may not listen yet.
+pub(super) async fn until_answers(address: SocketAddr, version: &str) {
+    let expected = format!("version {version}");
+    let answers = async {
+        loop {
+            let answer = get(address, "/version").await;
+            if answer.status == 200 && answer.ok().unwrap().trim().starts_with(&expected) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, answers).await.unwrap_or_else(|_| panic!("version {version} does not answer"));
 }
 
 /// How many are asked to see that each of two versions has a share. If it is

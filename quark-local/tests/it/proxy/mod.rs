@@ -56,6 +56,14 @@ mod conformance {
     use super::*;
 
     quark_core::router_conformance!(async { ProxyFixture(ProxyRouter::bind(config()).await.unwrap()) });
+
+    /// Without that, the cases about shares and the entrance have nothing to show.
+    #[tokio::test]
+    async fn it_splits_requests_and_says_where_they_come_in() {
+        let router = ProxyRouter::bind(config()).await.unwrap();
+        assert!(router.splits());
+        assert_eq!(router.entrance(), Some(Endpoint::new(router.local_addr().to_string())));
+    }
 }
 
 fn config() -> ProxyConfig {
