@@ -49,7 +49,8 @@ pub async fn engine(store: impl Store, queue: impl Queue, work: &Path, apps: usi
     let timing = Timing { drain: Duration::ZERO, ..Timing::default() };
     for name in names(apps)? {
         let app = App::new(name.as_str(), Source::Image { image: image.clone() })?;
-        engine.create_app(app.with_health(health.clone()).with_timing(timing)).await?;
+        // The peers do not watch what they have switched to.
+        engine.create_app(app.with_health(health.clone()).with_timing(timing).without_bake()).await?;
     }
     Ok(engine)
 }

@@ -75,7 +75,7 @@ async fn a_few_at_a_time(world: &World, name: &AppName, repository: &Repository,
     let record = engine.app(name).await?;
     let steps = [CanaryStep::new(25, Duration::from_secs(60)), CanaryStep::new(50, Duration::from_secs(60))];
     let canary = CanaryPolicy::of(steps).with_interval(Duration::from_millis(500));
-    let app = App { approval: None, bake: None, ..record.spec.with_canary(canary) };
+    let app = App { approval: None, ..record.spec.without_bake().with_canary(canary) };
     engine.update_app(app, record.version).await?;
     show.fact("a new version gets", "25 % of the requests, then half of them, then all");
 

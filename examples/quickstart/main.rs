@@ -77,7 +77,9 @@ async fn run(world: &World, repository: &sample::Repository, show: &Show) -> Res
     let source = Source::git(&format!("file://{}", repository.folder.display()), "main")?;
     let app = App::new("hello", source)?
         .with_health(HealthCheck::http("/healthz".parse()?).with_deadline(Duration::from_secs(5)))
-        .with_timing(Timing { drain: DRAIN, ..Timing::default() });
+        .with_timing(Timing { drain: DRAIN, ..Timing::default() })
+        // The second act watches its versions; here each is done as soon as it serves.
+        .without_bake();
     let name = app.name.clone();
     engine.create_app(app).await?;
 

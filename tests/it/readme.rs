@@ -172,6 +172,8 @@ async fn the_server_is_driven_by_curl_and_survives_a_restart() {
 
     let server = Server::start(folder.path(), api, apps, None).await;
     let create = create.replace("https://github.com/acme/hello", &quark_tests::url_of(&folder));
+    // A minute's watch shows nothing here that a second's does not.
+    let create = create.replace(r#""health""#, r#""bake":{"duration_ms":1000,"interval_ms":200},"health""#);
     let app: Value = serde_json::from_str(&server.curl(&create).await).unwrap();
     assert_eq!(app["name"], "hello");
     let follow = async |server: &Server, line: &str| {

@@ -54,7 +54,8 @@ impl World {
             HealthCheck { interval: Duration::from_millis(50), ..HealthCheck::http("/healthz".parse().unwrap()) };
         let app = App::new("shop", Source::git(&quark_tests::url_of(&folder), "main").unwrap())
             .unwrap()
-            .with_health(health.with_deadline(Duration::from_secs(2)));
+            .with_health(health.with_deadline(Duration::from_secs(2)))
+            .without_bake();
         engine.create_app(app).await.unwrap();
         let mut world = Self { folder, engine, proxy, live: String::new() };
         let deployment = world.deploy(DeployRequest::default()).await;

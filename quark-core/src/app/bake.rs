@@ -24,8 +24,8 @@ use crate::{Error, Result};
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct BakePolicy {
-    /// How long it is watched, 1 s to 24 h; twice as long while nothing can be
-    /// said about it. 60 s by default.
+    /// How long it is watched, 1 s to 24 h, or 0 for [not at all](BakePolicy::off);
+    /// twice as long while nothing can be said about it. 60 s by default.
     #[serde(rename = "duration_ms", with = "crate::app::millis")]
     pub duration: Duration,
     /// Time between two looks, 100 ms to 10 min. 5 s by default.
@@ -69,6 +69,18 @@ impl BakePolicy {
         Self { duration, ..Self::default() }
     }
 
+    /// A version is not watched: its deployment has succeeded as soon as it serves.
+    #[must_use]
+    pub fn off() -> Self {
+        Self::lasting(Duration::ZERO)
+    }
+
+    /// Whether versions are not watched.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.duration.is_zero()
+    }
+
     /// Sets the time between two looks.
     #[must_use]
     pub fn with_interval(mut self, interval: Duration) -> Self {
@@ -105,9 +117,10 @@ impl BakePolicy {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        if self.duration < Duration::from_secs(1) || self.duration > Self::LONGEST {
-            let text = "a version is watched for 1 s to 24 h";
-            return Err(Error::invalid("app.bake.duration_ms", "invalid_duration", text));
+        let lasts = Duration::from_secs(1)..=Self::LONGEST;
+        if !self.is_off() && !lasts.contains(&self.duration) {
+            let text = "a version is watched for 1 s to 24 h, or not at all";
+            return Err(Error::invalid("app.bake.duration_ms", "invalid_duration", text).with_hint("0 switches it off"));
         }
         let Self { interval, failures, errors_permille, slowdown_percent, .. } = *self;
         Watch { interval, failures, errors_permille, slowdown_percent }.check("app.bake")
@@ -120,9 +133,11 @@ mod tests {
 
     #[test]
     fn refuses_what_makes_no_sense() {
-        assert!(BakePolicy::default().check().is_ok());
+        assert!(BakePolicy::default().check().is_ok() && BakePolicy::off().check().is_ok());
         let field = |policy: BakePolicy| policy.check().unwrap_err().field().map(str::to_owned);
-        assert_eq!(field(BakePolicy::lasting(Duration::ZERO)).as_deref(), Some("app.bake.duration_ms"));
+        for lasts in [Duration::from_millis(999), Duration::from_secs(24 * 3600 + 1)] {
+            assert_eq!(field(BakePolicy::lasting(lasts)).as_deref(), Some("app.bake.duration_ms"));
+        }
         let never = BakePolicy::default().with_interval(Duration::ZERO);
         assert_eq!(field(never).as_deref(), Some("app.bake.interval_ms"));
         assert_eq!(field(BakePolicy::default().with_failures(0)).as_deref(), Some("app.bake.failures"));

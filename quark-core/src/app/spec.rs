@@ -64,9 +64,9 @@ pub struct App {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalPolicy>,
     /// How long a version is watched after it was promoted, and rolled back by
-    /// itself if it is not well; not at all if it is not said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bake: Option<BakePolicy>,
+    /// itself if it is not well; 60 s if it is not said.
+    #[serde(default)]
+    pub bake: BakePolicy,
     /// How a version is asked for its health for as long as it serves, and what
     /// is done if it is not well; it is not asked if it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,7 +141,7 @@ impl App {
             timing: Timing::default(),
             supersede: SupersedePolicy::default(),
             approval: None,
-            bake: None,
+            bake: BakePolicy::default(),
             liveness: None,
             hooks: Hooks::default(),
             environment: None,
@@ -210,8 +210,15 @@ impl App {
     /// Sets how long a version is watched after it was promoted.
     #[must_use]
     pub fn with_bake(mut self, policy: BakePolicy) -> Self {
-        self.bake = Some(policy);
+        self.bake = policy;
         self
+    }
+
+    /// Watches no version after it was promoted: its deployment has succeeded as
+    /// soon as it serves, and nothing is rolled back by itself.
+    #[must_use]
+    pub fn without_bake(self) -> Self {
+        self.with_bake(BakePolicy::off())
     }
 
     /// Sets how a version is asked for its health for as long as it serves.
@@ -220,6 +227,7 @@ impl App {
         self.liveness = Some(policy);
         self
     }
+
     /// Sets the programs that run at fixed points of a deployment.
     ///
     /// ```
@@ -235,6 +243,7 @@ impl App {
         self.hooks = hooks;
         self
     }
+
     /// Sets which shares of the requests a version gets before it is promoted.
     #[must_use]
     pub fn with_canary(mut self, policy: CanaryPolicy) -> Self {
@@ -285,9 +294,7 @@ impl App {
         if let Some(policy) = &self.approval {
             policy.check()?;
         }
-        if let Some(policy) = &self.bake {
-            policy.check()?;
-        }
+        self.bake.check()?;
         if let Some(policy) = &self.liveness {
             policy.check()?;
         }

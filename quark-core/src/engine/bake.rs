@@ -16,7 +16,7 @@ use super::step::{self, StepContext};
 use crate::app::{BakePolicy, HealthCheck, HookPoint};
 use crate::backend::Snapshot;
 use crate::deployment::{Bake, Conclusion, Deployment, DeploymentKind, Failure, Slot, State, StepName, Traffic};
-use crate::error::ErrorKind;
+use crate::error::{ErrorClass, ErrorKind};
 use crate::planted::planted;
 use crate::{Error, Result};
 
@@ -45,12 +45,11 @@ impl Driver {
         if let Some(instead) = self.put_down(draft).await? {
             return Ok(instead);
         }
-        let policy = draft.snapshot().deployment.release.bake.clone().unwrap_or_default();
+        let policy = draft.snapshot().deployment.release.bake.clone();
         self.note_traffic_before(draft).await;
         if planted!(DeathUnseen) {
             self.mend_meanwhile(draft).await?;
         }
-        let longest = longest(&draft.snapshot().deployment.release.health);
         let context =
             StepContext { shared: Arc::clone(&self.shared), lease: self.lease.clone(), log: Arc::clone(&self.log) };
         let seen = tokio::select! {
@@ -58,7 +57,6 @@ impl Driver {
             seen = look(&context, draft.snapshot(), &policy) => seen,
             () = self.lost.cancelled() => return Err(Error::new(ErrorKind::Fenced, "the lease was lost during a look")),
             () = self.shared.stopping.cancelled() => return Ok(Some(Burst::Interrupted)),
-            () = self.shared.clock.sleep(longest) => Seen::Nothing,
         };
         if let Seen::Unwell { failure, .. } = &seen {
             self.log.say(&failure.message);
@@ -145,16 +143,31 @@ impl Driver {
 
 /// What is seen of the version, and, if that is enough, of the one before.
 async fn look(context: &StepContext, snapshot: &Snapshot, policy: &BakePolicy) -> Seen {
-    let error = match is_well(context, snapshot, policy).await {
+    let looked = tokio::select! {
+        biased;
+        looked = is_well(context, snapshot, policy) => looked,
+        () = context.shared.clock.sleep(longest(&snapshot.deployment.release.health)) => return Seen::Nothing,
+    };
+    let error = match looked {
         Ok(()) => return Seen::Well,
         Err(error) if error.kind() == ErrorKind::Unhealthy => error,
         Err(_) if planted!(UnseenIsWell) => return Seen::Well,
         Err(_) => return Seen::Nothing,
     };
     let bake = snapshot.deployment.bake.as_ref();
-    let times = bake.map_or(1, |bake| bake.unwell_by(context.shared.now(), policy));
+    let (times, unseen) = bake.map_or((1, 0), |bake| (bake.unwell_by(context.shared.now(), policy), bake.unseen));
     let enough = step::is_down(error.code()) || times >= policy.failures || planted!(FirstDoubtGoesBack);
-    let back = enough && can_go_back(context, snapshot).await;
+    let back = match enough.then(|| can_go_back(context, snapshot)) {
+        None => Ok(false),
+        Some(asked) => asked.await,
+    };
+    let back = match back {
+        Ok(back) => back,
+        // One that was dead would be started again and pass, because of one
+        // question about the other that had no answer.
+        Err(_) if unseen < Bake::UNSEEN => return Seen::Nothing,
+        Err(_) => false,
+    };
     // No step has failed: it serves.
     let failure = Failure { step: None, ..Failure::from_error(StepName::Probe, &error) };
     Seen::Unwell { failure, back }
@@ -191,13 +204,25 @@ pub(super) async fn traffic(
 }
 
 /// Whether the version before could serve. Going back to one that is not well
-/// would be the worst that could be done.
-async fn can_go_back(context: &StepContext, snapshot: &Snapshot) -> bool {
-    match step::can_go_back(context, snapshot).await {
-        Ok(_) => true,
-        Err(error) => {
-            context.log.say(&format!("it is not rolled back: {error}"));
-            false
+/// would be the worst that could be done. An error says that nothing is known
+/// of it now.
+async fn can_go_back(context: &StepContext, snapshot: &Snapshot) -> Result<bool> {
+    let shared = &context.shared;
+    let standby = snapshot.app.as_ref().and_then(|app| app.serving.standby.as_ref());
+    let before = match standby {
+        Some(standby) => shared.store.deployment(standby.occupant.deployment).await?,
+        None => None,
+    };
+    let check = before.as_ref().map_or(&snapshot.deployment.release.health, |before| &before.release.health);
+    let asked = tokio::select! {
+        biased;
+        asked = step::can_go_back(context, snapshot) => asked,
+        () = shared.clock.sleep(longest(check)) => {
+            Err(Error::new(ErrorKind::Timeout, "it takes too long to look at the version before"))
         }
-    }
+    };
+    let Err(error) = asked else { return Ok(true) };
+    context.log.say(&format!("it is not rolled back: {error}"));
+    let is_known = error.kind() == ErrorKind::Unhealthy || error.class() == ErrorClass::Permanent;
+    if is_known { Ok(false) } else { Err(error) }
 }

@@ -4,6 +4,7 @@ use super::canary::goes_by_steps;
 use super::decide::{after_failure, is_live, last, needs_approval};
 use super::draft::Draft;
 use super::route::domains;
+use super::step::is_down;
 use super::{hooks, retry};
 use crate::app::{BakePolicy, CanaryPolicy, Domain, HookPoint};
 use crate::backend::{JobKind, NewJob, Priority};
@@ -229,8 +230,9 @@ fn promoted(draft: &mut Draft, base: &Domain, now: Timestamp) {
     let run_at = if planted!(RetiredBeforeItsTime) { now } else { retire_at };
     let domains = domains(&deployment.release, base);
     // Without one before there is nothing to go back to.
-    let policy = deployment.release.bake.as_ref().filter(|_| before.is_some() && restores.is_none());
-    let bake = policy.map(|policy| Bake::begin(policy, &app.serving, now));
+    let policy = &deployment.release.bake;
+    let watched = before.is_some() && restores.is_none() && !policy.is_off();
+    let bake = watched.then(|| Bake::begin(policy, &app.serving, now));
     draft.serve(|serving| {
         serving.domains = domains;
         serving.canary = None;
@@ -370,8 +372,8 @@ pub(super) fn seen(draft: &mut Draft, seen: Seen, policy: &BakePolicy, now: Time
                 bake.unwell_at = Some(now);
             }
             // That it has ended since is news, however often it was unwell.
-            let known = before.failure.as_ref().is_some_and(|known| known.code == failure.code);
-            if bake.unwell != before.unwell || !known {
+            let was_down = before.failure.as_ref().is_some_and(|known| is_down(&known.code));
+            if bake.unwell != before.unwell || is_down(&failure.code) && !was_down {
                 bake.failure = Some(failure.clone());
                 draft.tell(EventKind::BakeUnwell { times: bake.unwell, failure: failure.clone() });
             }

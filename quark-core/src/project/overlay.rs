@@ -27,8 +27,8 @@ impl Project {
         if over.approval.is_some() {
             app.approval.clone_from(&over.approval);
         }
-        if over.bake.is_some() {
-            app.bake.clone_from(&over.bake);
+        if let Some(bake) = &over.bake {
+            app.bake.clone_from(bake);
         }
         if over.canary.is_some() {
             app.canary.clone_from(&over.canary);

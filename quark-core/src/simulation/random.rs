@@ -310,7 +310,7 @@ async fn create(world: &World, wanted: &Wanted) -> Result<()> {
     let policy = world.with_chance(|chance| if chance.one_in(2) { None } else { chance.pick(&policies).copied() });
     let mut app = if wanted.is_image { world.image_app(name)? } else { world.app(name)? };
     app.approval.clone_from(&wanted.approval);
-    app.bake.clone_from(&wanted.bake);
+    app.bake = wanted.bake.clone().unwrap_or_else(BakePolicy::off);
     if wanted.size > 1 {
         let usual = app.resources;
         app.resources = Resources::new(usual.cpu_millis(), usual.memory_bytes() * wanted.size, usual.pids())?;

@@ -33,7 +33,7 @@ const NOTICED: Duration = Duration::from_secs(180);
 /// How long all must stay as it should be.
 const REST: Duration = Duration::from_secs(15);
 /// Polls without any time passing after which a run counts as spinning.
-const SPINNING: u64 = 200_000;
+const SPINNING: u64 = 50_000;
 
 type Story = Arc<dyn Fn(World) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 type Refit = Arc<dyn Fn(Backends) -> Backends + Send + Sync>;

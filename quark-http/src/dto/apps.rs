@@ -52,7 +52,7 @@ pub struct CreateApp {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalBody>,
     /// How long a version is watched after it was promoted, and rolled back by
-    /// itself if it is not well; not at all by default.
+    /// itself if it is not well; 60 s by default, and not at all if it lasts 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<BakeBody>,
     /// How a version is asked for its health for as long as it serves, and what
@@ -198,7 +198,7 @@ impl CreateApp {
             app.supersede = policy.into();
         }
         app.approval = self.approval.map(Into::into);
-        app.bake = self.bake.map(Into::into);
+        app.bake = self.bake.unwrap_or_default().into();
         app.liveness = self.liveness.map(Into::into);
         if let Some(hooks) = self.hooks {
             app.hooks = hooks.into_hooks()?;
@@ -331,8 +331,8 @@ pub struct AppView {
     pub supersede: Option<SupersedeBody>,
     /// Who must agree before a version serves users.
     pub approval: Option<ApprovalBody>,
-    /// How long a version is watched after it was promoted.
-    pub bake: Option<BakeBody>,
+    /// How long a version is watched after it was promoted; not at all if 0.
+    pub bake: BakeBody,
     /// How a version is asked for its health for as long as it serves.
     pub liveness: Option<LivenessBody>,
     /// Programs that run at fixed points of a deployment.
@@ -385,7 +385,7 @@ impl From<AppRecord> for AppView {
             timing: timing.into(),
             supersede: supersede(policy),
             approval: approval.map(Into::into),
-            bake: bake.map(Into::into),
+            bake: bake.into(),
             liveness: liveness.map(Into::into),
             hooks: hooks.into(),
             canary: canary.map(Into::into),

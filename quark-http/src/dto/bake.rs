@@ -14,7 +14,7 @@ use super::FailureView;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BakeBody {
-    /// How long, 1000 to 86400000. Default 60000, one minute.
+    /// How long, 1000 to 86400000, or 0 for not at all. Default 60000, one minute.
     pub duration_ms: Option<u64>,
     /// Time between two looks, 100 to 600000. Default 5000.
     pub interval_ms: Option<u64>,

@@ -247,7 +247,7 @@ fn template(app: App) -> CreateApp {
         timing: Some(app.timing.into()),
         supersede: supersede(app.supersede),
         approval: app.approval.map(Into::into),
-        bake: app.bake.map(Into::into),
+        bake: Some(app.bake.into()),
         canary: app.canary.map(Into::into),
         liveness: app.liveness.map(Into::into),
         hooks: Some(app.hooks.into()),

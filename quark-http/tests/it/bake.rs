@@ -38,6 +38,20 @@ async fn what_is_not_well_is_taken_back_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_minute_is_the_default_and_nothing_is_no_watch() {
+    let world = World::new().await;
+    let app = |name: &str| json!({"name": name, "source": {"type": "image", "image": "shop:1"}});
+    let made = world.post("/api/v1/apps", &app("other")).await.json();
+    assert_eq!(made["bake"]["duration_ms"], 60_000);
+    // `create_shop` says that nothing is watched.
+    world.create_shop().await;
+    assert_eq!(world.get("/api/v1/apps/shop").await.json()["bake"]["duration_ms"], 0);
+    world.deploy("shop:1").await;
+    let second = world.deploy("shop:2").await;
+    assert_eq!((&second["conclusion"], &second["bake"]), (&json!("succeeded"), &Value::Null));
+}
+
+#[tokio::test]
 async fn a_watch_that_means_nothing_is_refused() {
     let world = World::new().await;
     let app = |bake: Value| json!({"name": "other", "source": {"type": "image", "image": "shop:1"}, "bake": bake});

@@ -114,6 +114,7 @@ impl World {
             "name": "shop",
             "source": {"type": "image", "image": "shop:1"},
             "env": {"TOKEN": "hunter2-hunter2"},
+            "bake": {"duration_ms": 0},
         });
         body[key] = value;
         let answer = self.post("/api/v1/apps", &body).await;

@@ -38,6 +38,7 @@ fn release(scene: &Scene, number: u16) -> App {
         .with_port(8000 + number)
         .with_health(check)
         .with_timing(timing)
+        .without_bake()
         .with_resources(
             Resources::new(200 + u32::from(number), (64 + u64::from(number)) << 20, 60 + u32::from(number)).unwrap(),
         )

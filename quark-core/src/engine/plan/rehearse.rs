@@ -194,7 +194,8 @@ fn hold(draft: &mut Draft, known: &Known<'_>) -> Option<PlannedStep> {
 }
 
 fn watch(draft: &Draft) -> Option<PlannedStep> {
-    let policy = draft.snapshot().deployment.release.bake.clone()?;
+    draft.snapshot().deployment.bake.as_ref()?;
+    let policy = draft.snapshot().deployment.release.bake.clone();
     let at_most = Some(policy.duration);
     Some(PlannedStep { effect: Effect::Bake { policy }, step: None, at_most, last_took: None })
 }

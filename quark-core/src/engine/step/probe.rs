@@ -4,6 +4,8 @@
 //! A success counts only if the container itself listens, runs, and is the same
 //! process as at the success before.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 
 use super::StepContext;
@@ -229,11 +231,15 @@ pub(super) async fn healthy_in(context: &StepContext, snapshot: &Snapshot, slot:
         let mut looks = 1;
         loop {
             let observed = still_runs(context, instance, release).await?;
-            let Some(unwell) = look(&context.shared, instance, &observed, host, check).await? else { break };
-            if looks == LAST_LOOKS {
-                // It may have ended while it was asked, which says more than no answer.
+            let unwell = match look(&context.shared, instance, &observed, host, check).await {
+                Ok(None) => break,
+                Ok(Some(unwell)) => Ok(unwell),
+                Err(error) => Err(error),
+            };
+            if unwell.is_err() || looks == LAST_LOOKS {
+                // It may have ended while it was asked, which says more than this.
                 still_runs(context, instance, release).await?;
-                return Err(not_healthy_any_more(release, instance, unwell));
+                return Err(not_healthy_any_more(release, instance, unwell?));
             }
             looks += 1;
             context.shared.clock.sleep(check.interval).await;
@@ -249,7 +255,12 @@ async fn still_runs(context: &StepContext, instance: &Instance, release: &App) -
         ContainerState::Exited { code, out_of_memory } => {
             Err(exited(context, release, &observed.id, code, out_of_memory, "after").await)
         }
-        _ => Ok(observed),
+        ContainerState::Created => Err(Error::new(
+            ErrorKind::Unhealthy,
+            format!("container `{}` was made anew and is not started", instance.name),
+        )
+        .with_code("container_gone")),
+        ContainerState::Running => Ok(observed),
     }
 }
 
@@ -325,8 +336,19 @@ async fn relay_output(context: &StepContext, instance: &Instance) {
 
 async fn relay(context: &StepContext, id: &ContainerId) {
     let selection = LogSelection { tail: Some(50), follow: false };
-    let Ok(mut lines) = context.shared.runtime.logs(id, selection).await else { return };
-    while let Some(Ok(chunk)) = lines.next().await {
-        context.log.relay(chunk.stream, &chunk.text);
+    let lines = async {
+        let Ok(mut lines) = context.shared.runtime.logs(id, selection).await else { return };
+        while let Some(Ok(chunk)) = lines.next().await {
+            context.log.relay(chunk.stream, &chunk.text);
+        }
+    };
+    tokio::select! {
+        biased;
+        () = lines => {}
+        // How it has ended is known, and must not wait for that.
+        () = context.shared.clock.sleep(LAST_LINES) => {}
     }
 }
+
+/// How long the last lines of a container may take.
+const LAST_LINES: Duration = Duration::from_secs(5);

@@ -15,16 +15,22 @@ use crate::engine::route::{domains, enforce, route, take_away};
 use crate::planted::planted;
 use crate::{Error, ErrorKind, Result};
 
+/// How long the switch may be held up for the sake of the version before.
+const MOMENT: Duration = Duration::from_secs(2);
+
 /// Whether the version before stands in from the first request on, should the
 /// new one crash.
 async fn is_warm(context: &StepContext, snapshot: &Snapshot, slot: Slot) -> bool {
-    let warm = match runs(context, snapshot, slot).await {
-        Ok(warm) => warm,
-        Err(error) => {
-            context.log.say(&format!("the old version cannot be looked at, and does not stand in: {error}"));
-            false
-        }
+    let looked = tokio::select! {
+        biased;
+        looked = runs(context, snapshot, slot) => looked,
+        // What was found healthy just now is to be switched to now.
+        () = context.shared.clock.sleep(MOMENT) => Err(Error::new(ErrorKind::Timeout, "the runtime does not answer")),
     };
+    let warm = looked.unwrap_or_else(|error| {
+        context.log.say(&format!("the old version cannot be looked at, and does not stand in: {error}"));
+        false
+    });
     warm || planted!(DeadBackup)
 }
 

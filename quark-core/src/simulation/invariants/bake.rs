@@ -47,7 +47,7 @@ impl BakedThrough {
         let label = ledger.label(deployment.id);
         let promoted = commit.events.iter().any(|event| matches!(event, EventKind::Promoted { .. }));
         let stands_by = commit.serving.as_ref().is_some_and(|serving| serving.standby.is_some());
-        let watched = deployment.kind == DeploymentKind::Deploy && deployment.release.bake.is_some();
+        let watched = deployment.kind == DeploymentKind::Deploy && !deployment.release.bake.is_off();
         if promoted && stands_by && watched && deployment.bake.is_none() {
             return Err(format!("{label} serves, and is not watched"));
         }
@@ -113,7 +113,7 @@ impl Invariant for BackForCause {
         if goes_back && !self.back.insert(deployment.id) && !ledger.was_restored() {
             return Err(format!("{} is rolled back for a second time", ledger.label(deployment.id)));
         }
-        let asked = deployment.release.bake.as_ref().map_or(1, |policy| policy.failures);
+        let asked = deployment.release.bake.failures;
         if !goes_back || times >= asked {
             return Ok(());
         }

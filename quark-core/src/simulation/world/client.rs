@@ -108,7 +108,8 @@ impl World {
             stop: Duration::from_secs(5),
             build: Duration::from_secs(90),
         };
-        let mut app = App::new(name, source)?;
+        // A story says so if its versions are watched.
+        let mut app = App::new(name, source)?.without_bake();
         app = app.with_health(check).with_timing(timing).with_domain(format!("{name}.test").parse()?);
         for (key, secret) in ["PASSWORD", "TOKEN"].into_iter().zip(self.secrets()) {
             app = app.with_env(key, secret.clone())?;

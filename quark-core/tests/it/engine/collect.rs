@@ -208,7 +208,7 @@ async fn a_pass_removes_five_at_most() {
     let (world, engine) = engine().await;
     let mut orphans = Vec::new();
     for n in 0..14 {
-        let spec = App::new(&format!("app-{n}"), Source::git(REPOSITORY, "main").unwrap()).unwrap();
+        let spec = App::new(&format!("app-{n}"), Source::git(REPOSITORY, "main").unwrap()).unwrap().without_bake();
         engine.create_app(spec.clone()).await.unwrap();
         let live = engine.deploy(&spec.name, DeployRequest::commit(world.good())).await.unwrap();
         assert_eq!(world.end(&engine, live.id).await.conclusion, Some(Conclusion::Succeeded));

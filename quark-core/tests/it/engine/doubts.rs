@@ -50,7 +50,7 @@ fn runtime(world: &World) -> Arc<dyn ContainerRuntime> {
 }
 
 fn named(text: &str) -> App {
-    let spec = App::new(text, Source::git(REPOSITORY, "main").unwrap()).unwrap();
+    let spec = App::new(text, Source::git(REPOSITORY, "main").unwrap()).unwrap().without_bake();
     spec.with_health(app().health).with_timing(app().timing)
 }
 

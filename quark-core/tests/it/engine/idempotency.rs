@@ -55,7 +55,7 @@ async fn fifty_at_once_make_one_deployment() {
 async fn another_app_may_use_the_same_key() {
     let world = World::paused();
     let engine = world.engine().await;
-    let other = App::new("other", Source::git(REPOSITORY, "main").unwrap()).unwrap();
+    let other = App::new("other", Source::git(REPOSITORY, "main").unwrap()).unwrap().without_bake();
     engine.create_app(app()).await.unwrap();
     engine.create_app(other.clone()).await.unwrap();
     let request = DeployRequest::commit(world.good()).with_key(key("k"));

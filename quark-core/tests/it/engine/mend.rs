@@ -271,7 +271,7 @@ impl Router for Unreadable {
 #[tokio::test(start_paused = true)]
 async fn one_app_that_cannot_be_looked_at_does_not_keep_the_others_waiting() {
     let world = World::paused();
-    let alpha = App::new("alpha", Source::git(REPOSITORY, "main").unwrap()).unwrap();
+    let alpha = App::new("alpha", Source::git(REPOSITORY, "main").unwrap()).unwrap().without_bake();
     let router = Unreadable { inner: world.router.clone(), app: alpha.name.clone() };
     let engine = world.start("test", Parts { router: Arc::new(router), ..world.parts() }).await;
     engine.create_app(alpha.clone()).await.unwrap();

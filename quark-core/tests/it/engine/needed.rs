@@ -164,7 +164,7 @@ async fn a_router_that_hangs_keeps_no_engine_from_starting_or_ending() {
     let world = World::paused();
     let engine = world.engine().await;
     for number in 0..50 {
-        let other = quark_core::App::new(&format!("app-{number}"), app().source).unwrap();
+        let other = quark_core::App::new(&format!("app-{number}"), app().source).unwrap().without_bake();
         engine.create_app(other).await.unwrap();
     }
     engine.shutdown().await;

@@ -139,7 +139,7 @@ fn address() -> Domain {
 async fn give_the_address_away(engine: &DeploymentEngine) {
     let record = engine.app(&name()).await.unwrap();
     engine.update_app(app(), record.version).await.unwrap();
-    let heir = App::new("heir", Source::git(REPOSITORY, "main").unwrap()).unwrap();
+    let heir = App::new("heir", Source::git(REPOSITORY, "main").unwrap()).unwrap().without_bake();
     engine.create_app(heir.with_domain(address())).await.unwrap();
 }
 

@@ -255,7 +255,7 @@ pub(crate) fn name() -> AppName {
     AppName::parse("shop").unwrap()
 }
 
-/// An app with short times.
+/// An app with short times, whose versions are not watched.
 pub(crate) fn app() -> App {
     let check = HealthCheck {
         interval: Duration::from_millis(10),
@@ -267,6 +267,7 @@ pub(crate) fn app() -> App {
         .unwrap()
         .with_health(check)
         .with_timing(Timing { drain: Duration::from_millis(200), ..Timing::default() })
+        .without_bake()
 }
 
 pub(crate) async fn deploy(engine: &DeploymentEngine, commit: &CommitSha) -> Deployment {

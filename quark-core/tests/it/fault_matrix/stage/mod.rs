@@ -244,13 +244,13 @@ pub(crate) fn name() -> AppName {
     AppName::parse("shop").unwrap()
 }
 
-/// An app with the default times.
+/// An app with the default times, whose versions are not watched.
 pub(crate) fn app() -> App {
     named("shop")
 }
 
 pub(crate) fn named(text: &str) -> App {
-    App::new(text, Source::git(REPOSITORY, "main").unwrap()).unwrap()
+    App::new(text, Source::git(REPOSITORY, "main").unwrap()).unwrap().without_bake()
 }
 
 pub(crate) fn repository() -> RepositoryUrl {
