@@ -153,8 +153,8 @@ pub(super) async fn until_answers(address: SocketAddr, version: &str) {
     let expected = format!("version {version}");
     let answers = async {
         loop {
-            let answer = get(address, "/version").await;
-            if answer.status == 200 && answer.ok().unwrap().trim().starts_with(&expected) {
+            let answer = get(address, "/").await;
+            if answer.status == 200 && answer.ok().unwrap().starts_with(&expected) {
                 break;
             }
             tokio::task::yield_now().await;

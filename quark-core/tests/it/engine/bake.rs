@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use quark_core::deployment::{Bake, BakeOutcome, Deployment, IdempotencyKey};
 use quark_core::memory::Health;
 use quark_core::{
-    App, ApprovalPolicy, ApprovalRequest, BakePolicy, CommitSha, Conclusion, ContainerName, DeployRequest,
-    DeploymentEngine, Error, ErrorKind, EventKind, HealthCheck, RollbackRequest, Slot, State, StepName, Store,
+    App, ApprovalPolicy, ApprovalRequest, BakePolicy, CommitSha, Conclusion, DeployRequest, DeploymentEngine, Error,
+    ErrorKind, EventKind, HealthCheck, RollbackRequest, Slot, State, StepName, Store,
 };
 
 use super::hooked::Hooked;
@@ -38,7 +37,7 @@ impl Scene {
         Self::with(|_, parts| parts).await
     }
 
-    async fn with(parts: impl FnOnce(&World, Parts) -> Parts) -> Self {
+    pub(super) async fn with(parts: impl FnOnce(&World, Parts) -> Parts) -> Self {
         Self::of(watched_app(), parts).await
     }
 
@@ -410,33 +409,6 @@ async fn what_people_have_agreed_to_is_watched_from_its_first_second_on() {
         assert!(took < Duration::from_secs(2), "nobody looked for {took:?}");
     }
     engine.shutdown().await;
-}
-
-/// It is compared with the world right after a look, and started again if it has died.
-#[tokio::test(start_paused = true)]
-async fn what_dies_right_after_a_look_is_not_started_again_unseen() {
-    let killed = Arc::new(std::sync::Mutex::new(None));
-    let seen = Arc::new(AtomicUsize::new(0));
-    let scene = Scene::with(|world, parts| {
-        let (runtime, killed, seen) = (world.runtime.clone(), Arc::clone(&killed), Arc::clone(&seen));
-        let hook = move |operation| {
-            let container: Option<ContainerName> = killed.lock().unwrap().clone();
-            if let Some(container) = container.filter(|_| operation == "inspect")
-                && seen.fetch_add(1, Ordering::SeqCst) == 1
-            {
-                assert!(runtime.kill(&container));
-            }
-            Box::pin(async { Ok(()) }) as BoxFuture<'static, quark_core::Result<()>>
-        };
-        Parts { runtime: Arc::new(Hooked::new(world.runtime.clone(), Arc::new(hook))), ..parts }
-    })
-    .await;
-    *killed.lock().unwrap() = Some(scene.world.container(scene.new.id));
-    let ended = scene.end().await;
-    assert_eq!((ended.conclusion, ended.failure.unwrap().code.as_str()), (Some(Conclusion::RolledBack), "exited"));
-    assert_eq!(scene.live().await.0, scene.before.id);
-    scene.world.check_rest().await;
-    scene.engine.shutdown().await;
 }
 
 /// A look lasts as long as its probes.

@@ -34,7 +34,7 @@ fn call(world: &World) -> Call {
     Call::new("by hand", fence, Duration::from_secs(5)).with_clock(Arc::clone(&world.clock))
 }
 
-async fn remove_by_hand(world: &World, container: &ContainerName) {
+pub(super) async fn remove_by_hand(world: &World, container: &ContainerName) {
     world.runtime.kill(container);
     let observed = world.runtime.inspect(container).await.unwrap().unwrap();
     world.runtime.remove(&call(world), &observed.id, &observed.labels).await.unwrap();

@@ -3,6 +3,7 @@
 mod admission;
 mod approval;
 mod bake;
+mod bake_deaths;
 mod bake_figures;
 mod canary;
 mod canary_figures;
