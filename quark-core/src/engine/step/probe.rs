@@ -231,11 +231,8 @@ pub(super) async fn healthy_in(context: &StepContext, snapshot: &Snapshot, slot:
         let mut looks = 1;
         loop {
             let observed = still_runs(context, instance, release).await?;
-            let unwell = match look(&context.shared, instance, &observed, host, check).await {
-                Ok(None) => break,
-                Ok(Some(unwell)) => Ok(unwell),
-                Err(error) => Err(error),
-            };
+            let unwell = look(&context.shared, instance, &observed, host, check).await.transpose();
+            let Some(unwell) = unwell else { break };
             if unwell.is_err() || looks == LAST_LOOKS {
                 // It may have ended while it was asked, which says more than this.
                 still_runs(context, instance, release).await?;
@@ -350,5 +347,6 @@ async fn relay(context: &StepContext, id: &ContainerId) {
     }
 }
 
-/// How long the last lines of a container may take.
+/// How long the last lines of a container may take: less than a look may take
+/// beside its probes, or nobody would be told that it has ended.
 const LAST_LINES: Duration = Duration::from_secs(5);
